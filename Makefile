@@ -1,0 +1,64 @@
+# Dovetail: build, run and test. See README.md.
+
+GO       ?= go
+BIN      := bin
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GOLANGCI := $(BIN)/tools/golangci-lint
+GOLANGCI_VERSION := v2.15.0
+export CGO_ENABLED ?= 0
+
+.PHONY: all run build test race bench lint fuzz vuln docs clean deps
+
+all: build
+
+## run: start a mail server in ./dovetail-data on loopback, with a demo account
+run: build
+	$(BIN)/dovetail serve
+
+## build: bin/dovetail, one static binary, and bin/postdrop
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/dovetail ./cmd/dovetail
+
+## test: everything; installs the packages that the interoperation tests need when run as root
+test: deps build
+	$(GO) vet ./...
+	$(GO) test -timeout 18m ./...
+
+## race: the unit tests under the race detector (needs a C compiler)
+race:
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./internal/...
+
+## bench: measure against the installed Postfix and Dovecot, as ratios
+bench: deps build
+	$(GO) run ./test/bench
+
+## lint: formatting, vet, staticcheck, errcheck and the project's own layout rules
+lint: $(GOLANGCI)
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+## fuzz: each fuzz target for a while (FUZZTIME, default 30s)
+FUZZTIME ?= 30s
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; done
+
+## vuln: known vulnerabilities in what the binary links
+vuln:
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+## docs: write the generated documents
+docs: build
+	$(BIN)/dovetail coverage > docs/coverage.md
+
+deps:
+	@test/install-packages
+
+clean:
+	rm -rf $(BIN)
+	$(GO) clean -testcache
