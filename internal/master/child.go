@@ -1,0 +1,301 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+)
+
+// A Spec says what a child is and gets.
+type Spec struct {
+	Role      string // "auth", "login", "mail", "mta"
+	Title     string // shown by ps: "dovecot/imap-login"
+	Arg       string
+	Identity  Identity
+	Log       LogTarget
+	LogFile   *os.File // nil for syslog
+	Config    []byte   // nil for none
+	Listeners []ListenerSpec
+	Sockets   *Listeners
+}
+
+// A Child is a running or restarting daemon process. A child that dies is
+// started again, at once the first time and with a growing pause (2 s, 4 s, up
+// to 60 s, as Dovecot) while it keeps dying before it was ready.
+type Child struct {
+	log    *maillog.Logger
+	handle func(*Child, *Message) // called for each message but "ready"
+
+	mu      sync.Mutex
+	spec    Spec
+	conn    *Conn
+	proc    *os.Process
+	ready   chan struct{} // closed when the present process is ready
+	stopped bool
+	retired bool // its control socket was closed on purpose
+	sent    uint64
+	done    chan struct{} // closed when it will not be started again
+	// OnDeath is called after each death, before a restart.
+	onDeath func(*Child)
+	restart bool
+}
+
+// Start starts a child. Its messages go to handle, which runs in one goroutine
+// per child and must close what files it does not keep. When restart is
+// false, a child that ended is not started again.
+func Start(spec Spec, log *maillog.Logger, handle func(*Child, *Message), onDeath func(*Child), restart Restart) (*Child, error) {
+	c := &Child{log: log, handle: handle, spec: spec, done: make(chan struct{}), onDeath: onDeath, restart: restart == Always}
+	if err := c.start(); err != nil {
+		return nil, err
+	}
+	go c.watch()
+	return c, nil
+}
+
+// Restart says what happens when a child ends.
+type Restart uint8
+
+// What may happen.
+const (
+	Always   Restart = iota // start it again
+	OnDemand                // whoever needs it starts another
+)
+
+func (c *Child) start() error {
+	ours, theirs, err := NewPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{c.spec.Title, RoleArg, c.spec.Role}
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.Stderr = os.Stderr
+	cmd.Dir = "/"
+	cmd.Env = childEnvironment()
+	// A child must not outlive its master, nor get the terminal's signals.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: 0}
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return fmt.Errorf("service(%s): %w", c.spec.Title, err)
+	}
+	c.mu.Lock()
+	c.conn, c.proc, c.ready = ours, cmd.Process, make(chan struct{})
+	c.mu.Unlock()
+	if err := c.sendSettings("init"); err != nil {
+		c.log.Errorf("service(%s): %v", c.spec.Title, err) // it ends, and is started again
+	}
+	return nil
+}
+
+// childEnvironment keeps the few variables that a daemon may need.
+func childEnvironment() []string {
+	env := []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
+	for _, name := range []string{"TZ", "LANG", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK", "GOCOVERDIR", "DOVETAIL_RESOLV_CONF", "DOVETAIL_PPROF", SingleUserVariable} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+func (c *Child) sendSettings(kind string) error {
+	spec := &c.spec
+	in := initial{Identity: spec.Identity, Log: spec.Log, Listeners: spec.Listeners, HasConfig: spec.Config != nil, Arg: spec.Arg}
+	var files []*os.File
+	if spec.Config != nil {
+		f, err := Memfd("config", spec.Config)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	if !spec.Log.Syslog {
+		files = append(files, spec.LogFile)
+	}
+	for i := range spec.Listeners {
+		f := spec.Sockets.File(&spec.Listeners[i])
+		if f == nil {
+			return fmt.Errorf("listener %s is not open", spec.Listeners[i].Name)
+		}
+		files = append(files, f)
+	}
+	return c.Send(kind, in, files...)
+}
+
+// watch serves the child's messages and starts it again when it died.
+func (c *Child) watch() {
+	defer close(c.done)
+	pause := time.Duration(0)
+	for {
+		wasReady := c.serve()
+		c.mu.Lock()
+		proc, stopped, retired := c.proc, c.stopped, c.retired
+		c.mu.Unlock()
+		state, err := proc.Wait()
+		if !stopped && !retired {
+			c.logDeath(state, err)
+		}
+		if c.onDeath != nil {
+			c.onDeath(c)
+		}
+		if stopped || !c.restart {
+			return
+		}
+		pause = nextPause(pause, wasReady)
+		if !c.restartAfter(pause) {
+			return
+		}
+	}
+}
+
+// nextPause doubles the pause while a child keeps failing at start.
+func nextPause(last time.Duration, wasReady bool) time.Duration {
+	if wasReady {
+		return 0
+	}
+	return min(max(2*last, 2*time.Second), time.Minute)
+}
+
+func (c *Child) restartAfter(pause time.Duration) bool {
+	if pause > 0 {
+		c.log.Errorf("service(%s): command startup failed, throttling for %d.000 secs", c.spec.Title, pause/time.Second)
+	}
+	for deadline := time.Now().Add(pause); ; {
+		c.mu.Lock()
+		stopped := c.stopped
+		c.mu.Unlock()
+		if stopped {
+			return false
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			break
+		}
+		time.Sleep(min(left, 100*time.Millisecond))
+	}
+	if err := c.start(); err != nil {
+		c.log.Errorf("%v", err)
+		return false
+	}
+	return true
+}
+
+// serve handles messages until the child is gone and reports whether it ever was ready.
+func (c *Child) serve() (wasReady bool) {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	defer conn.Close()
+	for {
+		m, err := conn.Receive()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+				c.log.Errorf("service(%s): %v", c.spec.Title, err)
+			}
+			return wasReady
+		}
+		if m.Kind == "ready" {
+			if !wasReady {
+				wasReady = true
+				close(c.ready)
+			}
+			continue
+		}
+		c.handle(c, &m)
+	}
+}
+
+// logDeath says how a child ended, in Dovecot's words.
+func (c *Child) logDeath(state *os.ProcessState, err error) {
+	if err != nil {
+		c.log.Errorf("service(%s): wait failed: %v", c.spec.Title, err)
+		return
+	}
+	status, ok := state.Sys().(syscall.WaitStatus)
+	switch {
+	case ok && status.Signaled():
+		c.log.Errorf("service(%s): child %d killed with signal %d", c.spec.Title, state.Pid(), status.Signal())
+	case state.ExitCode() != 0:
+		c.log.Errorf("service(%s): child %d returned error %d", c.spec.Title, state.Pid(), state.ExitCode())
+	}
+}
+
+// Send sends a message to the child's present process.
+func (c *Child) Send(kind string, body any, files ...*os.File) error {
+	c.mu.Lock()
+	conn := c.conn
+	c.sent++
+	c.mu.Unlock()
+	return conn.Send(kind, body, files...)
+}
+
+// WaitReady waits until the child's present process is ready, or is gone.
+func (c *Child) WaitReady(timeout time.Duration) error {
+	c.mu.Lock()
+	ready := c.ready
+	c.mu.Unlock()
+	select {
+	case <-ready:
+		return nil
+	case <-c.done:
+		return fmt.Errorf("service(%s): ended while starting", c.spec.Title)
+	case <-time.After(timeout):
+		return fmt.Errorf("service(%s): not ready after %v", c.spec.Title, timeout)
+	}
+}
+
+// Reload gives the child new settings; a child restarted later starts with them.
+func (c *Child) Reload(spec Spec) error {
+	c.mu.Lock()
+	c.spec = spec
+	c.mu.Unlock()
+	return c.sendSettings("reload")
+}
+
+// PID returns the process id of the present process.
+func (c *Child) PID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proc.Pid
+}
+
+// Retire closes the child's control socket if it has received all seen
+// messages, so that it ends once its sessions have. It reports whether it did.
+func (c *Child) Retire(seen uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sent != seen {
+		return false
+	}
+	c.retired = true
+	c.conn.Close()
+	return true
+}
+
+// Stop asks the child to end in order (SIGTERM) and does not start it again.
+func (c *Child) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.proc.Signal(syscall.SIGTERM) //nolint:errcheck // it may be gone already
+}
+
+// Kill ends the child at once.
+func (c *Child) Kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.proc.Kill() //nolint:errcheck // it may be gone already
+}
+
+// Done is closed when the child has ended and will not be started again.
+func (c *Child) Done() <-chan struct{} { return c.done }
