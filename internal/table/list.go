@@ -1,0 +1,261 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+)
+
+// A ListKind says how a pattern of a [List] matches.
+type ListKind uint8
+
+// The kinds of match lists (Postfix's match_list(3)).
+const (
+	Strings      ListKind = iota // exactly, without regard to case
+	Domains                      // also subdomains of ".example.com"
+	DomainsBelow                 // also subdomains of "example.com" (parent_domain_matches_subdomains)
+)
+
+// A List is a match list: names, tables, files of more items, each with "!"
+// in front to mean the opposite. The first item that matches decides.
+type List struct {
+	param string
+	kind  ListKind
+	items []listItem
+}
+
+type listItem struct {
+	negate bool
+	text   string // lower case
+	table  Table
+	prefix netip.Prefix // networks
+	err    error        // matching this item fails
+}
+
+// maxListFiles bounds files in files.
+const maxListFiles = 20
+
+// OpenList parses the value of param. Mistakes in it that make an item
+// unusable make matches that reach the item fail.
+func OpenList(param, value string, kind ListKind, o Options) (*List, error) {
+	l := &List{param: param, kind: kind}
+	err := l.add(value, false, 0, &o)
+	return l, err
+}
+
+func (l *List) add(value string, negate bool, depth int, o *Options) error {
+	if depth > maxListFiles {
+		return fmt.Errorf("%s: files are nested more than %d deep", l.param, maxListFiles)
+	}
+	for _, item := range postfix.SplitList(value) {
+		if strings.HasPrefix(item, "#") {
+			o.warnf("%s: comment at end of line is not supported: %s", l.param, item)
+			return nil
+		}
+		neg := negate
+		for strings.HasPrefix(item, "!") {
+			neg, item = !neg, item[1:]
+		}
+		if item == "" {
+			return fmt.Errorf("%s: no pattern after '!'", l.param)
+		}
+		if err := l.addItem(item, neg, depth, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *List) addItem(item string, negate bool, depth int, o *Options) error {
+	if strings.HasPrefix(item, "/") {
+		content, err := listFile(item)
+		if err != nil {
+			l.items = append(l.items, listItem{negate: negate, err: openError("", item, err)})
+			return nil
+		}
+		return l.add(content, negate, depth+1, o)
+	}
+	if !strings.HasPrefix(item, "[") && strings.Contains(item, ":") && isTable(item) {
+		l.items = append(l.items, listItem{negate: negate, text: item, table: OpenOrFail(item, *o)})
+		return nil
+	}
+	l.items = append(l.items, listItem{negate: negate, text: strings.ToLower(item)})
+	return nil
+}
+
+// isTable tells "type:name" from an IPv6 address.
+func isTable(item string) bool {
+	if _, err := netip.ParseAddr(item); err == nil {
+		return false
+	}
+	_, err := netip.ParsePrefix(item)
+	return err != nil
+}
+
+// listFile returns the items of a file, without its comment lines.
+func listFile(name string) (string, error) {
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(content)) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+	}
+	return b.String(), nil
+}
+
+// Match reports whether a name is in the list. An error is temporary.
+func (l *List) Match(ctx context.Context, name string) (bool, error) {
+	if l == nil || len(l.items) == 0 {
+		return false, nil
+	}
+	name = strings.ToLower(name)
+	for i := range l.items {
+		it := &l.items[i]
+		matched, err := l.matchItem(ctx, it, name)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", l.param, err)
+		}
+		if matched {
+			return !it.negate, nil
+		}
+	}
+	return false, nil
+}
+
+func (l *List) matchItem(ctx context.Context, it *listItem, name string) (bool, error) {
+	if it.err != nil {
+		return false, it.err
+	}
+	if it.table != nil {
+		return l.matchTable(ctx, it.table, name)
+	}
+	if it.text == name {
+		return true, nil
+	}
+	switch l.kind {
+	case Domains:
+		return it.text[0] == '.' && strings.HasSuffix(name, it.text), nil
+	case DomainsBelow:
+		n := len(name) - len(it.text)
+		return n > 1 && name[n-1] == '.' && name[n:] == it.text, nil
+	}
+	return false, nil
+}
+
+// matchTable looks the name up, and its parent domains where those match too.
+func (l *List) matchTable(ctx context.Context, t Table, name string) (bool, error) {
+	_, found, err := t.Lookup(ctx, name)
+	if err != nil || found || l.kind == Strings {
+		return found, err
+	}
+	if _, pattern := t.(Pattern); pattern {
+		return false, nil
+	}
+	for i := strings.IndexByte(name, '.'); i >= 0; {
+		key := name[i:]
+		if l.kind == DomainsBelow {
+			key = name[i+1:]
+		}
+		if _, found, err = t.Lookup(ctx, key); err != nil || found {
+			return found, err
+		}
+		next := strings.IndexByte(name[i+1:], '.')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	return false, nil
+}
+
+// Networks is a match list of addresses and networks: mynetworks and its kin.
+type Networks struct {
+	param string
+	items []listItem
+}
+
+// OpenNetworks parses the value of param. A network whose host bits are not zero
+// can only mean one thing: it is used, with a warning that has the correct
+// form (Postfix would fail the lookups of all clients that reach it). What is
+// no network at all fails the matches that reach it.
+func OpenNetworks(param, value string, o Options) (*Networks, error) {
+	l := &List{param: param}
+	if err := l.add(value, false, 0, &o); err != nil {
+		return nil, err
+	}
+	n := &Networks{param: param, items: l.items}
+	for i := range n.items {
+		it := &n.items[i]
+		if it.table != nil || it.err != nil {
+			continue
+		}
+		if !strings.ContainsAny(it.text, "/:[") && !looksNumeric(it.text) {
+			continue // a host name
+		}
+		it.prefix, it.err = ParseNetwork(it.text)
+		if it.err == nil {
+			continue
+		}
+		o.warnf("%s: %v", param, it.err)
+		if it.prefix.IsValid() {
+			it.prefix, it.err = it.prefix.Masked(), nil
+		}
+	}
+	return n, nil
+}
+
+func looksNumeric(s string) bool { return s != "" && strings.Trim(s, "0123456789.") == "" }
+
+// errNetworks marks an item that cannot be matched.
+var errNetworks = errors.New("cannot be matched")
+
+// MatchAddr reports whether a client is in the list, by address or by name. An
+// error is temporary.
+func (n *Networks) MatchAddr(ctx context.Context, host string, addr netip.Addr) (bool, error) {
+	if n == nil {
+		return false, nil
+	}
+	addr = addr.Unmap()
+	for i := range n.items {
+		it := &n.items[i]
+		if it.err != nil {
+			return false, fmt.Errorf("%s: %w: %w", n.param, errNetworks, it.err)
+		}
+		matched, err := matchNetwork(ctx, it, host, addr)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", n.param, err)
+		}
+		if matched {
+			return !it.negate, nil
+		}
+	}
+	return false, nil
+}
+
+func matchNetwork(ctx context.Context, it *listItem, host string, addr netip.Addr) (bool, error) {
+	switch {
+	case it.table != nil:
+		_, found, err := it.table.Lookup(ctx, addr.String())
+		if err != nil || found || host == "" || host == "unknown" {
+			return found, err
+		}
+		_, found, err = it.table.Lookup(ctx, strings.ToLower(host))
+		return found, err
+	case it.prefix.IsValid():
+		return it.prefix.Contains(addr), nil
+	}
+	if host == "" || host == "unknown" {
+		return false, nil
+	}
+	host = strings.ToLower(host)
+	return host == it.text || it.text[0] == '.' && strings.HasSuffix(host, it.text), nil
+}

@@ -1,0 +1,143 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+)
+
+// A Table answers lookups. An error is temporary. Tables are safe for
+// concurrent use.
+type Table interface {
+	Lookup(ctx context.Context, key string) (value string, found bool, err error)
+}
+
+// A Pattern table matches whole keys; it is not asked for parts of them.
+type Pattern interface {
+	Table
+	pattern()
+}
+
+// A Walker is a table whose records can be listed, in the table's order.
+type Walker interface {
+	Walk(fn func(key, value string) error) error
+}
+
+// A Closer is a table that holds something open.
+type Closer interface{ Close() error }
+
+// Options of opening tables.
+type Options struct {
+	Log *maillog.Logger // warnings about the table's content
+	// NoSubstitution skips rules with $1 in their result: for tables that
+	// name programs, files or transports.
+	NoSubstitution bool
+	// NoFold keeps the case of keys.
+	NoFold bool
+}
+
+func (o *Options) warnf(format string, args ...any) { o.Log.Warningf(format, args...) }
+
+// A kind is a table type.
+type kind struct {
+	name string
+	open func(spec, name string, o *Options) (Table, error)
+}
+
+// kinds are the table types, by name. It is filled in init because some types
+// hold tables of other types.
+var kinds []kind
+
+func init() {
+	kinds = []kind{
+		{"cidr", openCIDR},
+		{"environ", openEnviron},
+		{"fail", openFail},
+		{"hash", openHash},
+		{"inline", openInline},
+		{"internal", openInternal},
+		{"pcre", openPCRE},
+		{"pipemap", openPipemap},
+		{"randmap", openRandmap},
+		{"regexp", openRegexp},
+		{"static", openStatic},
+		{"texthash", openTexthash},
+		{"unionmap", openUnionmap},
+		{"unix", openUnix},
+	}
+}
+
+// Types returns the names of all table types, sorted, as `postconf -m` lists them.
+func Types() []string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = k.name
+	}
+	return names
+}
+
+// Open opens the table that "type:name" names. Errors are Postfix's texts.
+func Open(spec string, o Options) (Table, error) {
+	typ, name, ok := strings.Cut(spec, ":")
+	if !ok || typ == "" || name == "" {
+		return nil, fmt.Errorf("open dictionary: expecting \"type:name\" form instead of %q", spec)
+	}
+	for _, k := range kinds {
+		if k.name == typ {
+			return k.open(spec, name, &o)
+		}
+	}
+	return nil, fmt.Errorf("unsupported dictionary type: %s", typ)
+}
+
+// OpenOrFail opens a table; one that cannot be opened is reported once and
+// fails each lookup, as Postfix's daemons have it.
+func OpenOrFail(spec string, o Options) Table {
+	t, err := Open(spec, o)
+	if err != nil {
+		o.Log.Errorf("%v", err)
+		return &unavailable{spec: spec, reason: err, log: o.Log}
+	}
+	return t
+}
+
+// unavailable is a table that could not be opened.
+type unavailable struct {
+	spec   string
+	reason error
+	log    *maillog.Logger
+}
+
+func (u *unavailable) Lookup(context.Context, string) (string, bool, error) {
+	u.log.Warningf("%s is unavailable. %v", u.spec, u.reason)
+	return "", false, fmt.Errorf("%s is unavailable: %w", u.spec, u.reason)
+}
+
+func (u *unavailable) pattern() {}
+
+// openError is the text for a file that cannot be opened.
+func openError(what, name string, err error) error {
+	return fmt.Errorf("open %s%s: %s", what, name, Reason(err))
+}
+
+// Reason is the cause of a file error in the words of strerror(3).
+func Reason(err error) string {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// fold brings a key into the form in which tables of fixed keys hold it.
+func (o *Options) fold(key string) string {
+	if o.NoFold {
+		return key
+	}
+	return strings.ToLower(key)
+}
