@@ -18,6 +18,12 @@ type Record struct {
 // ReadSource reads a table's source: lines of a key, white space and a value
 // (postmap(1)). What is no record is left out with a warning to warn.
 func ReadSource(in io.Reader, name string, warn func(string), fn func(Record) error) error {
+	return readSource(in, name, "", warn, fn)
+}
+
+// readSource is ReadSource; noValue is what the warning about a line without
+// value ends with.
+func readSource(in io.Reader, name, noValue string, warn func(string), fn func(Record) error) error {
 	lines := logline.NewReader(in, name, warn)
 	for {
 		text, n, err := lines.Next()
@@ -33,7 +39,7 @@ func ReadSource(in io.Reader, name string, warn func(string), fn func(Record) er
 			continue
 		}
 		if value == "" {
-			warn(fmt.Sprintf("%s, line %d: expected format: key whitespace value", name, n))
+			warn(fmt.Sprintf("%s, line %d: expected format: key whitespace value%s", name, n, noValue))
 			continue
 		}
 		if strings.HasSuffix(key, ":") {
@@ -72,12 +78,12 @@ func splitRecord(line string) (key, value string, ok bool) {
 func openTexthash(_, name string, o *Options) (Table, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, openError("", name, err)
+		return nil, openError("database ", name, err)
 	}
 	defer f.Close()
 	t := newFixed(o)
 	warn := func(text string) { o.warnf("%s", text) }
-	err = ReadSource(f, name, warn, func(r Record) error {
+	err = readSource(f, name, " -- ignoring this line", warn, func(r Record) error {
 		if !t.add(r.Key, r.Value) {
 			o.warnf("%s, line %d: duplicate entry: %q", name, r.Line, o.fold(r.Key))
 		}

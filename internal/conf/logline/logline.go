@@ -54,7 +54,7 @@ func (r *Reader) Next() (text []byte, first int, err error) {
 		case len(rest) == 0 || rest[0] == '#':
 			continue
 		case len(rest) < len(line) && first == 0:
-			r.warn(fmt.Sprintf("%s: logical line must not start with whitespace: %q", r.name, cut(rest)))
+			r.warn(fmt.Sprintf("%s: logical line must not start with whitespace: %q", r.name, cut(line)))
 			continue
 		case len(rest) == len(line) && first > 0:
 			r.ahead, r.hasMore = line, true
