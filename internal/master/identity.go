@@ -91,3 +91,12 @@ const SingleUserVariable = "DOVETAIL_SINGLE_USER"
 func SingleUser() bool {
 	return os.Geteuid() != 0 || os.Getenv(SingleUserVariable) != ""
 }
+
+// Become makes this process run as id, for good: for commands that touch what a
+// service owns.
+func Become(id Identity) error {
+	if !id.Change {
+		return nil
+	}
+	return setIdentity(id)
+}

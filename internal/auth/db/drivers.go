@@ -1,0 +1,77 @@
+package db
+
+import (
+	"fmt"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+)
+
+// Env is what all databases of one server share.
+type Env struct {
+	Log *maillog.Logger
+
+	FirstValidUID, LastValidUID uint32 // of users that passwd lists
+	PasswdFile                  string // instead of /etc/passwd
+
+	files fileCache
+}
+
+// A PassdbDriver opens a passdb with the args of its section.
+type PassdbDriver func(env *Env, args string) (Passdb, error)
+
+// A UserdbDriver opens a userdb with the args of its section.
+type UserdbDriver func(env *Env, args string) (Userdb, error)
+
+// The drivers by name. A nil one is of Dovecot, but not supported.
+var (
+	passdbDrivers = map[string]PassdbDriver{
+		"passwd":        openPasswdPassdb,
+		"passwd-file":   openFilePassdb,
+		"static":        openStaticPassdb,
+		"bsdauth":       nil,
+		"checkpassword": nil,
+		"dict":          nil,
+		"imap":          nil,
+		"ldap":          nil,
+		"lua":           nil,
+		"oauth2":        nil,
+		"pam":           nil,
+		"shadow":        nil,
+		"sql":           nil,
+	}
+	userdbDrivers = map[string]UserdbDriver{
+		"passwd":        openPasswdUserdb,
+		"passwd-file":   openFileUserdb,
+		"prefetch":      openPrefetch,
+		"static":        openStaticUserdb,
+		"checkpassword": nil,
+		"dict":          nil,
+		"ldap":          nil,
+		"lua":           nil,
+		"sql":           nil,
+	}
+)
+
+// OpenPassdb opens the database of a passdb section.
+func OpenPassdb(env *Env, driver, args string) (Passdb, error) {
+	open, known := passdbDrivers[driver]
+	switch {
+	case !known:
+		return nil, fmt.Errorf("Unknown passdb driver '%s'", driver)
+	case open == nil:
+		return nil, fmt.Errorf("Support not compiled in for passdb driver '%s'", driver)
+	}
+	return open(env, args)
+}
+
+// OpenUserdb opens the database of a userdb section.
+func OpenUserdb(env *Env, driver, args string) (Userdb, error) {
+	open, known := userdbDrivers[driver]
+	switch {
+	case !known:
+		return nil, fmt.Errorf("Unknown userdb driver '%s'", driver)
+	case open == nil:
+		return nil, fmt.Errorf("Support not compiled in for userdb driver '%s'", driver)
+	}
+	return open(env, args)
+}

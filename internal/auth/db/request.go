@@ -1,0 +1,80 @@
+package db
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+)
+
+// A Request is a login or lookup of one user: what is known of it, and
+// what the databases add.
+type Request struct {
+	User         string // normalized; databases may change it
+	OriginalUser string // as the client sent it
+	MasterUser   string // who logs in as User, if not User
+	LoginUser    string // as whom MasterUser wants to log in, until that was allowed
+	Password     string // tried, for %w
+
+	Service    string
+	Session    string
+	LocalName  string
+	ClientID   string
+	Mechanism  string // empty for lookups
+	Secured    string // "", "secured" or "TLS"
+	Local      netip.AddrPort
+	Remote     netip.AddrPort
+	RealLocal  netip.AddrPort
+	RealRemote netip.AddrPort
+	ClientPID  uint32
+	SessionPID uint32
+	ValidCert  bool
+
+	Fields Fields // of the passdbs
+	Userdb Fields // of the userdbs, and of the passdbs for them
+
+	Failed         bool      // a field refuses the login
+	NoPassword     bool      // the passdb takes any password
+	NoAuthenticate bool      // the passdb only adds fields
+	DelayUntil     time.Time // answer not before
+	HasUserdb      bool      // the passdbs gave userdb fields
+	TempFail       bool      // the userdb refuses to answer now
+	TempFailReason string
+
+	Section string // name of the database asked, for log lines and %!
+	Number  int    // of that database
+	Verbose bool   // failures are logged
+	Log     *maillog.Logger
+}
+
+// Prefix returns what starts the log lines about the request:
+// "NAME(USER,IP,master,<SESSION>): ".
+func (r *Request) Prefix(name string) string {
+	user := r.User
+	if user == "" {
+		user = "?"
+	}
+	text := name + "(" + user
+	if r.Remote.Addr().IsValid() {
+		text += "," + r.Remote.Addr().String()
+	}
+	if r.LoginUser != "" {
+		text += ",master"
+	}
+	if r.Session != "" {
+		text += ",<" + r.Session + ">"
+	}
+	return text + "): "
+}
+
+// Errorf logs an error of the database asked.
+func (r *Request) Errorf(format string, args ...any) {
+	r.Log.Errorf("%s"+format, append([]any{r.Prefix(r.Section)}, args...)...)
+}
+
+// Infof logs, with auth_verbose=yes, why a login fails.
+func (r *Request) Infof(format string, args ...any) {
+	if r.Verbose {
+		r.Log.Infof("%s"+format, append([]any{r.Prefix(r.Section)}, args...)...)
+	}
+}

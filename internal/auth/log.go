@@ -1,0 +1,44 @@
+package auth
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// triedPassword is what auth_verbose_passwords appends to a failure: nothing,
+// or a hash of the password tried, or the password, and whether there are more
+// databases. Its blanks are Dovecot's.
+func (c *passChain) triedPassword() string {
+	setting := c.server.set.VerbosePasswords
+	if setting == "no" {
+		return ""
+	}
+	text := " " + passwordForLog(setting, c.req.Password)
+	if c.purpose != purposeVerify {
+		text = " "
+	}
+	if c.i+1 < len(c.dbs) {
+		return text + " - trying the next passdb"
+	}
+	return strings.TrimRight(text, " ")
+}
+
+// passwordForLog shows a password as "plain", "sha1", "plain:N" or "sha1:N" say.
+func passwordForLog(setting, password string) string {
+	mode, limit, cut := strings.Cut(setting, ":")
+	text, what := password, "given password"
+	if mode == "sha1" {
+		sum := sha1.Sum([]byte(password))
+		text, what = hex.EncodeToString(sum[:]), "SHA1 of given password"
+	}
+	if n, err := strconv.Atoi(limit); cut && err == nil && n >= 0 {
+		text = text[:min(n, len(text))]
+	}
+	return "(" + what + ": " + text + ")"
+}
+
+// shown is text of a client in a log line; control characters are the log's
+// business.
+func shown(line []byte) string { return string(line[:min(len(line), 1000)]) }

@@ -1,0 +1,127 @@
+package auth
+
+import (
+	"encoding/base64"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
+	"github.com/dovetail-mail/dovetail/internal/auth/wire"
+)
+
+// succeed answers OK, not before delay_until.
+func (r *request) succeed() {
+	if wait := time.Until(r.DelayUntil); !r.DelayUntil.IsZero() && wait > 0 {
+		time.AfterFunc(wait, r.sendOK)
+		return
+	}
+	r.sendOK()
+}
+
+func (r *request) sendOK() {
+	if r.final != nil && r.finalOK {
+		r.Fields.Set(db.Field{Name: "resp", Value: base64.StdEncoding.EncodeToString(r.final), HasValue: true})
+	}
+	if r.failures > 0 {
+		r.conn.server.penalties.reset(r.Remote.Addr())
+	}
+	tried := r.Password
+	r.conn.finish(r, r.needsConfirmation(), func(b []byte) []byte {
+		b = wire.AppendID(append(b, "OK"...), r.id)
+		b = wire.AppendField(b, "user", r.User)
+		b = r.Fields.Append(b)
+		b = r.appendTail(b)
+		b = r.appendProxy(b, tried)
+		return append(b, '\n')
+	})
+}
+
+// needsConfirmation reports whether a REQUEST will follow: login processes
+// send one for all who get a session here.
+func (r *request) needsConfirmation() bool {
+	return r.conn.kind == KindLogin && !r.Fields.Has("nologin") && !r.Fields.Has("proxy")
+}
+
+// appendTail appends what follows the extra fields in OK and FAIL.
+func (r *request) appendTail(b []byte) []byte {
+	if r.hasOriginal && (r.OriginalUser != r.User || r.User == "") {
+		b = wire.AppendField(b, "original_user", r.OriginalUser)
+	}
+	if r.MasterUser != "" {
+		b = wire.AppendField(b, "auth_user", r.MasterUser)
+	}
+	if anonymous := r.conn.server.set.AnonymousUsername; anonymous != "" && r.User == anonymous {
+		b = append(b, "\tanonymous"...)
+	}
+	return b
+}
+
+// appendProxy appends with what a login process logs in at the host that it
+// relays the session to.
+func (r *request) appendProxy(b []byte, tried string) []byte {
+	if r.conn.kind != KindLogin || !r.Fields.Has("proxy") {
+		return b
+	}
+	if tried != "" && !r.Fields.Has("pass") {
+		b = wire.AppendField(b, "pass", tried)
+	}
+	if r.MasterUser != "" && !r.Fields.Has("master") {
+		b = wire.AppendField(b, "master", r.MasterUser)
+	}
+	return b
+}
+
+// fail answers FAIL after the delay.
+func (r *request) fail(res result) {
+	s := r.conn.server
+	if !r.noPenalty && res != resultInternal {
+		s.penalties.failed(r.Remote.Addr(), r.OriginalUser, r.Password)
+	}
+	delay := s.set.FailureDelay
+	if r.Fields.Has("nodelay") {
+		delay = 0
+	}
+	delay = max(delay, time.Until(r.DelayUntil))
+	if delay > 0 {
+		time.AfterFunc(delay, func() { r.sendFail(res) })
+		return
+	}
+	r.sendFail(res)
+}
+
+func (r *request) sendFail(res result) {
+	r.conn.finish(r, false, func(b []byte) []byte {
+		b = wire.AppendID(append(b, "FAIL"...), r.id)
+		if r.hasOriginal {
+			name := r.User
+			if name == "" {
+				name = r.OriginalUser
+			}
+			b = wire.AppendField(b, "user", name)
+		}
+		if r.Fields.Has("nodelay") {
+			b = append(b, "\tnodelay"...)
+		}
+		if code := r.failureCode(res); code != "" {
+			b = wire.AppendField(b, "code", code)
+		}
+		b = r.Fields.Append(b)
+		b = r.appendTail(b)
+		return append(b, '\n')
+	})
+}
+
+// failureCode is for failures that are not simply the client's.
+func (r *request) failureCode(res result) string {
+	switch res {
+	case resultInternal:
+		return "temp_fail"
+	case resultDisabled:
+		return "user_disabled"
+	case resultExpired:
+		return "pass_expired"
+	}
+	if r.MasterUser != "" {
+		return "authz_fail"
+	}
+	return ""
+}

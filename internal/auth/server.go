@@ -1,0 +1,204 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/sasl"
+)
+
+// A Kind is which protocol a socket speaks.
+type Kind uint8
+
+// Kinds of sockets.
+const (
+	KindClient Kind = iota // auth-client: SASL for Postfix and others
+	KindLogin              // login/login: SASL for login processes, confirmed by REQUEST
+	KindMaster             // auth-master: users, and REQUEST
+	KindUserdb             // auth-userdb: users
+)
+
+// KindOf returns the kind of a listener by its name, as Dovecot decides it:
+// what follows the last "-" of the file name, or all of it.
+func KindOf(name string) Kind {
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	name = name[strings.LastIndexByte(name, '-')+1:]
+	switch name {
+	case "login":
+		return KindLogin
+	case "master":
+		return KindMaster
+	case "userdb":
+		return KindUserdb
+	}
+	return KindClient
+}
+
+// A Server answers on all auth sockets of one configuration.
+type Server struct {
+	log       *maillog.Logger
+	set       *Settings
+	env       *db.Env
+	names     *usernames
+	mechs     []*sasl.Mechanism
+	session   sasl.Session
+	passdbs   []*passdb
+	masterdbs []*passdb
+	userdbs   []*userdb
+	penalties *penalties
+	hashers   pool // compute expensive hashes
+	workers   pool // wait for databases
+	lastCUID  atomic.Uint32
+	tokenKey  [32]byte
+
+	mu     sync.Mutex
+	logins map[uint32]*clientConn // of KindLogin, by process id
+}
+
+// NewServer checks the auth settings of cfg and opens its databases. Errors are
+// those that Dovecot's auth process dies of at start.
+func NewServer(cfg *dovecot.Config, log *maillog.Logger) (*Server, error) {
+	set, err := dovecot.Get[Settings](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	dbs, err := dovecot.Get[dovecot.Auth](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	return newServer(set, dbs, log)
+}
+
+func newServer(set *Settings, dbs *dovecot.Auth, log *maillog.Logger) (*Server, error) {
+	if set.DebugPasswords {
+		set.Verbose = true
+	}
+	s := &Server{
+		log: log, set: set,
+		env:       &db.Env{Log: log, FirstValidUID: set.FirstValidUID, LastValidUID: set.LastValidUID},
+		names:     newUsernames(set),
+		penalties: newPenalties(),
+		hashers:   pool{max: runtime.GOMAXPROCS(0)},
+		workers:   pool{max: max(1, int(set.WorkerMaxCount))},
+		logins:    make(map[uint32]*clientConn),
+	}
+	s.session.Hostname, _ = os.Hostname()
+	s.session.Realms = strings.Fields(set.Realms)
+	s.session.Username = set.AnonymousUsername
+	rand.Read(s.tokenKey[:])
+	if err := s.openDatabases(dbs); err != nil {
+		return nil, err
+	}
+	return s, s.chooseMechanisms()
+}
+
+// openDatabases opens all sections in their order. Without userdb there is a
+// static one, as in Dovecot.
+func (s *Server) openDatabases(dbs *dovecot.Auth) error {
+	for i := range dbs.Passdbs {
+		section := &dbs.Passdbs[i]
+		if section.Master && section.Deny {
+			return errors.New("Master passdb can't have deny=yes")
+		}
+		p, err := s.openPassdb(section, i+1)
+		if err != nil {
+			return err
+		}
+		list := &s.passdbs
+		if section.Master {
+			list = &s.masterdbs
+		}
+		if p.skip == "unauthenticated" && len(*list) == 0 {
+			continue // nobody is authenticated yet
+		}
+		*list = append(*list, p)
+	}
+	userdbs := dbs.Userdbs
+	if len(userdbs) == 0 {
+		userdbs = []dovecot.Userdb{{Driver: "static", Skip: "never", ResultSuccess: "return-ok", ResultFailure: "continue", ResultInternalfail: "continue"}}
+	}
+	for i := range userdbs {
+		u, err := s.openUserdb(&userdbs[i], i+1)
+		if err != nil {
+			return err
+		}
+		s.userdbs = append(s.userdbs, u)
+	}
+	return nil
+}
+
+// chooseMechanisms looks up the mechanisms of auth_mechanisms.
+func (s *Server) chooseMechanisms() error {
+	for name := range strings.FieldsSeq(s.set.Mechanisms) {
+		m, ok := sasl.Lookup(name)
+		if !ok || m.NewServer == nil {
+			return fmt.Errorf("Unknown authentication mechanism '%s'", strings.ToUpper(name))
+		}
+		if m.Flags&sasl.Anonymous == 0 && len(s.passdbs) == 0 {
+			return fmt.Errorf("No passdbs specified in configuration file. %s mechanism needs one", m.Name)
+		}
+		s.mechs = append(s.mechs, m)
+	}
+	if len(s.mechs) == 0 {
+		return errors.New("No authentication mechanisms configured")
+	}
+	return nil
+}
+
+// mechanism returns an offered mechanism.
+func (s *Server) mechanism(name string) *sasl.Mechanism {
+	for _, m := range s.mechs {
+		if m.Name == name || strings.EqualFold(m.Name, name) {
+			return m
+		}
+	}
+	return nil
+}
+
+// Serve accepts connections from l until ctx is done, then closes l and the
+// connections and returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener, kind Kind) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	defer cancel()
+	for {
+		conn, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("auth: accept: %w", err)
+		}
+		sessions.Go(func() { s.serveConn(ctx, conn, l, kind) })
+	}
+}
+
+// serveConn serves one connection until it ends.
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, l net.Listener, kind Kind) {
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if kind == KindMaster || kind == KindUserdb {
+		newMasterConn(s, conn, l, kind).serve(ctx)
+		return
+	}
+	newClientConn(s, conn, kind).serve(ctx)
+}

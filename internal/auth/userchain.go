@@ -1,0 +1,150 @@
+package auth
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
+)
+
+// A userLookup is what a request is about when the userdbs are asked.
+type userLookup uint8
+
+const (
+	lookupOnly  userLookup = iota // somebody wants to know about the user
+	lookupLogin                   // the user has logged in
+)
+
+// lookupUser asks the userdbs in turn and leaves their fields in the request.
+func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLookup) result {
+	success, internal := false, false
+	r := resultUnknown
+	for _, u := range s.userdbs {
+		if (u.skip == "found" && success) || (u.skip == "notfound" && !success) {
+			continue
+		}
+		req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
+		r = s.askUserdb(ctx, u, req, kind)
+		next := u.onFailure
+		switch r {
+		case resultOK:
+			next = u.onSuccess
+		case resultInternal:
+			next = u.onTemp
+			internal = true
+		}
+		if r != resultOK {
+			req.Userdb.Rollback()
+		}
+		switch next.outcome {
+		case outcomeOK:
+			success = true
+		case outcomeFail:
+			success = false
+		}
+		if !next.goOn {
+			break
+		}
+	}
+	switch {
+	case success && req.TempFail:
+		return resultInternal
+	case success:
+		return resultOK
+	case internal:
+		return resultInternal
+	case kind == lookupLogin:
+		s.logNotFound(req)
+	}
+	return resultUnknown
+}
+
+// askUserdb asks one userdb.
+func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind userLookup) result {
+	req.Userdb.Save()
+	if p, ok := u.driver.(db.PassdbLookup); ok && p.NeedsPassdb() && kind == lookupOnly {
+		if r := s.userExists(ctx, req); r != resultOK {
+			return r
+		}
+		req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
+		req.Userdb.Save()
+	}
+	err := u.defaultFields.SetUserdbFields(req)
+	if err == nil {
+		err = u.driver.LookupUser(ctx, req)
+	}
+	if err == nil {
+		err = u.overrideFields.SetUserdbFields(req)
+	}
+	switch {
+	case err == nil:
+		return resultOK
+	case errors.Is(err, db.ErrUnknownUser):
+		if !db.IsTold(err) {
+			s.logUnknown(u, req)
+		}
+		return resultUnknown
+	}
+	req.Errorf("%v", err)
+	return resultInternal
+}
+
+// logUnknown tells that a userdb, other than one that has no users of its
+// own, does not have the user.
+func (s *Server) logUnknown(u *userdb, req *db.Request) {
+	if _, ok := u.driver.(db.Lister); !ok {
+		return
+	}
+	text := ""
+	if u != s.userdbs[len(s.userdbs)-1] && s.set.VerbosePasswords != "no" {
+		text = "  - trying the next userdb"
+	}
+	req.Infof("unknown user%s", text)
+}
+
+// userExists asks the passdbs whether they have the user.
+func (s *Server) userExists(ctx context.Context, req *db.Request) result {
+	section := req.Section
+	chain := s.newPassChain(req, purposeLookup)
+	r, _, _ := chain.run(ctx, stageWork)
+	switch r {
+	case resultOK, resultInternal:
+		return r
+	case resultUnsupported:
+		s.log.Errorf("%spassdb doesn't support lookups, can't verify user's existence", req.Prefix(section))
+		return resultInternal
+	}
+	return resultUnknown
+}
+
+// logNotFound tells of a user who could log in but has no userdb entry: a
+// mistake of the configuration.
+func (s *Server) logNotFound(req *db.Request) {
+	if len(s.userdbs) == 1 {
+		req.Errorf("user not found from userdb")
+		return
+	}
+	req.Errorf("user not found from any userdbs")
+}
+
+// blocksUserdb reports whether a userdb lookup may wait.
+func (s *Server) blocksUserdb() bool {
+	for _, u := range s.userdbs {
+		if u.driver.Blocking() {
+			return true
+		}
+		if p, ok := u.driver.(db.PassdbLookup); ok && p.NeedsPassdb() && s.blocksPassdb() {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) blocksPassdb() bool {
+	for _, p := range s.passdbs {
+		if p.driver.Blocking() {
+			return true
+		}
+	}
+	return false
+}

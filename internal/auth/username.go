@@ -1,0 +1,101 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
+)
+
+// usernames is how names of users are normalized.
+type usernames struct {
+	defaultRealm string
+	format       string
+	separator    string // of master users
+	translate    [256]byte
+	allowed      [256]bool
+}
+
+func newUsernames(set *Settings) *usernames {
+	u := &usernames{defaultRealm: set.DefaultRealm, format: set.UsernameFormat, separator: set.MasterUserSeparator}
+	for i := range u.translate {
+		u.translate[i] = byte(i)
+		u.allowed[i] = set.UsernameChars == ""
+	}
+	for i := range len(set.UsernameChars) {
+		u.allowed[set.UsernameChars[i]] = true
+	}
+	for t := set.UsernameTranslation; len(t) >= 2; t = t[2:] {
+		u.translate[t[0]] = t[1]
+	}
+	return u
+}
+
+// Errors of names, with Dovecot's texts.
+var (
+	errEmptyUsername      = errors.New("Empty username")
+	errEmptyLoginUsername = errors.New("Master user login attempted to use empty login username")
+)
+
+// normalize returns the name under which the databases know a user.
+func (u *usernames) normalize(req *db.Request, name string) (string, error) {
+	if name == "" {
+		return "", errEmptyUsername
+	}
+	if u.defaultRealm != "" && !strings.Contains(name, "@") {
+		name += "@" + u.defaultRealm
+	}
+	for i := range len(name) {
+		c := u.translate[name[i]]
+		if !u.allowed[c] {
+			return "", fmt.Errorf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", c, name)
+		}
+		if c != name[i] {
+			b := []byte(name)
+			b[i] = c
+			name = string(b)
+		}
+	}
+	name, err := req.Normalize(u.format, name)
+	if err != nil {
+		return "", fmt.Errorf("Failed to expand auth_username_format=%s: %w", u.format, err)
+	}
+	return name, nil
+}
+
+// set gives the request its user: who authenticates, and from the part before
+// the separator, as whom.
+func (u *usernames) set(req *db.Request, name string) error {
+	login, hasLogin := "", false
+	if u.separator != "" {
+		if before, after, ok := strings.Cut(name, u.separator[:1]); ok {
+			login, name, hasLogin = before, after, true
+		}
+	}
+	req.OriginalUser = name
+	user, err := u.normalize(req, name)
+	if err != nil {
+		return err
+	}
+	req.User = user
+	if hasLogin {
+		return u.setLogin(req, login)
+	}
+	return nil
+}
+
+// setLogin says as whom a master user wants to log in.
+func (u *usernames) setLogin(req *db.Request, name string) error {
+	if name == "" {
+		return errEmptyLoginUsername
+	}
+	login, err := u.normalize(req, name)
+	if err != nil {
+		return err
+	}
+	if login != req.User { // logging in as oneself is no matter of masters
+		req.LoginUser = login
+	}
+	return nil
+}

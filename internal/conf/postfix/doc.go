@@ -1,0 +1,2 @@
+// Package postfix reads the configuration of Postfix 3.
+package postfix

@@ -1,0 +1,27 @@
+package imap
+
+import "github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+
+// enable is ENABLE (RFC 5161). Names not known are ignored.
+func (c *command) enable() error {
+	args, err := c.dec.Args(0)
+	if err != nil {
+		return err
+	}
+	line := "* ENABLED"
+	for ; len(args) > 0; args = args.Rest() {
+		if args[0].Kind != imapwire.Atom {
+			return errArguments
+		}
+		if args[0].Is("CONDSTORE") {
+			if err := c.enableCondstore(); err != nil {
+				return err
+			}
+			line += " CONDSTORE"
+		}
+	}
+	if line == "* ENABLED" {
+		return nil // as Dovecot does; RFC 5161 would allow an empty list
+	}
+	return c.write(line + "\r\n")
+}

@@ -1,0 +1,256 @@
+package imap
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+	"github.com/dovetail-mail/dovetail/internal/message"
+)
+
+// fetch is FETCH and UID FETCH (RFC 3501 6.4.5), with CHANGEDSINCE (RFC 7162).
+func (c *command) fetch() error {
+	args, err := c.dec.Args(0)
+	if err != nil {
+		return err
+	}
+	spans, err := c.messages(args)
+	if err != nil {
+		return err
+	}
+	p, err := parseFetch(args.Rest(), c.uid)
+	if err != nil {
+		return err
+	}
+
+	if p.condstore {
+		if err := c.enableCondstore(); err != nil {
+			return err
+		}
+	}
+	f := fetcher{command: c, program: p}
+	err = f.run(spans)
+	if seen := f.markSeen(); err == nil {
+		err = seen
+	}
+	if err == nil && f.expunged {
+		err = errExpunged
+	}
+	return err
+}
+
+// fetcher is a running FETCH.
+type fetcher struct {
+	*command
+	*program
+	seen     []uint32 // messages that are \Seen because of this FETCH
+	expunged bool     // a message was gone
+
+	// Of the message at hand.
+	uid       uint32
+	view      *mailbox.Snapshot  // where its flags are
+	index     int                // in it
+	msg       *mailbox.Message   // nil until needed
+	body      mailbox.Body       // if needText
+	structure *message.Structure // if needTree
+}
+
+// run answers for all messages of spans.
+func (f *fetcher) run(spans []span) error {
+	b := f.box
+	at := 0 // in told
+	for _, s := range spans {
+		for i := s.first; i < s.end; i++ {
+			f.uid, f.view, f.index = b.view.UID(i), b.view, i
+			if b.told != b.view {
+				if at = seek(b.told, at, f.uid); at >= 0 {
+					f.view, f.index = b.told, at
+				} else {
+					at = ^at
+				}
+			}
+			if f.changedSince > 0 && f.view.ModSeq(f.index) <= f.changedSince {
+				continue
+			}
+			if err := f.row(i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// row answers for message number i of the view. A message that is gone has no
+// row: all that shows whether it is there is done before the row begins.
+func (f *fetcher) row(i int) error {
+	if f.needText || f.needTree {
+		defer f.done()
+		if err := f.prepare(); err != nil {
+			return f.missing(err)
+		}
+	} else {
+		f.msg = nil
+	}
+	b := f.appendFetchStart(f.buf(), i)
+	flags := f.view.Flags(f.index)
+	newlySeen := f.setSeen && !f.box.readOnly && flags&mailbox.Seen == 0
+	if newlySeen {
+		f.seen = append(f.seen, f.uid)
+		flags |= mailbox.Seen
+	}
+	for _, it := range f.short {
+		var err error
+		if b, err = f.appendShort(b, it, flags); err != nil {
+			return f.missing(err)
+		}
+		b = append(b, ' ')
+	}
+	if newlySeen && f.items&itemFlags == 0 {
+		b, _ = f.appendShort(b, itemFlags, flags)
+		b = append(b, ' ')
+	}
+	if len(f.long) == 0 {
+		b = append(b[:len(b)-1], ")\r\n"...)
+		return f.put(b)
+	}
+	if err := f.put(b); err != nil {
+		return err
+	}
+	return f.writeLong()
+}
+
+// prepare opens what the long items need.
+func (f *fetcher) prepare() (err error) {
+	if f.msg, err = f.box.mbox.Message(f.uid); err != nil {
+		return err
+	}
+	if f.needTree {
+		if f.structure, err = f.msg.Structure(f.ctx); err != nil {
+			return err
+		}
+	}
+	if f.needText {
+		f.body, err = f.msg.Open()
+	}
+	return err
+}
+
+// writeLong writes the items that may be long, and ends the row. As the row has
+// begun, an error ends the session.
+func (f *fetcher) writeLong() error {
+	for k := range f.long {
+		if k > 0 {
+			if err := f.write(" "); err != nil {
+				return err
+			}
+		}
+		s := &f.long[k]
+		if s.item != 0 {
+			if err := f.put(f.appendLong(f.buf(), s.item)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := f.writeSection(s); err != nil {
+			return f.failed(err)
+		}
+	}
+	return f.write(")\r\n")
+}
+
+// missing skips a message that is gone. Other errors end the command.
+func (f *fetcher) missing(err error) error {
+	if errors.Is(err, mailbox.ErrExpunged) {
+		f.expunged = true
+		return nil
+	}
+	return err
+}
+
+// failed ends the session, because a row cannot be finished.
+func (f *fetcher) failed(err error) error {
+	if f.ended == nil {
+		f.log.Errorf("Mailbox %s: UID=%d: FETCH failed: %v", f.box.name, f.uid, err)
+		f.bye = "FETCH failed"
+		f.end(err)
+	}
+	return f.ended
+}
+
+// appendShort appends an item that is short.
+func (f *fetcher) appendShort(b []byte, it item, flags mailbox.Flags) ([]byte, error) {
+	switch it {
+	case itemUID:
+		b = append(b, "UID "...)
+		return strconv.AppendUint(b, uint64(f.uid), 10), nil
+	case itemFlags:
+		return f.box.appendFlags(b, f.view, f.index, flags), nil
+	case itemModSeq:
+		return appendModSeq(b, f.view.ModSeq(f.index)), nil
+	}
+	if it == itemSize {
+		if size, ok := f.view.VirtualSize(f.index); ok {
+			b = append(b, "RFC822.SIZE "...)
+			return strconv.AppendInt(b, size, 10), nil
+		}
+	}
+	if f.msg == nil {
+		var err error
+		if f.msg, err = f.box.mbox.Message(f.uid); err != nil {
+			return b, err
+		}
+	}
+	if it != itemSize {
+		return f.appendDate(b, it)
+	}
+	size, err := f.msg.VirtualSize()
+	b = append(b, "RFC822.SIZE "...)
+	return strconv.AppendInt(b, size, 10), err
+}
+
+// appendLong appends an item made from the structure.
+func (f *fetcher) appendLong(b []byte, it item) []byte {
+	switch it {
+	case itemEnvelope:
+		return f.structure.AppendEnvelope(append(b, "ENVELOPE "...))
+	case itemBody:
+		return f.structure.AppendBody(append(b, "BODY "...))
+	}
+	return f.structure.AppendBodyStructure(append(b, "BODYSTRUCTURE "...))
+}
+
+func (f *fetcher) appendDate(b []byte, it item) ([]byte, error) {
+	name, date := "INTERNALDATE", f.msg.Received
+	if it == itemSaveDate {
+		name, date = "SAVEDATE", f.msg.Saved
+	}
+	t, err := date()
+	b = append(b, name...)
+	b = append(b, ' ', '"')
+	b = imapwire.AppendDateTime(b, t.Local())
+	return append(b, '"'), err
+}
+
+// done forgets the message at hand.
+func (f *fetcher) done() {
+	if f.body != nil {
+		f.body.Close()
+	}
+	f.msg, f.body, f.structure = nil, nil, nil
+}
+
+// markSeen stores what the client has been told about \Seen.
+func (f *fetcher) markSeen() error {
+	if len(f.seen) == 0 {
+		return nil
+	}
+	change := mailbox.FlagChange{
+		UIDs: f.seen, Op: mailbox.FlagsAdd, Flags: mailbox.Seen, UnchangedSince: mailbox.Unconditional,
+	}
+	if _, err := f.box.mbox.SetFlags(f.ctx, change); err != nil {
+		return err
+	}
+	f.expect = expected(change, nil)
+	return nil
+}

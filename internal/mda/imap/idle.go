@@ -1,0 +1,96 @@
+package imap
+
+import (
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+)
+
+// idle is a running IDLE command (RFC 2177). The session waits as it does
+// between commands; a change of the mailbox wakes it.
+type idle struct {
+	command
+	notify time.Time // when OK Still here is due; zero for never
+	cancel func()    // of the mailbox's notifications
+}
+
+// idle is IDLE. Its arguments are ignored.
+func (c *command) idle() error {
+	if err := c.write(replyIdling); err != nil {
+		return err
+	}
+	i := &idle{command: *c}
+	i.keepAlive()
+	if c.box != nil {
+		i.cancel = c.box.mbox.Notify(c.wake)
+	}
+	c.session.idling = i
+	c.noReply = true
+	return nil
+}
+
+// keepAlive sets when the next OK Still here is due.
+func (i *idle) keepAlive() {
+	if d := i.set.IdleNotify; d > 0 {
+		i.notify = time.Now().Add(d)
+	}
+}
+
+// idleStillHere keeps connection trackers on the way from forgetting the
+// connection.
+func (s *session) idleStillHere() {
+	if s.idling.notify.IsZero() {
+		return
+	}
+	s.write(replyStill)
+	s.idling.keepAlive()
+}
+
+// idleSync tells what has changed. In IDLE everything may be told at any time.
+func (s *session) idleSync() {
+	if s.box == nil {
+		return
+	}
+	if err := s.syncBox(syncFull, nil); err != nil {
+		s.disconnected(err)
+	}
+}
+
+// idleInput reads the line that ends IDLE.
+func (s *session) idleInput() error {
+	line, err := s.dec.Line()
+	if err != nil {
+		if _, ok := err.(*imapwire.Error); !ok {
+			return err
+		}
+		line = nil
+	}
+	i := s.idling
+	s.idling = nil
+	i.stop()
+	c := &i.command
+	s.conn.blocked += time.Since(c.started)
+	s.lastDone = time.Now()
+	if err == nil && imapwire.EqualFold(line, "DONE") {
+		if s.box != nil {
+			if err := s.syncBox(syncFull, nil); err != nil || s.bye != "" {
+				return err
+			}
+		}
+		return c.tagged("OK ", "", c.done)
+	}
+	if err != nil {
+		if err := s.dec.EndLine(); err != nil {
+			return err
+		}
+	}
+	c.tagged(condBad, "", "Expected DONE.")
+	return c.countBad()
+}
+
+// stop ends the notifications. i may be nil.
+func (i *idle) stop() {
+	if i != nil && i.cancel != nil {
+		i.cancel()
+	}
+}

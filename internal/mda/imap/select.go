@@ -1,0 +1,173 @@
+package imap
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+)
+
+// selectBox is SELECT and EXAMINE (RFC 3501 6.3.1, 6.3.2).
+func (c *command) selectBox() error {
+	args, err := c.dec.Args(0)
+	if err != nil {
+		return err
+	}
+	name, err := mailboxName(args)
+	if err != nil {
+		return err
+	}
+	readOnly := c.name == "EXAMINE"
+
+	if c.box != nil { // left even if what follows fails
+		c.unselect()
+		// RFC 7162 3.2.11; Dovecot sends it always.
+		if err := c.write(replyClosed); err != nil {
+			return err
+		}
+	}
+	condstore, err := selectParams(args.Rest())
+	if err != nil {
+		return err
+	}
+	if condstore {
+		c.enabled |= enabledCondstore
+	}
+	b, err := c.openSelected(name, readOnly)
+	if err != nil {
+		return err
+	}
+	c.box = b
+	c.code = "[READ-WRITE] "
+	if readOnly {
+		c.code = "[READ-ONLY] "
+	}
+	return c.tellSelected()
+}
+
+// mailboxName returns the mailbox that begins args, in UTF-8.
+func mailboxName(args imapwire.Args) (string, error) {
+	if len(args) == 0 {
+		return "", errArguments
+	}
+	raw, ok := args[0].AString()
+	if !ok {
+		return "", errArguments
+	}
+	return decodeName(raw)
+}
+
+func decodeName(raw []byte) (string, error) {
+	name, ok := store.DecodeMUTF7(string(raw))
+	if !ok {
+		return "", errNotMUTF7
+	}
+	return name, nil
+}
+
+// selectParams reads the parameters of RFC 4466 2.1.
+func selectParams(args imapwire.Args) (condstore bool, err error) {
+	if len(args) == 0 || args[0].Kind != imapwire.List {
+		return false, nil // Dovecot ignores what else there is
+	}
+	for list := args.List(); len(list) > 0; list = list.Rest() {
+		if !list[0].Is("CONDSTORE") {
+			return false, bad("Unknown FETCH modifier")
+		}
+		condstore = true
+	}
+	return condstore, nil
+}
+
+// openSelected opens a mailbox to select it.
+func (s *session) openSelected(name string, readOnly bool) (*selected, error) {
+	mbox, err := s.user.Mailbox(s.ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if s.enabled&enabledCondstore != 0 {
+		if err := mbox.EnableModSeq(s.ctx); err != nil {
+			mbox.Close()
+			return nil, err
+		}
+	}
+	snap, err := mbox.Sync(s.ctx)
+	if err != nil {
+		mbox.Close()
+		return nil, err
+	}
+	b := &selected{mbox: mbox, name: name, readOnly: readOnly}
+	first := snap.FirstRecent()
+	if !readOnly && first < snap.UIDNext() {
+		if first, err = mbox.ClaimRecent(s.ctx); err != nil {
+			mbox.Close()
+			return nil, err
+		}
+		snap = mbox.Snapshot()
+	}
+	b.view, b.told = snap, snap
+	b.addRecent(first, snap)
+	b.toldRecent = b.countRecent(snap)
+	return b, nil
+}
+
+// tellSelected describes the mailbox that has been selected.
+func (c *command) tellSelected() error {
+	snap := c.box.view
+	if err := c.writeFlagsAllowed(snap); err != nil {
+		return err
+	}
+	b := c.buf()
+	line := func(before string, n uint64, after string) {
+		b = append(b, before...)
+		b = strconv.AppendUint(b, n, 10)
+		b = append(b, after...)
+	}
+	line("* ", uint64(snap.Len()), " EXISTS\r\n")
+	line("* ", uint64(c.box.toldRecent), " RECENT\r\n")
+	if i, ok := snap.FirstUnseen(); ok {
+		line("* OK [UNSEEN ", uint64(i+1), "] First unseen.\r\n")
+	}
+	line("* OK [UIDVALIDITY ", uint64(snap.UIDValidity()), "] UIDs valid\r\n")
+	line("* OK [UIDNEXT ", uint64(snap.UIDNext()), "] Predicted next UID\r\n")
+	if c.enabled&enabledCondstore != 0 {
+		line("* OK [HIGHESTMODSEQ ", snap.HighestModSeq(), "] Highest\r\n")
+	}
+	return c.put(b)
+}
+
+// enableCondstore is what a command that uses CONDSTORE does first (RFC 7162
+// 3.1): from now on replies have modseqs.
+func (s *session) enableCondstore() error {
+	if s.enabled&enabledCondstore != 0 {
+		return nil
+	}
+	s.enabled |= enabledCondstore
+	if s.box == nil {
+		return nil
+	}
+	if err := s.box.mbox.EnableModSeq(s.ctx); err != nil {
+		return err
+	}
+	b := append(s.buf(), "* OK [HIGHESTMODSEQ "...)
+	b = strconv.AppendUint(b, s.box.mbox.Snapshot().HighestModSeq(), 10)
+	return s.put(append(b, "] Highest\r\n"...))
+}
+
+// unselect leaves the selected mailbox, if there is one.
+func (s *session) unselect() {
+	if s.box == nil {
+		return
+	}
+	if err := s.box.mbox.Close(); err != nil {
+		s.log.Errorf("Mailbox %s: %v", s.box.name, err)
+	}
+	s.box = nil
+}
+
+// isDeleted reports whether a mailbox is gone.
+func isDeleted(err error) bool {
+	return errors.Is(err, mailbox.ErrDeleted) || errors.Is(err, mailbox.ErrNotExist)
+}

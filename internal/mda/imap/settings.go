@@ -1,0 +1,35 @@
+package imap
+
+import (
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+)
+
+// Settings are Dovecot's settings of the IMAP server.
+type Settings struct {
+	MaxLineLength     dovecot.Size  `set:"imap_max_line_length" default:"64 k" doc:"longest command line, with its literals except those of APPEND"`
+	IdleNotify        time.Duration `set:"imap_idle_notify_interval" default:"2 mins" doc:"how often a session in IDLE is sent OK Still here; 0 for never"`
+	Capability        string        `set:"imap_capability" doc:"capability list sent to clients; with a leading + names added to the built-in one"`
+	ClientWorkarounds string        `set:"imap_client_workarounds" doc:"delay-newmail, tb-extra-mailbox-sep, tb-lsub-flags"`
+	LogoutFormat      string        `set:"imap_logout_format" default:"in=%i out=%o deleted=%{deleted} expunged=%{expunged} trashed=%{trashed} hdr_count=%{fetch_hdr_count} hdr_bytes=%{fetch_hdr_bytes} body_count=%{fetch_body_count} body_bytes=%{fetch_body_bytes}" doc:"statistics at the end of a session's log line"`
+	IDSend            string        `set:"imap_id_send" default:"name *" doc:"ID fields sent to clients; * as value for the built-in one"`
+	IDLog             string        `set:"imap_id_log" doc:"ID fields of clients that are logged; * for all"`
+	FetchFailure      string        `set:"imap_fetch_failure" default:"disconnect-immediately" enum:"disconnect-immediately|disconnect-after|no-after" doc:"what FETCH does when a message cannot be read"`
+	LiteralMinus      bool          `set:"imap_literal_minus" default:"no" doc:"LITERAL- instead of LITERAL+: non-synchronizing literals up to 4096 bytes"`
+}
+
+var _ = dovecot.Register("imap", Settings{})
+
+// The workarounds of imap_client_workarounds.
+const (
+	workaroundDelayNewmail = 1 << iota
+	workaroundExtraSep
+	workaroundLSubFlags
+)
+
+var workarounds = map[string]uint8{
+	"delay-newmail":        workaroundDelayNewmail,
+	"tb-extra-mailbox-sep": workaroundExtraSep,
+	"tb-lsub-flags":        workaroundLSubFlags,
+}

@@ -1,0 +1,279 @@
+package imap
+
+import (
+	"strconv"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+)
+
+// flagsExpected is a change of flags whose result the client knows, because it
+// asked for it silently or has been told: it is not told again.
+type flagsExpected struct {
+	uid      bool     // replies have the uid: UID STORE (RFC 3501 6.4.8)
+	uids     []uint32 // ascending
+	op       mailbox.FlagOp
+	flags    mailbox.Flags
+	keywords []string
+}
+
+// syncBox tells the client what has changed in the selected mailbox. expect may
+// be nil.
+func (s *session) syncBox(mode syncMode, expect *flagsExpected) error {
+	snap, err := s.box.mbox.Sync(s.ctx)
+	if err != nil {
+		return s.syncFailed(err)
+	}
+	return s.tell(snap, mode, expect)
+}
+
+// syncFailed ends a session whose mailbox cannot be read any more.
+func (s *session) syncFailed(err error) error {
+	if s.ctx.Err() != nil {
+		s.byebye(byeShutdown, byeShutdown)
+		return s.ended
+	}
+	if !isDeleted(err) {
+		s.log.Errorf("Mailbox %s: %v", s.box.name, err)
+		s.byebye(byeBroken, byeBroken)
+		return s.ended
+	}
+	s.byebye(byeDeleted, byeDeleted)
+	return s.ended
+}
+
+// tell makes snap what the client knows, as far as mode allows.
+func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpected) error {
+	b := s.box
+	if snap.Deleted() {
+		s.byebye(byeDeleted, byeDeleted)
+		return s.ended
+	}
+	if snap.UIDValidity() != b.view.UIDValidity() || snap.UIDNext() < b.view.UIDNext() {
+		s.byebye(byeBroken, byeBroken)
+		return s.ended
+	}
+	if snap == b.told && b.told == b.view {
+		return nil
+	}
+	kept, _ := snap.Find(b.view.UIDNext())
+	if mode == syncNoExpunge && kept < b.view.Len() {
+		return s.tellHeldBack(snap, expect)
+	}
+	if err := s.claimRecent(snap); err != nil {
+		return s.syncFailed(err)
+	}
+	if err := s.tellKeywords(snap); err != nil {
+		return err
+	}
+	if err := s.tellExpunges(snap, kept); err != nil {
+		return err
+	}
+	if err := s.tellExists(snap, kept); err != nil {
+		return err
+	}
+	// FETCH after EXPUNGE: numbers are those of the new view.
+	told, old := b.told, b.view
+	b.view, b.told = snap, snap
+	if told.HighestModSeq() == snap.HighestModSeq() && told.Len() == snap.Len() && old == told {
+		return nil
+	}
+	return s.tellFlags(told, snap, snap, kept, expect)
+}
+
+// tellHeldBack tells of changed flags only: the client does not get to know of
+// expunged messages now, and so not of new ones.
+func (s *session) tellHeldBack(snap *mailbox.Snapshot, expect *flagsExpected) error {
+	b := s.box
+	if err := s.tellKeywords(snap); err != nil {
+		return err
+	}
+	told := b.told
+	b.told = snap
+	return s.tellFlags(told, snap, b.view, b.view.Len(), expect)
+}
+
+// claimRecent makes messages that are new to the mailbox recent in this session.
+// A read-only session takes nothing away from others but sees what is recent.
+func (s *session) claimRecent(snap *mailbox.Snapshot) error {
+	b := s.box
+	first := snap.FirstRecent()
+	if first >= snap.UIDNext() || snap.UIDNext() == b.view.UIDNext() {
+		return nil
+	}
+	if !b.readOnly {
+		var err error
+		if first, err = b.mbox.ClaimRecent(s.ctx); err != nil {
+			return err
+		}
+	}
+	b.addRecent(max(first, b.view.UIDNext()), snap)
+	return nil
+}
+
+// tellKeywords announces keywords that are new to the client.
+func (s *session) tellKeywords(snap *mailbox.Snapshot) error {
+	if len(snap.KeywordNames()) == s.box.keywords {
+		return nil
+	}
+	return s.writeFlagsAllowed(snap)
+}
+
+// tellExpunges tells which messages of the view are gone, the highest first as
+// Dovecot does. kept is how many of them are in snap.
+func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
+	view := s.box.view
+	gone := view.Len() - kept
+	if gone == 0 {
+		return nil
+	}
+	// Walk down: below i and j both have the same messages left to compare.
+	j := kept - 1
+	for i := view.Len() - 1; gone > 0 && i >= 0; i-- {
+		uid := view.UID(i)
+		if j >= 0 && snap.UID(j) == uid {
+			// Skip what is equal at once: the last i-k messages up to i are the
+			// same as those up to j exactly where the first of them is.
+			n := equalRun(view, snap, i, j)
+			i, j = i-n+1, j-n
+			continue
+		}
+		b := append(s.buf(), "* "...)
+		b = strconv.AppendInt(b, int64(i+1), 10)
+		if err := s.put(append(b, " EXPUNGE\r\n"...)); err != nil {
+			return err
+		}
+		gone--
+	}
+	return nil
+}
+
+// equalRun returns how many messages up to view[i] and snap[j], which are equal,
+// are the same in both. As both ascend and snap has nothing in between that
+// view has not, equal ends mean equal runs.
+func equalRun(view, snap *mailbox.Snapshot, i, j int) int {
+	lo, hi := 1, min(i, j)+1
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		if view.UID(i-mid+1) == snap.UID(j-mid+1) {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo
+}
+
+// tellExists tells how many messages there are, if there are new ones, and how
+// many are recent, if that has changed.
+func (s *session) tellExists(snap *mailbox.Snapshot, kept int) error {
+	b := s.box
+	b.pruneRecent(snap)
+	if snap.Len() > kept {
+		if err := s.writeCount(snap.Len(), " EXISTS\r\n"); err != nil {
+			return err
+		}
+	}
+	before := b.toldRecent
+	b.toldRecent = b.countRecent(snap)
+	if b.toldRecent == before {
+		return nil
+	}
+	return s.writeCount(b.toldRecent, " RECENT\r\n")
+}
+
+func (s *session) writeCount(n int, what string) error {
+	b := append(s.buf(), "* "...)
+	b = strconv.AppendInt(b, int64(n), 10)
+	return s.put(append(b, what...))
+}
+
+// tellFlags tells the flags of messages that differ between told and snap. view
+// has the numbers; its first n messages are looked at.
+func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *flagsExpected) error {
+	if told == snap {
+		return nil
+	}
+	d := flagsDiff{told: told, snap: snap, condstore: s.enabled&enabledCondstore != 0}
+	for i := range n {
+		what := d.next(view.UID(i), expect)
+		if what == 0 {
+			continue
+		}
+		b := s.appendFetchStart(s.buf(), i)
+		if expect != nil && expect.uid {
+			b = append(b, "UID "...)
+			b = strconv.AppendUint(b, uint64(view.UID(i)), 10)
+			b = append(b, ' ')
+		}
+		if s.enabled&enabledCondstore != 0 {
+			b = appendModSeq(b, snap.ModSeq(d.j))
+			if what&flagsDiffer != 0 {
+				b = append(b, ' ')
+			}
+		}
+		if what&flagsDiffer != 0 {
+			b = s.box.appendFlags(b, snap, d.j, snap.Flags(d.j))
+		}
+		if err := s.put(append(b, ")\r\n"...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flagsDiff compares the flags of messages, in ascending order, of two snapshots.
+type flagsDiff struct {
+	told, snap *mailbox.Snapshot
+	condstore  bool
+	i, j       int // where the last message is in told and snap
+}
+
+// How messages differ.
+const (
+	flagsDiffer  = 1 << iota // the client does not know the flags
+	modSeqDiffer             // the client wants to know the modseq
+)
+
+// next compares the message with the given uid.
+func (d *flagsDiff) next(uid uint32, expect *flagsExpected) (what int) {
+	d.i = seek(d.told, d.i, uid)
+	d.j = seek(d.snap, d.j, uid)
+	if d.i < 0 || d.j < 0 {
+		d.i, d.j = max(d.i, ^d.i), max(d.j, ^d.j)
+		return 0
+	}
+	if d.condstore && d.told.ModSeq(d.i) != d.snap.ModSeq(d.j) && d.snap.ModSeq(d.j) > d.told.HighestModSeq() {
+		what = modSeqDiffer
+	}
+	same := d.told.Flags(d.i) == d.snap.Flags(d.j) && sameKeywords(d.told, d.i, d.snap, d.j)
+	if expect == nil || !expect.has(uid) {
+		if !same {
+			what |= flagsDiffer
+		}
+		return what
+	}
+	flags, words := expect.apply(d.told.Flags(d.i), d.told.Keywords(d.i))
+	if flags != d.snap.Flags(d.j) || !sameSet(words, d.snap.Keywords(d.j)) {
+		what |= flagsDiffer
+	}
+	return what
+}
+
+// seek returns the index of uid in snap, which is i or a little higher, or the
+// complement of where it would be.
+func seek(snap *mailbox.Snapshot, i int, uid uint32) int {
+	for n := 0; n < 8; n++ {
+		if i >= snap.Len() || snap.UID(i) > uid {
+			break
+		}
+		if snap.UID(i) == uid {
+			return i
+		}
+		i++
+	}
+	i, ok := snap.Find(uid)
+	if !ok {
+		return ^i
+	}
+	return i
+}

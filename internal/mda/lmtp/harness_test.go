@@ -1,0 +1,139 @@
+package lmtp
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+)
+
+// fakeUsers knows every user but nosuch, and is not available for tmpfail.
+type fakeUsers struct{ dir string }
+
+func (u fakeUsers) Lookup(_ context.Context, username string, _ Peer) (store.UserInfo, error) {
+	local, _, _ := strings.Cut(username, "@")
+	switch local {
+	case "nosuch":
+		return store.UserInfo{}, ErrUnknownUser
+	case "tmpfail":
+		return store.UserInfo{}, errors.New("database is down")
+	}
+	return store.UserInfo{Username: strings.ToLower(username), UID: os.Getuid(), GID: os.Getgid(), Home: filepath.Join(u.dir, strings.ToLower(username))}, nil
+}
+
+type testServer struct {
+	*Server
+	dir  string
+	sink *maillog.Sink
+	ln   net.Listener
+	done sync.WaitGroup
+}
+
+// newTestServer starts a server that saves into a directory of the test, or
+// with mailer.
+func newTestServer(t testing.TB, config string, mailer Mailer) *testServer {
+	t.Helper()
+	dir := t.TempDir()
+	cfg, err := dovecot.Parse("test.conf", "login_greeting = Dovecot ready.\nmail_location = sdbox:"+dir+"/mail/%u\nfirst_valid_uid = 0\n"+config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &testServer{dir: dir}
+	f, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sink = maillog.NewFile(f, maillog.Dovecot)
+	log := maillog.New(s.sink, "lmtp")
+	if mailer == nil {
+		pool := mailbox.NewPool(log)
+		t.Cleanup(func() { pool.Close() })
+		mailer = &Local{Dovecot: cfg, Pool: pool, Log: log}
+	}
+	if s.Server, err = NewServer(Config{Dovecot: cfg, Log: log, Users: fakeUsers{dir}, Deliver: mailer, TLS: serverTLS(t)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	if s.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := s.ln.Accept()
+			if err != nil {
+				return
+			}
+			s.done.Go(func() { s.Serve(ctx, conn, Listener{}) })
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		s.ln.Close()
+		s.done.Wait()
+		s.sink.Close()
+	})
+	return s
+}
+
+// Addr implements dialogue.Server.
+func (s *testServer) Addr(string) string { return s.ln.Addr().String() }
+
+// Log implements dialogue.Server.
+func (s *testServer) Log() []string {
+	s.sink.Flush()
+	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}
+
+// Mail implements dialogue.Server.
+func (s *testServer) Mail() string { return filepath.Join(s.dir, "mail") }
+
+var makeCertificate = sync.OnceValues(func() (cert, key []byte) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
+	if err != nil {
+		panic(err)
+	}
+	kder, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		panic(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder})
+})
+
+func serverTLS(t testing.TB) *tls.Config {
+	cert, key := makeCertificate()
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}
+}

@@ -1,0 +1,161 @@
+package login
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
+	"github.com/dovetail-mail/dovetail/internal/mda/login/trusted"
+)
+
+// An Authenticator is the auth server: a [*client.Client].
+type Authenticator interface {
+	Mechanisms() []client.Mechanism
+	Authenticate(ctx context.Context, req *client.Request, challenge client.Challenger) (client.Result, error)
+}
+
+var _ Authenticator = (*client.Client)(nil)
+
+// A Passer hands authenticated clients to the mail process.
+type Passer interface {
+	// Pass sends a copy of conn's descriptor with l and returns when the mail
+	// process has it, or has refused it. An error is that nobody answered.
+	Pass(ctx context.Context, l *handoff.Login, conn syscall.Conn) (Passed, error)
+}
+
+// Passed is what became of a client that was passed.
+type Passed struct {
+	PID     int    // the mail process, for the log
+	Refused string // why the mail process does not want the client; empty if it has it
+}
+
+// Config is what a [Server] needs.
+type Config struct {
+	Dovecot *dovecot.Config
+	Service string // "imap" or "pop3"
+	Auth    Authenticator
+	Pass    Passer
+	TLS     *tls.Config     // nil: no TLS
+	Log     *maillog.Logger // tag "imap-login" or "pop3-login"
+
+	// MaxClients is how many clients may be here before the oldest of them is
+	// disconnected for a new one (client_limit); 0 is no limit.
+	MaxClients int
+}
+
+// A Listener is where a client came in.
+type Listener struct {
+	Name string // of the inet_listener
+	TLS  bool   // TLS from the first byte
+}
+
+// A Server serves one protocol. It is safe for concurrent use.
+type Server struct {
+	Config
+	set      Settings
+	service  string
+	protocol protocol
+	trusted  trusted.Networks
+	log      *maillog.Logger
+	format   *logFormat
+	greeting string // empty: has variables, expanded for each client
+	host     string
+	pid      int
+	nextID   atomic.Uint64
+
+	plaintextOff bool // plaintext mechanisms need a secured connection
+	sslRequired  bool // all mechanisms do
+
+	mu      sync.Mutex
+	clients clientList
+}
+
+// NewServer returns a server for the configuration. It reads no file later.
+func NewServer(cfg Config) (*Server, error) {
+	set, err := dovecot.Get[Settings](cfg.Dovecot, dovecot.Filter{Service: cfg.Service})
+	if err != nil {
+		return nil, err
+	}
+	if set.SSL == "no" {
+		cfg.TLS = nil
+	}
+	s := &Server{Config: cfg, set: *set, service: cfg.Service, log: cfg.Log, pid: os.Getpid()}
+	if s.trusted, err = trusted.Parse(set.TrustedNetworks); err != nil {
+		return nil, err
+	}
+	switch cfg.Service {
+	case "imap":
+		s.protocol, err = newIMAP(cfg.Dovecot)
+	case "pop3":
+		s.protocol, err = newPOP3()
+	default:
+		err = fmt.Errorf("login: no login service for %q", cfg.Service)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.format = newLogFormat(set.LogFormat, set.LogFormatElements)
+	s.sslRequired = set.SSL == "required"
+	s.plaintextOff = set.DisablePlaintextAuth || s.sslRequired
+	if s.host, err = os.Hostname(); err != nil {
+		return nil, err
+	}
+	return s, s.checkGreeting()
+}
+
+// checkGreeting expands a greeting without variables once, and refuses one
+// with unknown variables, as Dovecot does.
+func (s *Server) checkGreeting() error {
+	vars := (&session{srv: s}).vars()
+	text, err := dovecot.ExpandVars(s.set.Greeting, vars)
+	if err != nil {
+		return fmt.Errorf("Failed to expand settings: login_greeting: %w", err)
+	}
+	if text == s.set.Greeting {
+		s.greeting = text
+	}
+	return nil
+}
+
+// Serve serves a client until it was passed to a mail process or has gone; for
+// a TLS client, until its session in the mail process is over. It closes conn.
+// When ctx ends, clients not logged in are sent away.
+func (s *Server) Serve(ctx context.Context, conn net.Conn, l Listener) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Print(maillog.Panic, fmt.Sprintf("%v\n%s", p, debug.Stack()))
+			conn.Close()
+		}
+	}()
+	if relay := s.login(ctx, conn, l); relay != nil {
+		relay.run(ctx)
+	}
+}
+
+// login serves a client until it is authenticated. What it returns is all that
+// is left of a TLS client then.
+func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) *relay {
+	c := newSession(s, conn, l)
+	s.add(c)
+	defer s.remove(c)
+	defer c.in.release()
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { c.interrupt(textShutdown, causeShutdown) })
+		defer stop()
+	}
+	c.run(ctx)
+	if c.relay == nil {
+		conn.Close()
+	}
+	return c.relay
+}

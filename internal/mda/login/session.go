@@ -1,0 +1,304 @@
+package login
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
+)
+
+// loginTimeout is the time a client has to log in.
+const loginTimeout = 3 * time.Minute
+
+// maxBad is the number of bad commands that ends a session.
+const maxBad = 3
+
+// A protocol is how IMAP or POP3 says what both have in common. It is shared by
+// all sessions of a server.
+type protocol interface {
+	greet(c *session)
+	// command serves a command line. It returns false when the session is
+	// over: passed on, or ended with finish.
+	command(ctx context.Context, c *session, line []byte) bool
+	bye(c *session, text string)       // unasked, before closing
+	challenge(c *session, data []byte) // SASL challenge
+	refuse(c *session, f *failure)     // login command failed
+	warnExposed(c *session)            // password was sent in the clear
+	tooLong() (text, cause string)     // line too long
+	referral(user, host string) string // what a referral begins with
+}
+
+// A session is one client from connecting to being passed on.
+type session struct {
+	srv  *Server
+	conn net.Conn  // as accepted
+	tls  *tls.Conn // nil without TLS
+	gate *gate     // below it
+	done bool      // its handshake is done
+	in   reader
+	out  []byte
+
+	// Addresses as told by a trusted proxy, and those of the connection.
+	local, remote         netip.AddrPort
+	realLocal, realRemote netip.AddrPort
+
+	id        string
+	listener  string
+	localName string // TLS server name
+	tlsText   string // description of the TLS session or what failed
+	secured   bool   // TLS, or as good as it
+	trusted   bool
+
+	created   time.Time
+	user      string // as known so far
+	mech      string
+	passdb    client.Fields
+	attempts  int
+	successes int
+	firstAuth time.Time
+	state     authState
+	failCode  string // of the last failed attempt
+	mailPID   int
+	badCount  int
+
+	tag          string   // IMAP: of the command being served
+	args         imapArgs // IMAP
+	clientID     []string // IMAP
+	askedForCaps bool     // IMAP: CAPABILITY was used
+	pop3User     string   // POP3: from USER
+	hasPOP3User  bool
+
+	relay *relay // TLS client that was passed on
+
+	busy        atomic.Bool // waiting for the auth server or the mail process
+	interrupted atomic.Pointer[interruption]
+	prev, next  *session // of Server.clients
+}
+
+// authState is where a session stands, for the reason that is logged when it
+// ends there.
+type authState uint8
+
+const (
+	stateIdle           authState = iota
+	stateAuthenticating           // waiting for auth
+	stateChallenged               // waiting for the client's SASL response
+	statePassing                  // waiting for the mail process
+	stateAborted                  // the client gave up an exchange
+	stateAuthLost                 // the auth server could not be asked
+)
+
+// An interruption ends a session from outside.
+type interruption struct{ text, cause string }
+
+func newSession(s *Server, conn net.Conn, l Listener) *session {
+	c := &session{srv: s, conn: conn, listener: l.Name, created: time.Now()}
+	c.in.conn = conn
+	c.args.want = -1
+	c.realLocal, c.realRemote = addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
+	c.local, c.remote = c.realLocal, c.realRemote
+	c.id = sessionID(c.created, c.remote)
+	c.trusted = s.trusted.Contains(c.realRemote.Addr())
+	// A client on the server's own address could read the password anyway.
+	c.secured = c.trusted || c.realLocal.Addr() == c.realRemote.Addr()
+	conn.SetDeadline(c.created.Add(loginTimeout)) //nolint:errcheck // a closed connection shows in the first read
+	if l.TLS {
+		c.wrapTLS()
+	}
+	return c
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// run serves the client until it is passed on or gone.
+func (c *session) run(ctx context.Context) {
+	if c.tls != nil && !c.handshake(ctx) {
+		return
+	}
+	c.srv.protocol.greet(c)
+	for {
+		if !c.in.hasLine() && !c.flush() {
+			return
+		}
+		line, err := c.in.line(maxLine)
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+		if !c.srv.protocol.command(ctx, c, line) {
+			return
+		}
+	}
+}
+
+// flush sends the replies that have gathered.
+func (c *session) flush() bool {
+	if len(c.out) == 0 {
+		return true
+	}
+	_, err := c.writer().Write(c.out)
+	c.out = c.out[:0]
+	if err != nil {
+		c.finish(causeClosed)
+		return false
+	}
+	return true
+}
+
+func (c *session) writer() io.Writer {
+	if c.tls != nil {
+		return c.tls
+	}
+	return c.conn
+}
+
+// reply adds a line to what will be sent.
+func (c *session) reply(parts ...string) {
+	for _, p := range parts {
+		c.out = append(c.out, p...)
+	}
+	c.out = append(c.out, "\r\n"...)
+}
+
+// readFailed ends a session whose client cannot be read from.
+func (c *session) readFailed(err error) {
+	switch {
+	case c.interrupted.Load() != nil:
+		i := c.interrupted.Load()
+		c.end(i.text, i.cause)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.timedOut()
+	case errors.Is(err, errTooLong):
+		c.end(c.srv.protocol.tooLong())
+	default:
+		c.finish(causeClosed)
+	}
+}
+
+func (c *session) timedOut() {
+	// The deadline is over: the farewell gets a little time of its own.
+	if c.state == stateChallenged {
+		c.end(textIdleAuth, causeIdleAuth)
+		return
+	}
+	c.end(textIdle, causeIdle)
+}
+
+// end says goodbye and ends the session. An empty text is not sent.
+func (c *session) end(text, cause string) {
+	if text != "" {
+		c.srv.protocol.bye(c, text)
+		c.conn.SetWriteDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the write shows it
+		c.writer().Write(c.out)                              //nolint:errcheck // the session ends anyway
+		c.out = nil
+	}
+	c.finish(cause)
+}
+
+// finish closes the connection and logs why.
+func (c *session) finish(cause string) {
+	c.logf("Disconnected: " + cause + " " + c.parenthesis(time.Now()))
+	if c.tls != nil {
+		c.tls.Close() //nolint:errcheck // closes conn too
+	}
+	c.conn.Close() //nolint:errcheck // nothing depends on it
+}
+
+// logf writes a line in the layout of login_log_format.
+func (c *session) logf(message string) {
+	c.srv.log.Append(maillog.Info, func(b []byte) []byte { return c.srv.format.appendLine(b, message, c) })
+}
+
+// interrupt makes the session end soon, from another goroutine.
+func (c *session) interrupt(text, cause string) {
+	if c.interrupted.CompareAndSwap(nil, &interruption{text, cause}) {
+		c.conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // wakes the reader
+	}
+}
+
+// greetingText is login_greeting for this client.
+func (c *session) greetingText() string {
+	if c.srv.greeting != "" {
+		return c.srv.greeting
+	}
+	text, _ := dovecot.ExpandVars(c.srv.set.Greeting, c.vars()) // checked by NewServer
+	return text
+}
+
+// securedText is %c of log lines.
+func (c *session) securedText() string {
+	switch {
+	case c.tls != nil && c.tlsText == "":
+		return "TLS handshaking"
+	case c.tls != nil && !c.done:
+		return "TLS handshaking: " + c.tlsText
+	case c.tls != nil:
+		return "TLS"
+	case c.secured:
+		return "secured"
+	}
+	return ""
+}
+
+// startTLS begins TLS in answer to STARTTLS or STLS, whose positive reply has
+// been added. What the client sent in plain text after the command is dropped.
+func (c *session) startTLS(ctx context.Context) bool {
+	if !c.flush() {
+		return false
+	}
+	c.in.discard()
+	c.wrapTLS()
+	return c.handshake(ctx)
+}
+
+func (c *session) wrapTLS() {
+	c.gate = &gate{Conn: c.conn}
+	c.tls = tls.Server(c.gate, c.srv.TLS)
+}
+
+func (c *session) handshake(ctx context.Context) bool {
+	if err := c.tls.HandshakeContext(ctx); err != nil {
+		c.handshakeFailed(err)
+		return false
+	}
+	cs := c.tls.ConnectionState()
+	c.in.conn = c.tls
+	c.secured, c.done = true, true
+	c.localName = cs.ServerName
+	c.tlsText = tlsconf.Describe(cs).String()
+	return true
+}
+
+func (c *session) handshakeFailed(err error) {
+	switch {
+	case c.interrupted.Load() != nil:
+		c.tlsText = textShutdown
+		c.finish(c.interrupted.Load().cause)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.tlsText = "Timeout"
+		c.finish(causeIdle)
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		c.tlsText = causeClosed
+		c.finish(causeClosed)
+	default:
+		c.tlsText = "SSL_accept() failed: " + err.Error()
+		c.finish(causeClosed + ": " + c.tlsText)
+	}
+}

@@ -1,0 +1,74 @@
+package mail
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
+	"github.com/dovetail-mail/dovetail/internal/mda/lmtp"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
+)
+
+// Kinds of control messages, besides those of every process.
+const (
+	KindLogin     = "login"     // a connection: login → master → mail
+	KindReply     = "reply"     // handoff.Reply: master → login
+	KindIdle      = "idle"      // mail → master: no sessions left
+	KindDeliver   = "deliver"   // a message: lmtp → master → mail of another uid
+	KindDelivered = "delivered" // its outcome, the way back
+)
+
+// Login is a connection for a mail process; its socket is attached.
+type Login struct {
+	Login handoff.Login  `json:"login"`
+	User  store.UserInfo `json:"user"`
+}
+
+// Idle says that all of the messages received so far are dealt with.
+type Idle struct {
+	Received uint64 `json:"received"`
+}
+
+// Delivery is a message for a user of another uid; its content is attached as
+// a file.
+type Delivery struct {
+	ID       uint64         `json:"id"`
+	User     store.UserInfo `json:"user"`
+	Detail   string         `json:"detail,omitempty"`
+	Envelope lmtp.Envelope  `json:"envelope"`
+	Size     int64          `json:"size"`
+}
+
+// Delivered is the outcome of a [Delivery]. An empty Error is success.
+type Delivered struct {
+	ID    uint64 `json:"id"`
+	Error string `json:"error,omitempty"`
+	Code  string `json:"code,omitempty"` // store.Error's
+	Saved string `json:"saved,omitempty"`
+}
+
+// NewUserInfo is the user that an answer of the userdb describes. A uid or gid
+// that it does not give is -1.
+func NewUserInfo(u *client.User) store.UserInfo {
+	info := store.UserInfo{Username: u.Username, UID: u.UID, GID: u.GID, Home: u.Home, Fields: make(map[string]string)}
+	for _, f := range u.Fields {
+		info.Fields[f.Name] = f.Value
+	}
+	return info
+}
+
+// Vars are the %variables of a user.
+func Vars(info *store.UserInfo) *dovecot.Vars {
+	name, domain, _ := strings.Cut(info.Username, "@")
+	return &dovecot.Vars{Table: []dovecot.Var{
+		{Key: 'u', Name: "user", Value: info.Username},
+		{Key: 'n', Name: "username", Value: name},
+		{Key: 'd', Name: "domain", Value: domain},
+		{Key: 'h', Name: "home", Value: info.Home},
+		{Key: 's', Name: "service", Value: info.Service},
+		{Key: 'i', Name: "uid", Value: strconv.Itoa(info.UID)},
+		{Name: "gid", Value: strconv.Itoa(info.GID)},
+	}}
+}

@@ -1,0 +1,293 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
+	"github.com/dovetail-mail/dovetail/internal/mda/imap"
+	"github.com/dovetail-mail/dovetail/internal/mda/lmtp"
+	"github.com/dovetail-mail/dovetail/internal/mda/pop3"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
+)
+
+// idleTime is how long a process without sessions waits for another
+// (default_idle_kill).
+const idleTime = time.Minute
+
+// A process is the running mail process.
+type process struct {
+	p    *master.Process
+	log  *maillog.Logger
+	pool *mailbox.Pool
+	set  atomic.Pointer[servers]
+
+	ctx      context.Context // ends when sessions must
+	sessions sync.WaitGroup
+	active   atomic.Int64
+	users    userConnections
+
+	received atomic.Uint64 // messages with work
+	remote   *remoteMailer
+	lastWork atomic.Int64 // unix time
+}
+
+// servers are the protocol servers under one configuration. Sessions keep the
+// ones that they began with.
+type servers struct {
+	cfg      *dovecot.Config
+	settings map[string]*Settings
+	imap     *imap.Server
+	pop3     *pop3.Server
+	lmtp     *lmtp.Server
+}
+
+// Run serves until the master closes the control socket or tells it to stop.
+func Run(p *master.Process) error {
+	if err := p.Drop(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	debug.SetGCPercent(60) // sessions are many and long: memory before speed
+	m := &process{p: p, log: p.Log, ctx: ctx, pool: mailbox.NewPool(p.Log)}
+	if p.Identity.Change {
+		m.remote = newRemoteMailer(p.Control)
+	}
+	defer m.pool.Close()
+	if err := m.configure(); err != nil {
+		return err
+	}
+	for _, l := range p.Listeners() {
+		go m.serveLMTP(l)
+	}
+	if err := p.Ready(); err != nil {
+		return err
+	}
+	go m.tellIdle()
+	ended := make(chan error, 1)
+	go func() { ended <- m.control() }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-ended: // the master let us go: finish what is under way
+	}
+	p.CloseListeners()
+	m.sessions.Wait()
+	return err
+}
+
+// configure makes servers for the configuration that the master sent last.
+func (m *process) configure() error {
+	cfg := new(dovecot.Config)
+	if err := cfg.UnmarshalBinary(m.p.Config); err != nil {
+		return err
+	}
+	s := &servers{cfg: cfg, settings: make(map[string]*Settings)}
+	var err error
+	for _, service := range []string{"imap", "pop3"} {
+		if s.settings[service], err = dovecot.Get[Settings](cfg, dovecot.Filter{Service: service}); err != nil {
+			return err
+		}
+	}
+	if s.imap, err = imap.NewServer(imap.Config{Dovecot: cfg, Pool: m.pool, Log: m.log}); err != nil {
+		return err
+	}
+	if s.pop3, err = pop3.NewServer(pop3.Config{Dovecot: cfg, Pool: m.pool, Log: m.log}); err != nil {
+		return err
+	}
+	if len(m.p.Listeners()) > 0 {
+		if s.lmtp, err = m.newLMTP(cfg); err != nil {
+			return err
+		}
+	}
+	m.set.Store(s)
+	return nil
+}
+
+func (m *process) newLMTP(cfg *dovecot.Config) (*lmtp.Server, error) {
+	core, err := dovecot.Get[dovecot.Master](cfg, dovecot.Filter{Service: "lmtp"})
+	if err != nil {
+		return nil, err
+	}
+	users, err := newUserdb(m.ctx, filepath.Join(core.BaseDir, "auth-userdb"), m.log)
+	if err != nil {
+		return nil, err
+	}
+	if set, err := dovecot.Get[Settings](cfg, dovecot.Filter{Service: "lmtp"}); err != nil {
+		return nil, err
+	} else if set.MailUID != "" {
+		// This process runs as mail_uid then.
+		users.uid, users.gid = os.Getuid(), os.Getgid()
+	}
+	local := &lmtp.Local{Dovecot: cfg, Pool: m.pool, Log: m.log}
+	tlsConfig, err := tlsconf.Dovecot(cfg, dovecot.Filter{Service: "lmtp"})
+	if err != nil {
+		return nil, err
+	}
+	return lmtp.NewServer(lmtp.Config{
+		Dovecot: cfg, Log: m.log, Users: users, TLS: tlsConfig,
+		Deliver: &router{local: local, remote: m.remote},
+	})
+}
+
+// control serves the master's messages.
+func (m *process) control() error {
+	for {
+		msg, err := m.p.Control.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.lastWork.Store(time.Now().Unix())
+		switch msg.Kind {
+		case KindLogin:
+			m.received.Add(1)
+			m.accept(&msg)
+		case KindDeliver:
+			m.received.Add(1)
+			m.deliver(&msg)
+		case KindDelivered:
+			if m.remote != nil {
+				m.remote.answered(&msg)
+			}
+		case "reload":
+			m.reload(&msg)
+			m.received.Add(1)
+		default:
+			msg.CloseFiles()
+		}
+	}
+}
+
+func (m *process) reload(msg *master.Message) {
+	listeners, err := m.p.Reload(msg)
+	if err == nil {
+		err = m.configure()
+	}
+	if err != nil {
+		m.log.Errorf("reload: %v", err)
+		return
+	}
+	for _, l := range listeners {
+		go m.serveLMTP(l)
+	}
+}
+
+// accept starts the session of a connection.
+func (m *process) accept(msg *master.Message) {
+	var login Login
+	if err := msg.Decode(&login); err != nil || len(msg.Files) != 1 {
+		m.log.Errorf("login: %v (%d descriptors)", err, len(msg.Files))
+		msg.CloseFiles()
+		return
+	}
+	conn, err := handoff.NewConn(msg.Files[0], login.Login.Local, login.Login.Remote)
+	if err != nil {
+		m.log.Errorf("login: %v", err)
+		return
+	}
+	m.sessions.Add(1)
+	m.active.Add(1)
+	go m.session(conn, &login)
+}
+
+// session serves one connection to its end.
+func (m *process) session(conn net.Conn, login *Login) {
+	defer m.finished()
+	defer conn.Close()
+	set := m.set.Load()
+	service := login.Login.Service
+	release, ok := m.users.take(service, &login.User, set.settings[service].MaxUserIPConnections)
+	if !ok {
+		refuse(conn, &login.Login, fmt.Sprintf("Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d)",
+			set.settings[service].MaxUserIPConnections))
+		return
+	}
+	defer release()
+	user, err := store.OpenUser(m.ctx, set.cfg, login.User, m.pool, m.log)
+	if err != nil {
+		m.log.With(service+"("+login.User.Username+")").Errorf("%v", err)
+		refuse(conn, &login.Login, "Internal error occurred. Refer to server log for more information.")
+		return
+	}
+	defer user.Close()
+	switch service {
+	case "imap":
+		set.imap.Serve(m.ctx, conn, login.Login, user)
+	case "pop3":
+		set.pop3.Serve(m.ctx, conn, login.Login, user)
+	}
+}
+
+func (m *process) finished() {
+	m.lastWork.Store(time.Now().Unix())
+	m.active.Add(-1)
+	m.sessions.Done()
+}
+
+// refuse tells a client, whose login was right, why it cannot be served.
+func refuse(conn net.Conn, login *handoff.Login, text string) {
+	reply := "-ERR [SYS/TEMP] " + text + "\r\n"
+	if login.Service == "imap" {
+		reply = "* BYE " + text + "\r\n"
+	}
+	conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(conn, reply) //nolint:errcheck // the connection is closed either way
+}
+
+// tellIdle tells the master when there has been nothing to do for a while.
+func (m *process) tellIdle() {
+	m.lastWork.Store(time.Now().Unix())
+	tick := time.NewTicker(idleTime / 4)
+	defer tick.Stop()
+	for range tick.C {
+		if m.active.Load() > 0 || time.Now().Unix()-m.lastWork.Load() < int64(idleTime/time.Second) {
+			continue
+		}
+		if len(m.p.Listeners()) > 0 {
+			continue // the LMTP process stays
+		}
+		m.p.Control.Send(KindIdle, Idle{Received: m.received.Load()}) //nolint:errcheck // control ends the process if the master is gone
+	}
+}
+
+// serveLMTP accepts LMTP clients until the listener is closed.
+func (m *process) serveLMTP(l *master.Listener) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			m.log.With("lmtp").Errorf("accept(%s) failed: %v", l.Name, err)
+			time.Sleep(100 * time.Millisecond) // out of descriptors: existing sessions go on
+			continue
+		}
+		m.sessions.Add(1)
+		m.active.Add(1)
+		go func() {
+			defer m.finished()
+			defer conn.Close()
+			m.set.Load().lmtp.Serve(m.ctx, conn, lmtp.Listener{TLS: l.TLS, HAProxy: l.HAProxy})
+		}()
+	}
+}

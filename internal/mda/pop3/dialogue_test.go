@@ -1,0 +1,39 @@
+package pop3
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/login/dialogue"
+)
+
+// plainDelivery keeps the original from adding header lines to the messages
+// that the dialogues read.
+const plainDelivery = "lmtp_add_received_header = no\nlmtp_hdr_delivery_address = none\n"
+
+// TestDialogues runs the scripts in testdata against this server and, where it
+// can be run, the original.
+func TestDialogues(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		s := dialogue.Load(t, file)
+		if s.Only != "original" {
+			t.Run("ours/"+filepath.Base(file), func(t *testing.T) {
+				t.Parallel()
+				s.Run(t, newTestServer(t, s.Config))
+			})
+		}
+		if s.Only != "ours" && dialogue.HaveOriginal() {
+			t.Run("original/"+filepath.Base(file), func(t *testing.T) {
+				t.Parallel()
+				cert, key := certificate()
+				o := dialogue.StartOriginal(t, "pop3", plainDelivery+s.Config, cert, key)
+				deliver(t, o.Addr("lmtp"))
+				s.Run(t, o)
+			})
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+)
+
+// defaultConfig is the main configuration file.
+const defaultConfig = "/etc/dovecot/dovecot.conf"
+
+// exitFatal is Dovecot's exit status for fatal errors.
+const exitFatal = 89
+
+const usage = `usage: dovecot [-F] [-c <config file>] [-p] [-n] [-a] [--help] [--version]
+       [--build-options] [--hostdomain] [reload] [stop]`
+
+// options are those of dovecot(8).
+type options struct {
+	config     string
+	foreground bool
+	command    string // "", "stop", "reload", "version"
+}
+
+func parseOptions(args []string) (options, error) {
+	o := options{config: configFromEnvironment()}
+	for i := 0; i < len(args); i++ {
+		switch args[i] {
+		case "-F":
+			o.foreground = true
+		case "-c":
+			if i++; i == len(args) {
+				return o, errors.New("option requires an argument -- 'c'")
+			}
+			o.config = args[i]
+		case "--version":
+			o.command = "version"
+		case "--help":
+			o.command = "help"
+		case "stop", "reload":
+			o.command = args[i]
+		default:
+			return o, fmt.Errorf("Unknown argument: %s", args[i])
+		}
+	}
+	return o, nil
+}
+
+func configFromEnvironment() string {
+	if path := os.Getenv("CONFIG_FILE"); path != "" {
+		return path
+	}
+	return defaultConfig
+}
+
+// Command is dovecot(8). It returns the exit status.
+func Command(args []string, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args)
+	if err != nil {
+		fmt.Fprintln(stderr, usage)
+		fmt.Fprintln(stderr, err)
+		return exitFatal
+	}
+	switch o.command {
+	case "version":
+		fmt.Fprintln(stdout, Version)
+		return 0
+	case "help":
+		fmt.Fprintln(stdout, usage)
+		return 0
+	case "stop":
+		return control(o.config, syscall.SIGTERM, "dovecot", stderr)
+	case "reload":
+		return control(o.config, syscall.SIGHUP, "dovecot", stderr)
+	}
+	if o.foreground {
+		return report(Run(context.Background(), o.config, func() {}), stderr)
+	}
+	return report(spawn(o.config), stderr)
+}
+
+// report prints why a start failed. Errors of the configuration carry the name
+// of the program that read it, as with Dovecot.
+func report(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	var configError *dovecot.Error
+	if errors.As(err, &configError) {
+		fmt.Fprintf(stderr, "doveconf: Fatal: %v\n", err)
+		return exitFatal
+	}
+	fmt.Fprintf(stderr, "Fatal: %v\n", err)
+	return exitFatal
+}
+
+// spawn starts the master in the background and waits until it serves.
+func spawn(config string) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd := exec.Command("/proc/self/exe", "dovecot-master", "-c", config)
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Stderr = os.Stderr // until the log is open
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(io.LimitReader(r, 16))
+	if err != nil {
+		return err
+	}
+	if string(answer) == "ready" {
+		return cmd.Process.Release()
+	}
+	if err := cmd.Wait(); err != nil {
+		os.Exit(exitFatal) // it has said why, on our standard error
+	}
+	return nil
+}
+
+// Background is the master process that spawn started.
+func Background(args []string) int {
+	if len(args) != 2 || args[0] != "-c" {
+		return exitFatal
+	}
+	pipe := os.NewFile(3, "pipe")
+	return report(Run(context.Background(), args[1], func() {
+		pipe.WriteString("ready") //nolint:errcheck // then the command says that the start failed
+		pipe.Close()
+	}), os.Stderr)
+}
+
+// Doveadm is doveadm(1), as far as it is there: stop and reload.
+func Doveadm(args []string, stdout, stderr io.Writer) int {
+	config := configFromEnvironment()
+	if len(args) > 1 && args[0] == "-c" {
+		config, args = args[1], args[2:]
+	}
+	commands := map[string]syscall.Signal{"stop": syscall.SIGTERM, "reload": syscall.SIGHUP}
+	if len(args) == 1 {
+		if sig, ok := commands[args[0]]; ok {
+			return control(config, sig, "doveadm", stderr)
+		}
+		if args[0] == "--version" {
+			fmt.Fprintln(stdout, Version)
+			return 0
+		}
+	}
+	if slices.Equal(args, []string{"log", "reopen"}) {
+		return control(config, syscall.SIGUSR1, "doveadm", stderr)
+	}
+	fmt.Fprintln(stderr, "usage: doveadm [-c <config file>] stop | reload | log reopen")
+	return 64 // EX_USAGE
+}
+
+// control signals the running master; after a stop it waits for its end, so
+// that a script may start it again at once.
+func control(config string, sig syscall.Signal, program string, stderr io.Writer) int {
+	cfg, err := dovecot.Load(config)
+	if cfg == nil {
+		return report(err, stderr)
+	}
+	core, err := dovecot.Get[dovecot.Master](cfg, dovecot.Filter{})
+	if err != nil {
+		return report(err, stderr)
+	}
+	pid, err := ReadPID(core.BaseDir)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: Fatal: Dovecot is not running (read from %s/master.pid)\n", program, core.BaseDir)
+		return 75 // EX_TEMPFAIL, as Dovecot
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		fmt.Fprintf(stderr, "%s: Fatal: kill(%d) failed: %v\n", program, pid, err)
+		return exitFatal
+	}
+	if sig == syscall.SIGTERM {
+		for deadline := time.Now().Add(2 * stopTimeout); syscall.Kill(pid, 0) == nil && time.Now().Before(deadline); {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return 0
+}

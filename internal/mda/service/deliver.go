@@ -1,0 +1,110 @@
+package service
+
+import (
+	"sync"
+
+	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/mail"
+)
+
+// A deliveries table remembers who waits for the outcome of a message that was
+// passed from the LMTP process to the mail process of another uid.
+type deliveries struct {
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]waiter
+}
+
+type waiter struct {
+	lmtp *master.Child
+	id   uint64 // the LMTP process's own number
+	key  mailKey
+}
+
+// add remembers a delivery and returns its number here.
+func (d *deliveries) add(w waiter) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting == nil {
+		d.waiting = make(map[uint64]waiter)
+	}
+	d.last++
+	d.waiting[d.last] = w
+	return d.last
+}
+
+func (d *deliveries) take(id uint64) (waiter, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w, ok := d.waiting[id]
+	delete(d.waiting, id)
+	return w, ok
+}
+
+// answer passes the outcome on to the LMTP process.
+func (d *deliveries) answer(msg *master.Message) {
+	var result mail.Delivered
+	if msg.Decode(&result) != nil {
+		return
+	}
+	if w, ok := d.take(result.ID); ok {
+		result.ID = w.id
+		w.lmtp.Send(mail.KindDelivered, &result) //nolint:errcheck // an LMTP process that died has no client to tell
+	}
+}
+
+// fail answers all deliveries that a dead mail process was doing.
+func (d *deliveries) fail(key mailKey) {
+	d.mu.Lock()
+	var lost []waiter
+	for id, w := range d.waiting {
+		if w.key == key {
+			lost = append(lost, w)
+			delete(d.waiting, id)
+		}
+	}
+	d.mu.Unlock()
+	for _, w := range lost {
+		w.lmtp.Send(mail.KindDelivered, &mail.Delivered{ID: w.id, Error: internalFailure}) //nolint:errcheck // as in answer
+	}
+}
+
+// fromLMTP handles the messages of the process with the LMTP listeners: mail
+// for users of other uids, and outcomes of mail it was passed itself.
+func (m *Master) fromLMTP(c *master.Child, msg *master.Message) {
+	defer msg.CloseFiles()
+	switch msg.Kind {
+	case mail.KindDeliver:
+		m.passDelivery(c, msg)
+	case mail.KindDelivered:
+		m.deliveries.answer(msg)
+	case mail.KindIdle:
+	default:
+		m.log.Errorf("service(lmtp): unexpected message %q", msg.Kind)
+	}
+}
+
+func (m *Master) passDelivery(c *master.Child, msg *master.Message) {
+	var d mail.Delivery
+	if err := msg.Decode(&d); err != nil || len(msg.Files) != 1 {
+		m.log.Errorf("service(lmtp): bad delivery request: %v", err)
+		return
+	}
+	refuse := func(err error) {
+		m.log.With("lmtp").Errorf("user %s: %v", d.User.Username, err)
+		c.Send(mail.KindDelivered, &mail.Delivered{ID: d.ID, Error: internalFailure}) //nolint:errcheck // as in answer
+	}
+	id, err := m.plan.Load().mailIdentity(&d.User)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	d.User.UID, d.User.GID = id.UID, id.GID
+	w := waiter{lmtp: c, id: d.ID, key: mailKey{id.UID, id.GID, shard(d.User.Username, m.shards())}}
+	d.ID = m.deliveries.add(w)
+	if _, err := m.sendToMail(id, d.User.Username, mail.KindDeliver, &d, msg.Files[0]); err != nil {
+		m.deliveries.take(d.ID)
+		d.ID = w.id
+		refuse(err)
+	}
+}

@@ -1,0 +1,450 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/master"
+)
+
+// startTimeout bounds how long a process may take until it serves.
+const startTimeout = 30 * time.Second
+
+// stopTimeout is how long processes have to end before they are killed.
+const stopTimeout = 5 * time.Second
+
+// A Master is the running mailbox service.
+type Master struct {
+	path       string // of the main configuration file
+	ctx        context.Context
+	log        *maillog.Logger
+	sink       *maillog.Sink
+	logs       *logs
+	plan       atomic.Pointer[plan]
+	sockets    *master.Listeners
+	auth       *client.MasterClient
+	deliveries deliveries
+
+	mu       sync.Mutex
+	children map[string]*master.Child // by process name of roles
+	mail     map[mailKey]*master.Child
+	lmtp     *master.Child
+}
+
+// Load reads the configuration as the master needs it: with the files that
+// its values name.
+func Load(path string) (*dovecot.Config, error) {
+	return dovecot.Load(path, dovecot.ReadFiles())
+}
+
+// Run starts the service and returns when it has ended: nil after a stop. ready is
+// called once it serves.
+func Run(ctx context.Context, path string, ready func()) error {
+	cfg, err := Load(path)
+	if err != nil {
+		return err
+	}
+	plan, err := newPlan(cfg)
+	if err != nil {
+		return err
+	}
+	if err := plan.checkTLS(); err != nil {
+		return err
+	}
+	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child)}
+	m.plan.Store(plan)
+	if m.logs, err = openLogs(plan.core); err != nil {
+		return err
+	}
+	if m.sink, err = m.logs.sink(); err != nil {
+		return err
+	}
+	defer m.sink.Close()
+	m.log = maillog.New(m.sink, "master")
+	pid, err := createPIDFile(plan.core.BaseDir)
+	if err != nil {
+		return err
+	}
+	defer pid.remove()
+	if err := m.start(plan); err != nil {
+		m.stop()
+		return err
+	}
+	ready()
+	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // without systemd there is nobody to tell
+	m.serveSignals()
+	m.stop()
+	return nil
+}
+
+func (m *Master) start(p *plan) error {
+	if err := makeDirectories(p); err != nil {
+		return err
+	}
+	m.sockets = master.NewListeners(activation.Files(true))
+	if err := m.sockets.Replace(p.allListeners()); err != nil {
+		return err
+	}
+	for _, w := range append(p.cfg.Warnings(), p.warnings...) {
+		m.log.Warningf("%s", w)
+	}
+	m.log.Infof("Dovecot v%s starting up for %s", Version, startupProtocols(p.core.Protocols))
+	if err := m.startChild("auth"); err != nil {
+		return err
+	}
+	if err := m.children["auth"].WaitReady(startTimeout); err != nil {
+		return err
+	}
+	if err := m.connectAuth(); err != nil {
+		return err
+	}
+	for _, s := range p.services {
+		if s.Name != "auth" {
+			if err := m.startChild(s.Name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range m.children {
+		if err := c.WaitReady(startTimeout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func startupProtocols(protocols string) string {
+	words := strings.Fields(protocols)
+	if len(words) == 0 || words[0] == "none" {
+		return "without any protocols"
+	}
+	return strings.Join(words, ", ")
+}
+
+// connectAuth connects to auth as the one who may confirm logins.
+func (m *Master) connectAuth() error {
+	var err error
+	path := filepath.Join(m.plan.Load().core.BaseDir, "auth-master")
+	m.auth, err = client.DialMaster(m.ctx, "unix", path, m.log)
+	return err
+}
+
+// makeDirectories creates base_dir and the login processes' root directory,
+// which only they may enter.
+func makeDirectories(p *plan) error {
+	if err := os.MkdirAll(p.core.BaseDir, 0o755); err != nil {
+		return err
+	}
+	for _, s := range p.services {
+		if roles[s.Name].role != "login" || s.Chroot == "" {
+			continue
+		}
+		dir := p.path(s.Chroot)
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return err
+		}
+		id, err := p.identity(&s)
+		if err != nil {
+			return err
+		}
+		if !id.Change {
+			continue
+		}
+		if err := os.Chown(dir, 0, id.GID); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o750); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spec is what the process of a service gets.
+func (m *Master) spec(service string) (master.Spec, error) {
+	p := m.plan.Load()
+	if service == "lmtp" {
+		return m.lmtpSpec(p)
+	}
+	s, _ := p.service(service)
+	id, err := p.identity(&s)
+	if err != nil {
+		return master.Spec{}, err
+	}
+	blob, err := p.cfg.AppendBinary(nil)
+	if err != nil {
+		return master.Spec{}, err
+	}
+	r := roles[service]
+	return master.Spec{
+		Role: r.role, Title: "dovecot/" + r.process, Arg: service, Identity: id,
+		Log: m.logs.forProcess(r.process), LogFile: m.logs.file,
+		Config: blob, Listeners: p.listeners[service], Sockets: m.sockets,
+	}, nil
+}
+
+func (m *Master) lmtpSpec(p *plan) (master.Spec, error) {
+	user, err := p.lmtpUser()
+	if err != nil {
+		return master.Spec{}, err
+	}
+	id, err := master.UserIdentity(user, p.settings.MailGID, nil, "")
+	if err != nil {
+		return master.Spec{}, fmt.Errorf("service(lmtp): %w", err)
+	}
+	if id.Change {
+		if id.Groups, err = p.mailGroups(id.GID); err != nil {
+			return master.Spec{}, err
+		}
+	} else {
+		id.UID, id.GID = os.Getuid(), os.Getgid()
+	}
+	return m.mailSpec(id, "lmtp", p.listeners["lmtp"])
+}
+
+func (m *Master) startChild(service string) error {
+	spec, err := m.spec(service)
+	if err != nil {
+		return err
+	}
+	handle := m.ignore
+	switch {
+	case service == "lmtp":
+		handle = m.fromLMTP
+	case spec.Role == "login":
+		handle = m.fromLogin
+	}
+	c, err := master.Start(spec, m.log, handle, nil, master.Always)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.children[service] = c
+	if service == "lmtp" {
+		// Sessions of its uid share its open mailboxes.
+		m.mail[mailKey{spec.Identity.UID, spec.Identity.GID, 0}] = c
+	}
+	return nil
+}
+
+func (m *Master) ignore(c *master.Child, msg *master.Message) { msg.CloseFiles() }
+
+// serveSignals reloads and reopens logs until it is told to stop.
+func (m *Master) serveSignals() {
+	signals, stop := notifySignals()
+	defer stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP:
+				m.reload()
+			case syscall.SIGUSR1:
+				m.reopenLogs()
+			default:
+				m.log.Warningf("Killed with signal %d", sig)
+				return
+			}
+		}
+	}
+}
+
+// reload puts a changed configuration into force. If it is wrong the present
+// one stays.
+func (m *Master) reload() {
+	m.log.Warningf("SIGHUP received - reloading configuration")
+	daemon.SdNotify(false, daemon.SdNotifyReloading)   //nolint:errcheck // as in Run
+	defer daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // as in Run
+	if err := m.tryReload(); err != nil {
+		m.log.Errorf("Config reload failed: %v", err)
+	}
+}
+
+func (m *Master) tryReload() error {
+	cfg, err := Load(m.path)
+	if err != nil {
+		return err
+	}
+	p, err := newPlan(cfg)
+	if err != nil {
+		return err
+	}
+	if err := p.checkTLS(); err != nil {
+		return err
+	}
+	newLogs, err := openLogs(p.core)
+	if err != nil {
+		return err
+	}
+	if err := m.sockets.Replace(p.allListeners()); err != nil {
+		return err
+	}
+	m.logs = newLogs
+	m.plan.Store(p)
+	for _, w := range append(cfg.Warnings(), p.warnings...) {
+		m.log.Warningf("%s", w)
+	}
+	return m.applyPlan(p)
+}
+
+// applyPlan starts, reloads and stops processes to fit the plan.
+func (m *Master) applyPlan(p *plan) error {
+	var errs []error
+	for service := range roles {
+		_, wanted := p.service(service)
+		m.mu.Lock()
+		c := m.children[service]
+		m.mu.Unlock()
+		switch {
+		case wanted && c == nil:
+			errs = append(errs, m.startChild(service))
+		case wanted:
+			spec, err := m.spec(service)
+			if err == nil {
+				err = c.Reload(spec)
+			}
+			errs = append(errs, err)
+		case c != nil:
+			m.remove(service, c)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, c := range m.mail {
+		if c == m.children["lmtp"] {
+			continue
+		}
+		spec, err := m.mailSpec(master.Identity{UID: key.uid, GID: key.gid}, "mail", nil)
+		if err == nil {
+			err = c.Reload(spec)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// remove ends the process of a service that is no longer wanted.
+func (m *Master) remove(service string, c *master.Child) {
+	c.Stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.children, service)
+	for key, mc := range m.mail {
+		if mc == c {
+			delete(m.mail, key)
+		}
+	}
+}
+
+// reopenLogs follows a log file that was rotated.
+func (m *Master) reopenLogs() {
+	p := m.plan.Load()
+	l, err := openLogs(p.core)
+	if err != nil {
+		m.log.Errorf("%v", err)
+		return
+	}
+	if l.file != nil {
+		if dup, err := master.Dup(l.file); err == nil {
+			m.sink.Reopen(dup)
+		}
+	}
+	m.logs = l
+	if err := m.applyPlan(p); err != nil {
+		m.log.Errorf("%v", err)
+	}
+}
+
+// stop ends all processes, by force after a while.
+func (m *Master) stop() {
+	daemon.SdNotify(false, daemon.SdNotifyStopping+"\nSTATUS=Dovecot stopping...") //nolint:errcheck // as in Run
+	m.mu.Lock()
+	all := make(map[*master.Child]bool)
+	for _, c := range m.children {
+		all[c] = true
+	}
+	for _, c := range m.mail {
+		all[c] = true
+	}
+	m.mu.Unlock()
+	if m.sockets != nil {
+		m.sockets.Close()
+	}
+	for c := range all {
+		c.Stop()
+	}
+	deadline := time.After(stopTimeout)
+	for c := range all {
+		select {
+		case <-c.Done():
+		case <-deadline:
+			m.log.Warningf("Sent SIGKILL to %d", c.PID())
+			c.Kill()
+			<-c.Done()
+			deadline = time.After(0)
+		}
+	}
+	if m.auth != nil {
+		m.auth.Close()
+	}
+}
+
+// A pidFile names the running master: base_dir/master.pid.
+type pidFile string
+
+// ErrRunning is returned by Run when the service is running already.
+type ErrRunning struct {
+	PID  int
+	Path string
+}
+
+func (e *ErrRunning) Error() string {
+	return fmt.Sprintf("Dovecot is already running with PID %d (read from %s)", e.PID, e.Path)
+}
+
+func createPIDFile(baseDir string) (pidFile, error) {
+	path := filepath.Join(baseDir, "master.pid")
+	if pid, err := ReadPID(baseDir); err == nil && pid != os.Getpid() {
+		return "", &ErrRunning{PID: pid, Path: path}
+	}
+	if err := os.MkdirAll(baseDir, 0o755); err != nil {
+		return "", err
+	}
+	return pidFile(path), os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644)
+}
+
+func (f pidFile) remove() { os.Remove(string(f)) }
+
+// ReadPID returns the process id of the running master.
+func ReadPID(baseDir string) (int, error) {
+	text, err := os.ReadFile(filepath.Join(baseDir, "master.pid"))
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, err
+	}
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return 0, err
+	}
+	return pid, nil
+}

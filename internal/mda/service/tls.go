@@ -1,0 +1,45 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
+)
+
+// checkTLS makes sure before anything starts that certificate and key can be
+// used, so that a mistake stops a start or a reload and not each client.
+func (p *plan) checkTLS() error {
+	cfg := p.cfg
+	if !p.hasLogin() {
+		return nil // LMTP without a certificate does not offer STARTTLS
+	}
+	ssl, err := dovecot.Get[dovecot.SSL](cfg, dovecot.Filter{})
+	if err != nil {
+		return err
+	}
+	if ssl.SSL == "no" {
+		return nil
+	}
+	if ssl.Cert == "" {
+		return errors.New("ssl enabled, but ssl_cert not set")
+	}
+	if ssl.Key == "" {
+		return errors.New("ssl enabled, but ssl_key not set")
+	}
+	if _, err := tlsconf.Dovecot(cfg, dovecot.Filter{}); err != nil {
+		return fmt.Errorf("SSL context initialization failed, disabling SSL: Can't load SSL certificate (ssl_cert setting, %s): %w",
+			cfg.Origin(dovecot.Filter{}, "ssl_cert"), err)
+	}
+	return nil
+}
+
+func (p *plan) hasLogin() bool {
+	for _, s := range p.services {
+		if roles[s.Name].role == "login" && len(p.listeners[s.Name]) > 0 {
+			return true
+		}
+	}
+	return false
+}

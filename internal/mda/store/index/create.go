@@ -1,0 +1,46 @@
+package index
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// Create makes the files of a new index whose first transaction is tx. ErrExists
+// if there is a log already.
+func Create(dir *Dir, opt Options, tx *Tx) (*Index, error) {
+	opt.setDefaults()
+	x := &Index{dir: dir, opt: opt}
+	now := uint32(opt.Now().Unix())
+	h := logHeader{minor: logMinor, size: logHeaderSize, indexID: now, seq: firstLogSeq, created: now, modseq: 1}
+	s := newState(newHeader(now), false)
+	s.logSeq, s.logOff = h.seq, logHeaderSize
+	content := tx.bytes()
+	if err := s.applyAll(content, logMinor); err != nil {
+		return nil, err
+	}
+	l, err := x.writeLog(&h, content)
+	if err != nil {
+		if errors.Is(err, unix.EEXIST) {
+			return nil, ErrExists
+		}
+		return nil, err
+	}
+	err = unix.Renameat2(dir.FD, newLockName, dir.FD, LogName, unix.RENAME_NOREPLACE)
+	if err != nil {
+		l.close()
+		dir.Remove(newLockName)
+		if errors.Is(err, unix.EEXIST) {
+			return nil, ErrExists
+		}
+		return nil, sysError("rename", dir.File(LogName), err)
+	}
+	x.log, x.st, x.locked = l, s, true
+	// A mailbox with a log only has no second copy of what it says.
+	if err := x.Rewrite(); err != nil {
+		x.release()
+		return x, err
+	}
+	x.release()
+	return x, nil
+}

@@ -1,0 +1,190 @@
+package index
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rewrite replaces dovecot.index by the newest state. The lock must be held.
+// The one before stays as dovecot.index.backup.
+func (x *Index) Rewrite() error {
+	if err := x.Load(); err != nil {
+		return err
+	}
+	if err := x.writeIndex(x.st); err != nil {
+		x.dir.Remove(tmpName)
+		return err
+	}
+	x.diskSeq, x.diskOff = x.st.logSeq, x.st.logOff
+	return nil
+}
+
+func (x *Index) writeIndex(s *State) error {
+	// A left-over file is from a writer that was killed: we have the lock.
+	if err := x.dir.Remove(tmpName); err != nil {
+		return err
+	}
+	fd, err := x.dir.Create(tmpName)
+	if err != nil {
+		return sysError("open", x.dir.File(tmpName), err)
+	}
+	defer unix.Close(fd)
+	w := fileWriter{fd: fd}
+	err = s.encode(w.write)
+	if err == nil {
+		err = w.flush()
+	}
+	if err == nil && !x.opt.NoSync {
+		err = unix.Fdatasync(fd)
+	}
+	if err != nil {
+		return sysError("write", x.dir.File(tmpName), err)
+	}
+	x.backup()
+	return x.dir.Rename(tmpName, IndexName)
+}
+
+// backup keeps dovecot.index under another name. Without it a damaged index
+// costs flags, but that is no reason to fail.
+func (x *Index) backup() {
+	if x.dir.Remove(BackupName) == nil {
+		_ = unix.Linkat(x.dir.FD, IndexName, x.dir.FD, BackupName, 0)
+	}
+}
+
+// A fileWriter gathers small writes.
+type fileWriter struct {
+	fd  int
+	buf []byte
+}
+
+const fileWriterSize = 256 << 10
+
+func (w *fileWriter) write(b []byte) error {
+	w.buf = append(w.buf, b...)
+	if len(w.buf) < fileWriterSize {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *fileWriter) flush() error {
+	err := WriteAll(w.fd, w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+// Rotate starts a new log and writes dovecot.index. The lock must be held; it
+// then holds on the new log.
+func (x *Index) Rotate() error {
+	if err := x.Load(); err != nil {
+		return err
+	}
+	// A write to the old log wakes those who watch it.
+	var tx Tx
+	tx.HeaderU32(offLogTail, x.st.logOff+recHeaderSize+8)
+	if err := x.Commit(&tx); err != nil {
+		return err
+	}
+	if !x.opt.NoSync {
+		// Whoever flushes after this flushes the new log only.
+		if err := unix.Fdatasync(x.log.fd); err != nil {
+			return sysError("fdatasync", x.dir.File(LogName), err)
+		}
+	}
+	now := uint32(x.opt.Now().Unix())
+	h := logHeader{
+		minor: logMinor, size: logHeaderSize, indexID: x.log.indexID, seq: x.log.seq + 1,
+		prevSeq: x.log.seq, prevOff: x.st.logOff, created: now, modseq: x.st.modseq,
+	}
+	l, err := x.writeLog(&h, nil)
+	if err != nil {
+		return err
+	}
+	if err := x.replaceLog(); err != nil {
+		l.close()
+		return err
+	}
+	s := x.st.edit()
+	s.nextLog(l)
+	s.Hdr.setU32(offLog2Rotate, now)
+	x.switchTo(l, s)
+	return x.Rewrite()
+}
+
+// switchTo makes l the log and gives up the one before, with its lock.
+func (x *Index) switchTo(l *logFile, s *State) {
+	x.log.close()
+	x.log, x.st, x.locked = l, s, true
+}
+
+// writeLog makes dovecot.index.log.newlock with the header and content, locked.
+func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
+	fd, err := x.createNewLock()
+	if err != nil {
+		return nil, sysError("open", x.dir.File(newLockName), err)
+	}
+	err = WriteAll(fd, h.encode())
+	if err == nil {
+		err = WriteAll(fd, content)
+	}
+	if err == nil && !x.opt.NoSync && len(content) > 0 {
+		err = unix.Fdatasync(fd)
+	}
+	if err == nil {
+		err = tryLock(fd, x.opt.LockMethod, unix.F_WRLCK)
+	}
+	var l *logFile
+	if err == nil {
+		l, err = newLogFile(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		x.dir.Remove(newLockName)
+		return nil, sysError("write", x.dir.File(newLockName), err)
+	}
+	// Later writes must go to the end whatever others append.
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_APPEND); err != nil {
+		l.close()
+		x.dir.Remove(newLockName)
+		return nil, sysError("fcntl", x.dir.File(newLockName), err)
+	}
+	return l, nil
+}
+
+// staleNewLock is the age in seconds at which a left-over .newlock is removed,
+// as long as Dovecot waits for one.
+const staleNewLock = 60
+
+func (x *Index) createNewLock() (fd int, err error) {
+	fd, err = x.dir.Create(newLockName)
+	if !errors.Is(err, unix.EEXIST) {
+		return fd, err
+	}
+	// Whoever makes a new log for an existing one has the lock, and so have we:
+	// it was killed. Only a mailbox being created has no log to lock.
+	var st unix.Stat_t
+	if err := x.dir.Stat(newLockName, &st); err == nil && !x.locked && x.opt.Now().Unix()-st.Mtim.Sec < staleNewLock {
+		return -1, unix.EEXIST
+	}
+	if err := x.dir.Remove(newLockName); err != nil {
+		return -1, err
+	}
+	return x.dir.Create(newLockName)
+}
+
+// replaceLog puts the new log in the place of the old, which becomes .log.2.
+func (x *Index) replaceLog() error {
+	err := x.dir.Remove(Log2Name)
+	if err == nil {
+		if err := unix.Linkat(x.dir.FD, LogName, x.dir.FD, Log2Name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			x.opt.Log.Warningf("Mailbox %s: link(%s): %v", x.opt.Name, x.dir.File(Log2Name), err)
+		}
+		err = x.dir.Rename(newLockName, LogName)
+	}
+	if err != nil {
+		x.dir.Remove(newLockName)
+	}
+	return err
+}

@@ -1,0 +1,200 @@
+package index
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
+func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
+// Refresh reads what other processes appended. It costs one system call when
+// there is nothing.
+func (x *Index) Refresh() (changed bool, err error) {
+	var st unix.Stat_t
+	err = x.dir.Stat(LogName, &st)
+	if errors.Is(err, unix.ENOENT) {
+		return false, x.withoutLog(damaged("%s is missing", LogName))
+	}
+	if err != nil {
+		return false, sysError("stat", x.dir.File(LogName), err)
+	}
+	if st.Ino != x.log.ino || st.Dev != x.log.dev {
+		return x.follow()
+	}
+	return x.readTo(st.Size)
+}
+
+// readTo applies the log up to size.
+func (x *Index) readTo(size int64) (changed bool, err error) {
+	if size == int64(x.st.logOff) {
+		return false, nil
+	}
+	if x.log.condemned() {
+		return false, damaged("log was marked corrupted")
+	}
+	s := x.st.edit()
+	if err := x.applyLog(s, x.log, size); err != nil {
+		return false, err
+	}
+	changed = s.logOff != x.st.logOff
+	x.st = s
+	return changed, nil
+}
+
+// follow continues in the log that has replaced the open one.
+func (x *Index) follow() (changed bool, err error) {
+	l, err := openLog(x.dir, LogName)
+	if err != nil {
+		return false, err
+	}
+	s := x.st.edit()
+	if l.indexID == x.log.indexID && l.prevSeq == x.log.seq && x.applyLog(s, x.log, int64(l.prevOff)) == nil && s.logOff == l.prevOff {
+		size, err := l.fileSize()
+		if err == nil {
+			s.nextLog(l)
+			err = x.applyLog(s, l, size)
+		}
+		if err != nil {
+			l.close()
+			return false, err
+		}
+		x.log.close()
+		x.log, x.st = l, s
+		return true, nil
+	}
+	l.close()
+	return true, x.open(x.st.light)
+}
+
+// Lock takes the lock that every writer of the mailbox needs, reads what is
+// new, and cuts off what a killed writer left at the end of the log.
+func (x *Index) Lock(ctx context.Context) (changed bool, err error) {
+	for {
+		if err := lockFile(ctx, x.log.fd, x.opt.LockMethod, x.opt.LockTimeout); err != nil {
+			return changed, sysError("lock", x.dir.File(LogName), err)
+		}
+		var st unix.Stat_t
+		err := x.dir.Stat(LogName, &st)
+		if err == nil && st.Ino == x.log.ino && st.Dev == x.log.dev {
+			x.locked = true
+			more, err := x.lockedRefresh(st.Size)
+			if err != nil {
+				x.release()
+			}
+			return changed || more, err
+		}
+		unlockFile(x.log.fd, x.opt.LockMethod)
+		if errors.Is(err, unix.ENOENT) {
+			return changed, x.withoutLog(damaged("%s is missing", LogName))
+		}
+		if err != nil {
+			return changed, sysError("stat", x.dir.File(LogName), err)
+		}
+		if _, err := x.follow(); err != nil {
+			return changed, err
+		}
+		changed = true
+	}
+}
+
+func (x *Index) lockedRefresh(size int64) (changed bool, err error) {
+	if x.log.condemned() {
+		return false, damaged("log was marked corrupted")
+	}
+	if changed, err = x.readTo(size); err != nil {
+		return changed, err
+	}
+	if size > int64(x.st.logOff) {
+		x.opt.Log.Warningf("Mailbox %s: cut %d bytes of an unfinished transaction off %s", x.opt.Name, size-int64(x.st.logOff), x.dir.File(LogName))
+		if err := unix.Ftruncate(x.log.fd, int64(x.st.logOff)); err != nil {
+			return changed, sysError("ftruncate", x.dir.File(LogName), err)
+		}
+	}
+	return changed, nil
+}
+
+// Commit appends the transaction to the log and makes it part of the state. The
+// lock must be held. The log is not flushed.
+func (x *Index) Commit(tx *Tx) error {
+	if tx.Empty() {
+		return nil
+	}
+	b := tx.bytes()
+	s := x.st.edit()
+	if err := s.applyAll(b, x.log.minor); err != nil {
+		return err
+	}
+	if err := WriteAll(x.log.fd, b); err != nil {
+		// A part of it may be there.
+		unix.Ftruncate(x.log.fd, int64(x.st.logOff))
+		return sysError("write", x.dir.File(LogName), err)
+	}
+	x.st = s
+	return nil
+}
+
+// Unlock gives the lock back. Before, it starts a new log or writes
+// dovecot.index when it is time for that.
+func (x *Index) Unlock() {
+	if !x.locked {
+		return
+	}
+	if err := x.maintain(); err != nil {
+		x.opt.Log.Errorf("Mailbox %s: %v", x.opt.Name, err)
+	}
+	x.release()
+}
+
+func (x *Index) release() {
+	x.locked = false
+	if x.log != nil {
+		unlockFile(x.log.fd, x.opt.LockMethod)
+	}
+}
+
+// maintain keeps the files short.
+func (x *Index) maintain() error {
+	size, age := int64(x.st.logOff), x.opt.Now().Unix()-int64(x.log.created)
+	switch {
+	case len(x.st.requests) > 0 || x.st.deleted:
+		return nil // the tail must not pass a request
+	case size > x.opt.RotateMax, x.log.minor < logMinor,
+		size >= x.opt.RotateMin && age > int64(x.opt.RotateMinAge.Seconds()):
+		return x.Rotate()
+	case x.behind() >= x.opt.RewriteMax:
+		return x.Rewrite()
+	}
+	return nil
+}
+
+// behind returns how much log dovecot.index does not contain.
+func (x *Index) behind() int64 {
+	if x.diskSeq != x.log.seq {
+		return int64(x.st.logOff)
+	}
+	return int64(x.st.logOff) - int64(x.diskOff)
+}
+
+// WorthRewriting tells whether dovecot.index is missing or so old that the next
+// to open the mailbox should find a new one.
+func (x *Index) WorthRewriting() bool {
+	return x.diskSeq == 0 || x.behind() >= x.opt.RewriteMin
+}
+
+// AdvanceTail records that every internal record of the log has been carried
+// out. The lock must be held.
+func (x *Index) AdvanceTail() error {
+	var tx Tx
+	tx.HeaderU32(offLogTail, x.st.logOff+recHeaderSize+8)
+	if err := x.Commit(&tx); err != nil {
+		return err
+	}
+	s := x.st.edit()
+	s.requests = nil
+	x.st = s
+	return nil
+}

@@ -1,0 +1,165 @@
+package mailbox
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+)
+
+// BenchmarkSave saves 10 KB messages, durably. In each run every goroutine opens
+// the mailbox, saves and closes it, as a delivery does.
+func BenchmarkSave(b *testing.B) {
+	for _, c := range []struct{ goroutines, boxes int }{{1, 1}, {20, 1}, {1, 100}, {20, 100}, {20, 1000}} {
+		b.Run(fmt.Sprintf("goroutines=%d/mailboxes=%d", c.goroutines, c.boxes), func(b *testing.B) {
+			benchmarkSave(b, c.goroutines, c.boxes)
+		})
+	}
+}
+
+func benchmarkSave(b *testing.B, goroutines, boxes int) {
+	w := newWorld(b)
+	for i := range boxes {
+		if err := w.pool.Create(ctx, w.loc(fmt.Sprint(i)), &w.set, Identity{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	line := []byte("0123456789012345678901234567890123456789012345678901234567890123456789\r\n")
+	msg := append([]byte("Subject: benchmark\r\n\r\n"), bytes.Repeat(line, 10240/len(line))...)
+	b.SetBytes(int64(len(msg)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	for range goroutines {
+		wg.Go(func() {
+			for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
+				if err := deliver(w, fmt.Sprint(i*7919%int64(boxes)), msg); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "saves/s")
+}
+
+func deliver(w *world, name string, msg []byte) error {
+	m, err := w.pool.Open(ctx, w.loc(name), &w.set)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	s, err := m.Save(ctx, SaveOptions{})
+	if err != nil {
+		return err
+	}
+	defer s.Abort()
+	if _, err := s.Write(msg); err != nil {
+		return err
+	}
+	_, err = s.Commit(ctx)
+	return err
+}
+
+// fill makes a mailbox with n messages that have no files.
+func fill(tb testing.TB, w *world, name string, n int) {
+	m := w.create(name)
+	defer m.Close()
+	err := m.b.lock(ctx, func() error {
+		m.b.tx.KeepModSeq(1)
+		msgs := make([]index.New, n)
+		for i := range msgs {
+			msgs[i] = index.New{UID: uint32(i + 1), Flags: byte(i & 8)}
+		}
+		m.b.tx.Append(msgs...)
+		m.b.tx.Keyword(index.KeywordAdd, "$Label1", []index.Range{{First: 1, Last: uint32(n / 2)}})
+		if err := m.b.commit(); err != nil {
+			return err
+		}
+		return m.b.ix.Rewrite()
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	const n = 200_000
+	for _, c := range []struct {
+		name string
+		full bool
+	}{{"messages", true}, {"delivery", false}} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newWorld(b)
+			fill(b, w, "big", n)
+			b.ReportAllocs()
+			for b.Loop() {
+				w.restart()
+				m, err := w.pool.Open(ctx, w.loc("big"), &w.set)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if c.full && m.Snapshot().Len() != n {
+					b.Fatal(m.Snapshot().Len())
+				}
+				m.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkSaveLarge saves into a mailbox of 200,000 messages that a session has
+// open.
+func BenchmarkSaveLarge(b *testing.B) {
+	w := newWorld(b)
+	w.set.Fsync = "never"
+	fill(b, w, "big", 200_000)
+	m := w.open("big")
+	m.Snapshot()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := deliver(w, "big", []byte("a\r\n")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSetFlags(b *testing.B) {
+	for _, n := range []int{1, 1000, 200_000} {
+		b.Run(fmt.Sprintf("messages=%d", n), func(b *testing.B) {
+			w := newWorld(b)
+			fill(b, w, "big", 200_000)
+			m := w.open("big")
+			uids := make([]uint32, n)
+			for i := range uids {
+				uids[i] = uint32(i + 1)
+			}
+			b.ReportAllocs()
+			op := FlagsAdd
+			for b.Loop() {
+				if _, err := m.SetFlags(ctx, FlagChange{UIDs: uids, Op: op, Flags: Flagged, UnchangedSince: Unconditional}); err != nil {
+					b.Fatal(err)
+				}
+				op ^= FlagsRemove
+			}
+		})
+	}
+}
+
+func BenchmarkSync(b *testing.B) {
+	w := newWorld(b)
+	fill(b, w, "big", 200_000)
+	m := w.open("big")
+	m.Snapshot()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.Sync(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

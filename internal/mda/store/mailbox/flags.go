@@ -1,0 +1,150 @@
+package mailbox
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+)
+
+// Flags are the system flags of a message, with the bits of dovecot.index.
+// \Recent is not among them: see [Snapshot.FirstRecent].
+type Flags uint8
+
+// The system flags.
+const (
+	Answered Flags = 0x01
+	Flagged  Flags = 0x02
+	Deleted  Flags = 0x04
+	Seen     Flags = 0x08
+	Draft    Flags = 0x10
+
+	allFlags = Answered | Flagged | Deleted | Seen | Draft
+)
+
+// A FlagOp is what a [FlagChange] does with its flags and keywords.
+type FlagOp uint8
+
+// The operations of STORE: +FLAGS, -FLAGS and FLAGS.
+const (
+	FlagsAdd FlagOp = iota
+	FlagsRemove
+	FlagsReplace
+)
+
+// Unconditional is the UnchangedSince of a [FlagChange] without condition.
+const Unconditional = math.MaxUint64
+
+// A FlagChange changes flags and keywords of messages. UIDs must be ascending;
+// those that do not exist are ignored.
+type FlagChange struct {
+	UIDs           []uint32
+	Op             FlagOp
+	Flags          Flags
+	Keywords       []string
+	UnchangedSince uint64 // refuse messages with a higher modseq; Unconditional for none
+}
+
+// SetFlags changes flags and keywords. It returns the uids refused because of
+// UnchangedSince.
+func (m *Mailbox) SetFlags(ctx context.Context, c FlagChange) (modified []uint32, err error) {
+	b := m.b
+	wrote := false
+	err = b.locked(ctx, func() error {
+		s := newFlagSetter(b.ix.State(), &c)
+		modified = s.run(&b.tx)
+		wrote = !b.tx.Empty()
+		return b.commit()
+	})
+	if err == nil && wrote && b.mode.Flags() {
+		err = b.durable()
+	}
+	return modified, wrap("change flags in "+b.loc.Name, err)
+}
+
+// A flagSetter turns a FlagChange into log records for what really changes.
+type flagSetter struct {
+	st       *index.State
+	c        *FlagChange
+	add      byte
+	remove   byte
+	flags    []index.Range   // messages whose system flags change
+	adds     [][]index.Range // by position in c.Keywords: messages that lack it
+	removes  [][]index.Range // by keyword number: messages that lose it
+	numbers  []int           // keyword numbers of c.Keywords, -1 for new ones
+	modified []uint32
+}
+
+func newFlagSetter(st *index.State, c *FlagChange) *flagSetter {
+	s := &flagSetter{st: st, c: c}
+	switch c.Op {
+	case FlagsAdd:
+		s.add = byte(c.Flags & allFlags)
+	case FlagsRemove:
+		s.remove = byte(c.Flags & allFlags)
+	case FlagsReplace:
+		s.add = byte(c.Flags & allFlags)
+		s.remove = byte(allFlags &^ c.Flags)
+	}
+	for _, name := range c.Keywords {
+		s.numbers = append(s.numbers, st.Keyword(name))
+	}
+	s.adds = make([][]index.Range, len(c.Keywords))
+	s.removes = make([][]index.Range, len(st.Keywords))
+	return s
+}
+
+func (s *flagSetter) run(tx *index.Tx) (modified []uint32) {
+	for _, uid := range s.c.UIDs {
+		i, ok := s.st.Find(uid)
+		if !ok {
+			continue
+		}
+		if s.c.UnchangedSince != Unconditional && s.st.ModSeq(i) > s.c.UnchangedSince {
+			s.modified = append(s.modified, uid)
+			continue
+		}
+		s.message(i, uid)
+	}
+	if len(s.flags) > 0 {
+		tx.Flags(s.flags, s.add, s.remove)
+	}
+	for k, ranges := range s.removes {
+		if len(ranges) > 0 {
+			tx.Keyword(index.KeywordRemove, s.st.Keywords[k], ranges)
+		}
+	}
+	for n, ranges := range s.adds {
+		if len(ranges) > 0 {
+			tx.Keyword(index.KeywordAdd, s.c.Keywords[n], ranges)
+		}
+	}
+	return s.modified
+}
+
+func (s *flagSetter) message(i int, uid uint32) {
+	one := [1]uint32{uid}
+	if old := s.st.Flags(i); old&^s.remove|s.add != old {
+		s.flags = index.AppendRanges(s.flags, one[:])
+	}
+	if s.c.Op != FlagsReplace && len(s.c.Keywords) == 0 {
+		return
+	}
+	bits := s.st.KeywordBits(i)
+	if s.c.Op != FlagsRemove {
+		for n, k := range s.numbers {
+			if k < 0 || !index.HasBit(bits, k) {
+				s.adds[n] = index.AppendRanges(s.adds[n], one[:])
+			}
+		}
+	}
+	if s.c.Op == FlagsAdd {
+		return
+	}
+	for k := range s.removes {
+		if index.HasBit(bits, k) && slices.Contains(s.numbers, k) == (s.c.Op == FlagsRemove) {
+			s.removes[k] = index.AppendRanges(s.removes[k], one[:])
+		}
+	}
+}

@@ -1,0 +1,261 @@
+package mailbox
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+)
+
+// A Location is where a mailbox lies on disk.
+type Location struct {
+	Format     string // "sdbox"
+	Name       string // for log lines
+	Dir        string // the message directory: .../dbox-Mails
+	IndexDir   string // of dovecot.index*; empty means Dir
+	ControlDir string // empty means Dir
+	AltDir     string // second storage for mail files; empty for none
+}
+
+func (l *Location) indexDir() string {
+	if l.IndexDir == "" {
+		return l.Dir
+	}
+	return l.IndexDir
+}
+
+// key tells mailboxes apart.
+func (l *Location) key() string { return l.Dir + "\x00" + l.indexDir() }
+
+// An Identity is what a mailbox is created with. A zero GUID asks for a new one.
+type Identity struct {
+	UIDValidity uint32
+	GUID        [16]byte
+}
+
+const (
+	// maxIdle and idleTime bound the mailboxes that are kept ready after their
+	// last handle was closed, for the next delivery.
+	maxIdle  = 256
+	idleTime = 10 * time.Second
+)
+
+// A Pool holds the mailboxes that are open in this process. State is shared by
+// all handles of a mailbox and dropped soon after the last is closed.
+type Pool struct {
+	log   *maillog.Logger
+	cache *messageCache
+	watch watcher
+	now   func() time.Time
+
+	mu    sync.Mutex
+	boxes map[string]*box
+	idle  list.List // of *box without users, oldest first
+	timer *time.Timer
+}
+
+// NewPool returns an empty pool that logs to log.
+func NewPool(log *maillog.Logger) *Pool {
+	return &Pool{log: log, cache: newMessageCache(), watch: watcher{log: log}, now: time.Now, boxes: make(map[string]*box)}
+}
+
+// Create makes the directory and index of a new mailbox. ErrExists.
+func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Identity) error {
+	if err := checkFormat(loc); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(loc.Dir), 0o700); err != nil {
+		return wrap("create mailbox "+loc.Name, err)
+	}
+	err := os.Mkdir(loc.Dir, 0o700)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("create mailbox %s: %w", loc.Name, ErrExists)
+	}
+	if err != nil {
+		return wrap("create mailbox "+loc.Name, err)
+	}
+	if err := os.MkdirAll(loc.indexDir(), 0o700); err != nil {
+		return wrap("create mailbox "+loc.Name, err)
+	}
+	if err := createIndex(&loc, indexOptions(p.log, &loc, set), id); err != nil {
+		os.Remove(loc.Dir) // as far as empty
+		return wrap("create mailbox "+loc.Name, err)
+	}
+	return nil
+}
+
+func checkFormat(loc Location) error {
+	if loc.Format != "sdbox" {
+		return fmt.Errorf("mailbox %s: format %q is not supported", loc.Name, loc.Format)
+	}
+	return nil
+}
+
+func createIndex(loc *Location, opt index.Options, id Identity) error {
+	dir, err := index.OpenDir(loc.indexDir())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if id.GUID == [16]byte{} {
+		id.GUID = dbox.NewGUID()
+	}
+	if id.UIDValidity == 0 {
+		id.UIDValidity = uint32(time.Now().Unix())
+	}
+	var tx index.Tx
+	tx.Intro(&extDboxHdr)
+	tx.ExtHeader(0, encodeDboxHdr(0, id.GUID, 0))
+	tx.Intro(&extHdrVsize)
+	tx.Intro(&extVsize)
+	tx.Intro(&extPOP3UIDL)
+	tx.UIDValidity(id.UIDValidity)
+	tx.TempScan(uint32(time.Now().Unix()))
+	x, err := index.Create(dir, opt, &tx)
+	if x != nil {
+		x.Close()
+	}
+	if err == nil && !opt.NoSync {
+		err = unix.Fsync(dir.FD)
+	}
+	return err
+}
+
+// Open returns a handle of an existing mailbox. ErrNotExist.
+func (p *Pool) Open(ctx context.Context, loc Location, set *Settings) (*Mailbox, error) {
+	if err := checkFormat(loc); err != nil {
+		return nil, err
+	}
+	for {
+		b := p.take(loc, set)
+		err := b.open(ctx)
+		if err == nil {
+			return &Mailbox{b: b}, nil
+		}
+		p.release(b, err)
+		if !errors.Is(err, errReplaced) {
+			return nil, wrap("open mailbox "+loc.Name, err)
+		}
+	}
+}
+
+// take returns the state of the mailbox, with one more user.
+func (p *Pool) take(loc Location, set *Settings) *box {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.boxes[loc.key()]
+	if b == nil {
+		b = newBox(p, loc, set)
+		p.boxes[loc.key()] = b
+	}
+	b.users++
+	if b.idle != nil {
+		p.idle.Remove(b.idle)
+		b.idle = nil
+	}
+	return b
+}
+
+// release gives back a user of the state, which failed to open if err is not
+// nil.
+func (p *Pool) release(b *box, err error) {
+	p.mu.Lock()
+	b.users--
+	if err != nil {
+		p.forget(b)
+	}
+	var drop []*box
+	if b.users == 0 {
+		if p.boxes[b.loc.key()] == b {
+			b.idleSince = time.Now()
+			b.idle = p.idle.PushBack(b)
+			drop = p.expire(b.idleSince)
+		} else {
+			drop = []*box{b}
+		}
+	}
+	p.mu.Unlock()
+	closeAll(drop)
+}
+
+// forget has the next Open start anew. The pool's lock is held.
+func (p *Pool) forget(b *box) {
+	if p.boxes[b.loc.key()] == b {
+		delete(p.boxes, b.loc.key())
+	}
+}
+
+// expire takes the mailboxes out of the pool that were not used for a while.
+// The pool's lock is held.
+func (p *Pool) expire(now time.Time) (drop []*box) {
+	for e := p.idle.Front(); e != nil; e = p.idle.Front() {
+		b := e.Value.(*box)
+		if p.idle.Len() <= maxIdle && now.Sub(b.idleSince) < idleTime {
+			break
+		}
+		p.idle.Remove(e)
+		b.idle = nil
+		p.forget(b)
+		drop = append(drop, b)
+	}
+	if p.idle.Len() > 0 && p.timer == nil {
+		p.timer = time.AfterFunc(idleTime, p.tick)
+	}
+	return drop
+}
+
+func (p *Pool) tick() {
+	p.mu.Lock()
+	p.timer = nil
+	drop := p.expire(time.Now())
+	p.mu.Unlock()
+	closeAll(drop)
+}
+
+func closeAll(boxes []*box) {
+	for _, b := range boxes {
+		b.close()
+	}
+}
+
+// Renamed tells that the directories of a mailbox were renamed. Open handles go
+// on working, they hold the directories and not their names; handles opened from
+// now on share nothing with them but the files.
+func (p *Pool) Renamed(old, new Location) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, loc := range []Location{old, new} {
+		if b := p.boxes[loc.key()]; b != nil {
+			p.forget(b)
+			if b.idle != nil {
+				p.idle.Remove(b.idle)
+				b.idle = nil
+				go b.close()
+			}
+		}
+	}
+}
+
+// Close drops what is kept of closed mailboxes. Handles still open stay usable.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.timer != nil {
+		p.timer.Stop()
+		p.timer = nil
+	}
+	drop := p.expire(time.Now().Add(2 * idleTime))
+	p.mu.Unlock()
+	closeAll(drop)
+	p.watch.close()
+	return nil
+}
