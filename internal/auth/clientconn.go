@@ -75,7 +75,9 @@ func (w deadlineWriter) Write(b []byte) (int, error) {
 // serve reads commands until the connection ends.
 func (c *clientConn) serve(ctx context.Context) {
 	c.ctx = ctx
-	err := c.w.Append(c.appendHandshake)
+	var err error
+	defer func() { c.close(ctx, err) }()
+	err = c.w.Append(c.appendHandshake)
 	ready := false
 	for err == nil {
 		var line []byte
@@ -97,7 +99,6 @@ func (c *clientConn) serve(ctx context.Context) {
 			err = errors.Join(err, c.w.Release())
 		}
 	}
-	c.close(ctx, err)
 }
 
 // close drops all requests.
@@ -114,7 +115,7 @@ func (c *clientConn) close(ctx context.Context, err error) {
 	c.server.removeLogin(c)
 	if pending > 0 && ctx.Err() == nil && !errors.Is(err, errProtocol) {
 		reason := "EOF"
-		if !errors.Is(err, io.EOF) {
+		if err != nil && !errors.Is(err, io.EOF) {
 			reason = err.Error()
 		}
 		c.server.log.Errorf("auth client %d disconnected with %d pending requests: %s", c.pid, pending, reason)

@@ -3,8 +3,12 @@ package auth
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
 )
 
 // triedPassword is what auth_verbose_passwords appends to a failure: nothing,
@@ -37,6 +41,11 @@ func passwordForLog(setting, password string) string {
 		text = text[:min(n, len(text))]
 	}
 	return "(" + what + ": " + text + ")"
+}
+
+// logPanic logs a panic with its stack.
+func logPanic(log *maillog.Logger, v any) {
+	log.Print(maillog.Panic, fmt.Sprintf("%v: %s", v, debug.Stack()))
 }
 
 // shown is text of a client in a log line; control characters are the log's

@@ -177,8 +177,8 @@ func (c *passChain) compare(p *passdb) error {
 	if r.NoPassword && c.secret.Stored != "" {
 		r.Errorf("nopassword set but password is non-empty")
 	}
-	if c.fetch != "" {
-		return c.give()
+	if c.fetch != "" && !c.verified {
+		return c.give() // later ones only add fields: the proof is about these credentials
 	}
 	if !c.checksHash(p) {
 		if c.purpose == purposeLookup && c.secret.Stored != "" {

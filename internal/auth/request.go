@@ -218,7 +218,7 @@ func (r *request) begin() {
 	if !r.noPenalty {
 		r.failures = s.penalties.lookup(r.Remote.Addr())
 		if wait := penaltyWait(r.failures); wait > 0 {
-			time.AfterFunc(wait, r.start)
+			time.AfterFunc(wait, func() { r.guard(r.start) })
 			return
 		}
 	}
@@ -343,9 +343,9 @@ func (r *request) ask(at stage) {
 	res, done, need := r.chain.run(r.conn.ctx, at)
 	switch {
 	case !done && need == stageHash:
-		s.hashers.submit(func() { r.ask(stageHash) })
+		s.hashers.submit(func() { r.guard(func() { r.ask(stageHash) }) })
 	case !done:
-		s.workers.submit(func() { r.ask(stageWork) })
+		s.workers.submit(func() { r.guard(func() { r.ask(stageWork) }) })
 	case res != resultOK:
 		r.fail(res)
 	case r.chain.fetch != "":
@@ -375,4 +375,16 @@ func (r *request) resume() {
 		return
 	}
 	r.do(step)
+}
+
+// guard runs work on the request outside of its connection's goroutine. A
+// panic is a temporary failure of this login, and nothing else.
+func (r *request) guard(work func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			logPanic(r.Log, v)
+			r.fail(resultInternal)
+		}
+	}()
+	work()
 }

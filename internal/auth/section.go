@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
@@ -72,7 +71,7 @@ func newSection(name, driver string, number int, success, failure, temp, default
 func (s *Server) openPassdb(p *dovecot.Passdb, number int) (*passdb, error) {
 	driver, err := db.OpenPassdb(s.env, p.Driver, p.Args)
 	if err != nil {
-		return nil, fmt.Errorf("passdb %s: %w", p.Driver, err)
+		return nil, err
 	}
 	success := p.ResultSuccess
 	if p.Pass {
@@ -93,7 +92,7 @@ func isListSeparator(c rune) bool { return c == ' ' || c == ',' }
 func (s *Server) openUserdb(u *dovecot.Userdb, number int) (*userdb, error) {
 	driver, err := db.OpenUserdb(s.env, u.Driver, u.Args)
 	if err != nil {
-		return nil, fmt.Errorf("userdb %s: %w", u.Driver, err)
+		return nil, err
 	}
 	return &userdb{
 		section: newSection(u.Name, u.Driver, number, u.ResultSuccess, u.ResultFailure, u.ResultInternalfail, u.DefaultFields, u.OverrideFields, u.AuthVerbose, s.set),

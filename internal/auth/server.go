@@ -27,6 +27,7 @@ const (
 	KindLogin              // login/login: SASL for login processes, confirmed by REQUEST
 	KindMaster             // auth-master: users, and REQUEST
 	KindUserdb             // auth-userdb: users
+	KindToken              // tokenlogin: not supported, connections are closed
 )
 
 // KindOf returns the kind of a listener by its name, as Dovecot decides it:
@@ -41,6 +42,8 @@ func KindOf(name string) Kind {
 		return KindMaster
 	case "userdb":
 		return KindUserdb
+	case "token", "tokenlogin":
+		return KindToken
 	}
 	return KindClient
 }
@@ -196,9 +199,15 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, l net.Listener, k
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if kind == KindMaster || kind == KindUserdb {
+	defer func() {
+		if v := recover(); v != nil {
+			logPanic(s.log, v)
+		}
+	}()
+	switch kind {
+	case KindMaster, KindUserdb:
 		newMasterConn(s, conn, l, kind).serve(ctx)
-		return
+	case KindClient, KindLogin:
+		newClientConn(s, conn, kind).serve(ctx)
 	}
-	newClientConn(s, conn, kind).serve(ctx)
 }

@@ -6,9 +6,9 @@ import (
 )
 
 // ParseDate parses the value of a Date field (RFC 5322 3.3 with its obsolete
-// forms) as Dovecot does: the weekday is optional and not checked, comments are
-// skipped, years of two and three digits and named zones are known, and an
-// unknown zone is UTC.
+// forms) as Dovecot does: the weekday may be missing and may be any word of three
+// letters, comments are skipped, dots may stand for colons, years may have two
+// digits, and an unknown zone is UTC.
 func ParseDate(value []byte) (time.Time, bool) {
 	s := dateScanner{scanner{data: value}}
 	return s.date()
@@ -22,17 +22,15 @@ func (s *dateScanner) date() (time.Time, bool) {
 		return none, false
 	}
 	word, st := s.word()
-	if st == more && len(word) == 3 && !isDigit(word[0]) {
-		if s.peek() == ',' {
-			s.i++
-			if s.skipLWSP() != more {
-				return none, false
-			}
+	if st == more && len(word) == 3 && s.peek() == ',' {
+		s.i++
+		if s.skipLWSP() != more {
+			return none, false
 		}
 		word, st = s.word()
 	}
 	day, ok := number(word, 1, 2)
-	if !ok || st != more || day < 1 || day > 31 {
+	if !ok || st != more {
 		return none, false
 	}
 	word, st = s.word()
@@ -42,16 +40,23 @@ func (s *dateScanner) date() (time.Time, bool) {
 	}
 	word, st = s.word()
 	year, ok := yearNumber(word)
-	if !ok || st != more {
+	if !ok || st != more || day < 1 || day > daysIn(year, month) {
 		return none, false
 	}
 	hour, minute, second, ok := s.clock()
 	if !ok {
 		return none, false
 	}
-	zone := s.zone()
+	zone, ok := s.zone()
+	if !ok {
+		return none, false
+	}
 	t := time.Date(year, month, day, hour, minute, second, 0, time.FixedZone("", zone*60))
 	return t, true
+}
+
+func daysIn(year int, month time.Month) int {
+	return time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day()
 }
 
 // word reads an atom.
@@ -61,56 +66,61 @@ func (s *dateScanner) word() ([]byte, step) {
 	return b, st
 }
 
-// clock reads hour ":" minute [":" second]; dots are taken for colons.
+// clock reads hour ":" minute [":" second]. A leap second is the one before it.
 func (s *dateScanner) clock() (hour, minute, second int, ok bool) {
 	word, st := s.word()
-	hour, ok = number(word, 1, 2)
-	if !ok || hour > 23 || st != more || !isColon(s.peek()) {
-		return 0, 0, 0, false
-	}
-	s.i++
-	if s.skipLWSP() != more {
+	if hour, ok = number(word, 2, 2); !ok || hour > 23 || st != more || !s.colon() {
 		return 0, 0, 0, false
 	}
 	word, st = s.word()
-	minute, ok = number(word, 2, 2)
-	if !ok || minute > 59 || st == failed {
+	if minute, ok = number(word, 2, 2); !ok || minute > 59 || st == failed {
 		return 0, 0, 0, false
 	}
-	if st == more && isColon(s.peek()) {
-		s.i++
-		if s.skipLWSP() != more {
-			return 0, 0, 0, false
-		}
-		word, st = s.word()
-		second, ok = number(word, 2, 2)
-		if !ok || second > 60 || st == failed {
-			return 0, 0, 0, false
-		}
+	if st != more || !isColon(s.peek()) {
+		return hour, minute, 0, true
 	}
-	return hour, minute, second, true
+	if !s.colon() {
+		return 0, 0, 0, false
+	}
+	word, st = s.word()
+	if second, ok = number(word, 2, 2); !ok || second > 60 || st == failed {
+		return 0, 0, 0, false
+	}
+	return hour, minute, min(second, 59), true
+}
+
+// colon skips a colon, after which something must follow.
+func (s *dateScanner) colon() bool {
+	if !isColon(s.peek()) {
+		return false
+	}
+	s.i++
+	return s.skipLWSP() == more
 }
 
 func isColon(c byte) bool { return c == ':' || c == '.' }
 
-// zone reads the zone, in minutes east of UTC.
-func (s *dateScanner) zone() int {
+// zone reads the zone, in minutes east of UTC. It may be missing.
+func (s *dateScanner) zone() (int, bool) {
 	if s.end() {
-		return 0
+		return 0, true
 	}
-	word, _ := s.word()
-	if len(word) == 5 && (word[0] == '+' || word[0] == '-') {
-		n, ok := number(word[1:], 4, 4)
-		if !ok {
-			return 0
-		}
-		minutes := n/100*60 + n%100
-		if word[0] == '-' {
-			return -minutes
-		}
-		return minutes
+	word, st := s.word()
+	if len(word) == 0 {
+		return 0, false
 	}
-	return namedZone(word)
+	if len(word) != 5 || word[0] != '+' && word[0] != '-' {
+		return namedZone(word), st != failed
+	}
+	n, ok := number(word[1:], 4, 4)
+	if !ok {
+		return 0, true
+	}
+	minutes := n/100*60 + n%100
+	if word[0] == '-' {
+		minutes = -minutes
+	}
+	return minutes, true
 }
 
 // zones are the obsolete names of RFC 5322 4.3, in hours.
@@ -118,8 +128,17 @@ var zones = map[string]int{
 	"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
 }
 
+// militaryZones are the letters for the hours from -12 to 12; J is not used.
+const militaryZones = "YXWVUTSRQPONZABCDEFGHIKLM"
+
 func namedZone(word []byte) int {
-	return zones[string(bytes.ToUpper(word))] * 60
+	if len(word) == 1 {
+		if i := bytes.IndexByte([]byte(militaryZones), word[0]); i >= 0 {
+			return (i - 12) * 60
+		}
+		return 0
+	}
+	return zones[string(word)] * 60
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
@@ -139,18 +158,18 @@ func number(word []byte, minLen, maxLen int) (int, bool) {
 	return n, true
 }
 
-// yearNumber understands years of two digits (RFC 5322 4.3) and more.
+// yearNumber understands years of four digits and of two, up to 2069.
 func yearNumber(word []byte) (int, bool) {
-	switch n, ok := number(word, 2, 4); {
-	case !ok:
+	n, ok := number(word, 2, 4)
+	switch {
+	case !ok || len(word) == 3:
 		return 0, false
-	case len(word) == 2 && n < 50:
+	case len(word) == 2 && n < 70:
 		return n + 2000, true
-	case len(word) < 4:
+	case len(word) == 2:
 		return n + 1900, true
-	default:
-		return n, true
 	}
+	return n, true
 }
 
 const monthNames = "janfebmaraprmayjunjulaugsepoctnovdec"

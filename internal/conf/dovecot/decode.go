@@ -83,7 +83,7 @@ func (d *decoder) field(pf *planField, sections view, dst reflect.Value) error {
 	for _, name := range pf.path[:len(pf.path)-1] {
 		sections = sections.sub(schema().root.keys[name], "")
 	}
-	switch pf.set.Kind {
+	switch pf.kind {
 	case KindStrMap:
 		return d.fillMap(sections.sub(pf.set, ""), dst)
 	case KindList:

@@ -178,12 +178,12 @@ func (e *expander) comparison(s string) error {
 	if err != nil {
 		return err
 	}
-	if rest != "" && rest[0] != '?' && rest[0] != ':' {
-		return macroErrorf(`"?" or ":" expected at: "...}>>>%.20s"`, rest)
-	}
 	result, err := e.compare(left, op, right)
 	if err != nil {
 		return err
+	}
+	if rest != "" && rest[0] != '?' && rest[0] != ':' {
+		return macroErrorf(`"?" or ":" expected at: "...}>>>%.20s"`, rest)
 	}
 	if rest == "" {
 		if result {

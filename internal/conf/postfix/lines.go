@@ -30,36 +30,44 @@ func newLineReader(name string, r io.Reader, warn func(string)) *lineReader {
 }
 
 // next returns a logical line without its newlines, and the number of its
-// first physical line. At the end it returns io.EOF.
+// first physical line. At the end it returns io.EOF. A file that begins with a
+// continuation has nothing that it continues: that line is left out.
 func (l *lineReader) next() (text string, num int, err error) {
-	first := l.ahead
-	for l.ahead = nil; first == nil; {
-		if first, err = l.physical(); err != nil {
-			return "", l.num, err
+	for {
+		logical, num, err := l.logical()
+		if err != nil {
+			return "", num, err
 		}
-		if isSpace(first[0]) {
-			l.warn(fmt.Sprintf("%s: logical line must not start with whitespace: \"%s\"", l.name, excerpt(first)))
-			first = nil
+		if !isSpace(logical[0]) {
+			return string(logical), num, nil
+		}
+		l.warn(fmt.Sprintf("%s: logical line must not start with whitespace: \"%s\"", l.name, excerpt(logical)))
+	}
+}
+
+func (l *lineReader) logical() (line []byte, num int, err error) {
+	if line = l.ahead; line == nil {
+		if line, err = l.physical(); err != nil {
+			return nil, l.num, err
 		}
 	}
-	num = l.num
-	logical := first
+	l.ahead, num = nil, l.num
 	for {
 		more, err := l.physical()
 		if err == io.EOF {
-			return string(logical), num, nil
+			return line, num, nil
 		}
 		if err != nil {
-			return "", l.num, err
+			return nil, l.num, err
 		}
 		if !isSpace(more[0]) {
 			l.ahead = more
-			return string(logical), num, nil
+			return line, num, nil
 		}
-		if len(logical)+len(more) > maxLine {
-			return "", num, errLineTooLong
+		if len(line)+len(more) > maxLine {
+			return nil, num, errLineTooLong
 		}
-		logical = append(logical, more...)
+		line = append(line, more...)
 	}
 }
 

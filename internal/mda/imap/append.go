@@ -31,7 +31,7 @@ func (c *command) append() error {
 	if err != nil {
 		return err
 	}
-	name, err := mailboxName(args)
+	name, err := c.mailboxName(args)
 	if err != nil {
 		return err
 	}

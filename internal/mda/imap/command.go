@@ -24,6 +24,7 @@ const (
 	syncNone      syncMode = iota
 	syncFull               // everything
 	syncNoExpunge          // no EXPUNGE: sequence numbers stay as they are
+	syncNoNewMail          // flags only if there are new messages: imap_client_workarounds=delay-newmail
 )
 
 // An entry is one command of the command table.
@@ -142,7 +143,7 @@ func (c *command) execute() error {
 	} else {
 		err = c.run(c)
 	}
-	if c.ended != nil {
+	if c.ended != nil || c.bye != "" && !c.noReply {
 		return c.ended
 	}
 	if bad := (*imapwire.Error)(nil); errors.As(err, &bad) {
@@ -159,7 +160,7 @@ func (c *command) execute() error {
 		return c.ended
 	}
 	if c.sync != syncNone && c.box != nil && !c.skipSync {
-		if err := c.syncBox(c.sync, c.expect); err != nil || c.bye != "" {
+		if err := c.syncBox(c.syncMode(), c.expect); err != nil || c.bye != "" {
 			return err
 		}
 	}
@@ -168,6 +169,19 @@ func (c *command) execute() error {
 		text = c.done
 	}
 	return c.tagged("OK ", c.code, text)
+}
+
+// syncMode returns what the client is told. With delay-newmail it gets to know of
+// new messages only by commands that ask for them.
+func (c *command) syncMode() syncMode {
+	if c.workarounds&workaroundDelayNewmail == 0 {
+		return c.sync
+	}
+	switch c.name {
+	case "NOOP", "CHECK", "APPEND", "EXPUNGE", "UID EXPUNGE", "MOVE", "UID MOVE":
+		return c.sync
+	}
+	return syncNoNewMail
 }
 
 // fault returns an error of the connection, or answers a mistake found while

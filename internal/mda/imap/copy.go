@@ -64,7 +64,7 @@ func (c *command) transferArgs() (*transfer, error) {
 	if args.Count() < 2 {
 		return nil, errMissing
 	}
-	name, err := mailboxName(args.Rest())
+	name, err := c.mailboxName(args.Rest())
 	if err != nil {
 		return nil, err
 	}

@@ -34,10 +34,19 @@ func (c *command) fetch() error {
 	if seen := f.markSeen(); err == nil {
 		err = seen
 	}
-	if err == nil && f.expunged {
-		err = errExpunged
+	if err != nil {
+		return err
 	}
-	return err
+	if f.broken != nil && f.set.FetchFailure == "disconnect-after" {
+		f.byebye("FETCH failed", "FETCH failed")
+	}
+	if f.broken != nil {
+		return errFetch
+	}
+	if f.expunged {
+		return errExpunged
+	}
+	return nil
 }
 
 // fetcher is a running FETCH.
@@ -46,6 +55,7 @@ type fetcher struct {
 	*program
 	seen     []uint32 // messages that are \Seen because of this FETCH
 	expunged bool     // a message was gone
+	broken   error    // a message could not be read
 
 	// Of the message at hand.
 	uid       uint32
@@ -159,13 +169,20 @@ func (f *fetcher) writeLong() error {
 	return f.write(")\r\n")
 }
 
-// missing skips a message that is gone. Other errors end the command.
+// missing skips a message that is gone or, as imap_fetch_failure says, cannot be read.
 func (f *fetcher) missing(err error) error {
 	if errors.Is(err, mailbox.ErrExpunged) {
 		f.expunged = true
 		return nil
 	}
-	return err
+	f.log.Errorf("Mailbox %s: UID=%d: FETCH failed: %v", f.box.name, f.uid, err)
+	if f.set.FetchFailure == "disconnect-immediately" {
+		f.byebye("FETCH failed", "FETCH failed")
+		f.end(err)
+		return err
+	}
+	f.broken = err
+	return nil
 }
 
 // failed ends the session, because a row cannot be finished.

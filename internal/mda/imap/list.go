@@ -25,6 +25,9 @@ func (c *command) list() error {
 		return err
 	}
 	for i := range entries {
+		if q.lsub {
+			entries[i].Flags &^= store.FlagHasChildren | store.FlagHasNoChildren
+		}
 		if err := c.put(appendListEntry(c.buf(), c.name, &entries[i])); err != nil {
 			return err
 		}

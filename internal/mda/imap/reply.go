@@ -51,6 +51,7 @@ var (
 	errNotSelected    = &reply{cond: condBad, text: "No mailbox selected."}
 	errNotMUTF7       = &reply{cond: condNo, text: textNotMUTF7}
 	errExpunged       = &reply{cond: condNo, code: "[EXPUNGEISSUED] ", text: textExpunged}
+	errFetch          = &reply{cond: condNo, code: "[SERVERBUG] ", text: textInternal}
 	errUnknownCommand = &imapwire.Error{Text: "Unknown command"}
 	errArguments      = &imapwire.Error{Text: "Invalid arguments"}
 	errMissing        = &imapwire.Error{Text: "Missing arguments"}

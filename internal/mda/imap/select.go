@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
-	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
 
@@ -15,7 +14,7 @@ func (c *command) selectBox() error {
 	if err != nil {
 		return err
 	}
-	name, err := mailboxName(args)
+	name, err := c.mailboxName(args)
 	if err != nil {
 		return err
 	}
@@ -45,26 +44,6 @@ func (c *command) selectBox() error {
 		c.code = "[READ-ONLY] "
 	}
 	return c.tellSelected()
-}
-
-// mailboxName returns the mailbox that begins args, in UTF-8.
-func mailboxName(args imapwire.Args) (string, error) {
-	if len(args) == 0 {
-		return "", errArguments
-	}
-	raw, ok := args[0].AString()
-	if !ok {
-		return "", errArguments
-	}
-	return decodeName(raw)
-}
-
-func decodeName(raw []byte) (string, error) {
-	name, ok := store.DecodeMUTF7(string(raw))
-	if !ok {
-		return "", errNotMUTF7
-	}
-	return name, nil
 }
 
 // selectParams reads the parameters of RFC 4466 2.1.

@@ -76,7 +76,7 @@ func (c *command) status() error {
 	if err != nil {
 		return err
 	}
-	name, err := decodeName(raw)
+	name, err := c.decodeName(raw)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,8 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 		return nil
 	}
 	kept, _ := snap.Find(b.view.UIDNext())
-	if mode == syncNoExpunge && kept < b.view.Len() {
+	if mode == syncNoExpunge && kept < b.view.Len() ||
+		mode == syncNoNewMail && snap.UIDNext() != b.view.UIDNext() {
 		return s.tellHeldBack(snap, expect)
 	}
 	if err := s.claimRecent(snap); err != nil {
@@ -194,8 +195,14 @@ func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *f
 		return nil
 	}
 	d := flagsDiff{told: told, snap: snap, condstore: s.enabled&enabledCondstore != 0}
+	d.aligned = n > 0 && n <= told.Len() && n <= snap.Len() && told.UID(n-1) == view.UID(n-1) && snap.UID(n-1) == view.UID(n-1)
 	for i := range n {
-		what := d.next(view.UID(i), expect)
+		if d.aligned {
+			d.i, d.j = i, i
+		} else if !d.seek(view.UID(i)) {
+			continue
+		}
+		what := d.compare(expect)
 		if what == 0 {
 			continue
 		}
@@ -225,7 +232,8 @@ func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *f
 type flagsDiff struct {
 	told, snap *mailbox.Snapshot
 	condstore  bool
-	i, j       int // where the last message is in told and snap
+	aligned    bool // both begin with the messages looked at
+	i, j       int  // where the last message is in told and snap
 }
 
 // How messages differ.
@@ -234,19 +242,21 @@ const (
 	modSeqDiffer             // the client wants to know the modseq
 )
 
-// next compares the message with the given uid.
-func (d *flagsDiff) next(uid uint32, expect *flagsExpected) (what int) {
-	d.i = seek(d.told, d.i, uid)
-	d.j = seek(d.snap, d.j, uid)
-	if d.i < 0 || d.j < 0 {
-		d.i, d.j = max(d.i, ^d.i), max(d.j, ^d.j)
-		return 0
-	}
+// seek goes to the message with the given uid, which is higher than the last. It
+// is false if one of the states has none.
+func (d *flagsDiff) seek(uid uint32) bool {
+	i, j := seek(d.told, d.i, uid), seek(d.snap, d.j, uid)
+	d.i, d.j = max(i, ^i), max(j, ^j)
+	return i >= 0 && j >= 0
+}
+
+// compare compares the flags of the message at hand.
+func (d *flagsDiff) compare(expect *flagsExpected) (what int) {
 	if d.condstore && d.told.ModSeq(d.i) != d.snap.ModSeq(d.j) && d.snap.ModSeq(d.j) > d.told.HighestModSeq() {
 		what = modSeqDiffer
 	}
 	same := d.told.Flags(d.i) == d.snap.Flags(d.j) && sameKeywords(d.told, d.i, d.snap, d.j)
-	if expect == nil || !expect.has(uid) {
+	if expect == nil || !expect.has(d.snap.UID(d.j)) {
 		if !same {
 			what |= flagsDiffer
 		}

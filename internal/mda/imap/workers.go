@@ -1,6 +1,9 @@
 package imap
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
 // workers runs the commands of sessions on goroutines whose stacks have grown
 // to what commands need, so that those of waiting sessions stay small.
@@ -8,6 +11,9 @@ type workers struct {
 	jobs chan *session
 	idle chan struct{} // a token per worker that waits for more
 }
+
+// workerIdle is how long a worker waits for more to do.
+const workerIdle = 10 * time.Second
 
 func (w *workers) init() {
 	w.jobs = make(chan *session)
@@ -25,6 +31,8 @@ func (w *workers) run(s *session) {
 }
 
 func (w *workers) work(s *session) {
+	timer := time.NewTimer(workerIdle)
+	defer timer.Stop()
 	for {
 		s.process()
 		s.processed <- struct{}{}
@@ -33,7 +41,13 @@ func (w *workers) work(s *session) {
 		default:
 			return // enough others wait
 		}
-		s = <-w.jobs
-		<-w.idle
+		timer.Reset(workerIdle)
+		select {
+		case s = <-w.jobs:
+			<-w.idle
+		case <-timer.C:
+			<-w.idle
+			return
+		}
 	}
 }

@@ -26,7 +26,7 @@ const (
 	endClosed   = "Connection closed"
 	endTooBad   = "Too many bad commands."
 	endTooLong  = "Input line too long"
-	endIdle     = "Disconnected for inactivity."
+	endIdle     = "Inactivity - no input for 600 secs"
 	endShutdown = "Server shutting down."
 	endLocked   = "Couldn't lock POP3 session"
 	endInbox    = "Couldn't open INBOX"

@@ -42,11 +42,11 @@ func (u *User) rename(ctx context.Context, src, dst place) error {
 	if err != nil {
 		return err
 	}
-	if exists, err := isDir(root, src.disk); err != nil || !exists {
-		return errOr(err, missing(src.name))
-	}
 	if exists, err := isDir(root, dst.disk+"/"+dst.ns.st.dirName); err != nil || exists {
 		return errOr(err, errTargetExists)
+	}
+	if exists, err := isDir(root, src.disk); err != nil || !exists {
+		return errOr(err, missing(src.name))
 	}
 	// Open handles of everything that moves must follow.
 	moved := &node{name: src.name, disk: src.disk, exists: true}

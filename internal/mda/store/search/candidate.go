@@ -134,15 +134,18 @@ func (c *candidate) date(q *query, get func(*mailbox.Message) (time.Time, error)
 	return onDay(q, t.In(c.s.env.Location)), nil
 }
 
-// sent compares the Date field in the zone that it names (RFC 3501 6.4.4). A
-// message without one was never sent.
+// sent compares the Date field in the zone that it names (RFC 3501 6.4.4). As in
+// Dovecot, a message without a valid one was sent in 1970.
 func (c *candidate) sent(q *query) (bool, error) {
 	s, err := c.parsed()
 	if err != nil {
 		return false, err
 	}
 	t, ok := s.Date()
-	return ok && onDay(q, t), nil
+	if !ok {
+		t = time.Unix(0, 0).UTC()
+	}
+	return onDay(q, t), nil
 }
 
 // onDay compares the day of t with the query's.

@@ -1,0 +1,128 @@
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+)
+
+// A Writer takes one message into the queue; *[queue.Writer] is one.
+type Writer interface {
+	ID() string
+	Write(p []byte) (int, error)
+	Size() int64
+	// Commit returns when the message is durable.
+	Commit(ctx context.Context, env *queue.Envelope) error
+	Abort()
+}
+
+// Config is what a Cleanup works with.
+type Config struct {
+	Main     *postfix.Main
+	Queue    func(now time.Time) (Writer, error) // begins a message, see [FromStore]
+	Resolver *resolve.Resolver
+	Log      *maillog.Logger // tag "postfix/cleanup[pid]"
+	Now      func() time.Time
+}
+
+// FromStore is the usual Config.Queue.
+func FromStore(s *queue.Store) func(time.Time) (Writer, error) {
+	return func(now time.Time) (Writer, error) {
+		w, err := s.NewMessage(now)
+		if err != nil {
+			return nil, err
+		}
+		return w, nil
+	}
+}
+
+// Cleanup brings messages into the queue. It is safe for concurrent use.
+type Cleanup struct {
+	set     Settings
+	core    postfix.Core
+	queue   func(now time.Time) (Writer, error)
+	res     *resolve.Resolver
+	log     *maillog.Logger
+	now     func() time.Time
+	headers map[string]headerKind
+	daemon  string // MAILER-DAEMON@$myorigin, in lower case
+	pool    sync.Pool
+}
+
+// New returns a Cleanup with the parameters of c.Main.
+func New(c Config) (*Cleanup, error) {
+	cl := &Cleanup{queue: c.Queue, res: c.Resolver, log: c.Log, now: c.Now}
+	if cl.now == nil {
+		cl.now = time.Now
+	}
+	if err := c.Main.Decode(&cl.set); err != nil {
+		return nil, err
+	}
+	if err := c.Main.Decode(&cl.core); err != nil {
+		return nil, err
+	}
+	cl.headers = headerTable(postfix.SplitList(cl.set.DropHeaders))
+	cl.daemon = strings.ToLower("mailer-daemon@" + cl.core.Myorigin)
+	cl.pool.New = func() any { return new(Message) }
+	return cl, nil
+}
+
+// An Origin says where a message comes from, as far as its content depends on it.
+type Origin struct {
+	Sender   string // envelope sender, internal form
+	FullName string // of a local sender, for a missing From header
+	// Local mail has its header completed: addresses, and headers that are
+	// missing. Mail of other systems has not, unless configured.
+	Local bool
+	// Internal mail was made by the mail system itself.
+	Internal bool
+}
+
+// The replies to content that is not taken (RFC 3463 codes as Postfix's
+// cleanup_strerror gives them).
+var (
+	replyTooBig     = smtp.Reply{Code: 552, Enhanced: smtp.Enhanced{5, 3, 4}, Text: "Error: message file too big"}
+	replyHops       = smtp.Reply{Code: 554, Enhanced: smtp.Enhanced{5, 4, 0}, Text: "Error: too many hops"}
+	replyAlias      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 6, 0}, Text: "Alias expansion error"}
+	replyWrite      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 3, 0}, Text: "Error: queue file write error"}
+	replyNoSpace    = smtp.Reply{Code: 452, Enhanced: smtp.Enhanced{4, 3, 1}, Text: "Error: insufficient system storage"}
+	replyTryAgain   = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 7, 1}, Text: "Error: service unavailable"}
+	errNotFinished  = errors.New("cleanup: message written after its end")
+	errNoRecipients = errors.New("cleanup: message without recipients")
+)
+
+// Start begins a message. The caller must call Finish or Abort.
+func (c *Cleanup) Start(ctx context.Context, o Origin) (*Message, error) {
+	now := c.now()
+	w, err := c.queue(now)
+	if err != nil {
+		return nil, c.queueError("", err)
+	}
+	m := c.pool.Get().(*Message)
+	m.begin(c, w, o, now)
+	return m, nil
+}
+
+// queueError is the reply to a failure of the queue.
+func (c *Cleanup) queueError(id string, err error) error {
+	var reply smtp.Reply
+	switch {
+	case errors.As(err, &reply):
+		return reply
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return replyTryAgain
+	case errors.Is(err, queue.ErrNoSpace):
+		c.log.Warningf("%s: queue: %v", id, err)
+		return replyNoSpace
+	}
+	c.log.Warningf("%s: queue: %v", id, err)
+	return replyWrite
+}

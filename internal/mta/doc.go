@@ -1,0 +1,10 @@
+// Package mta is the mta process: it puts the parts of the mail transport
+// together and runs them as $mail_owner.
+//
+//	smtpd → cleanup → queue → qmgr → resolve → deliver agents
+//	                             └→ bounce → cleanup
+//
+// Each service of master.cf that delivers (smtp, lmtp, error, retry, discard)
+// becomes an agent under its name, with the -o overrides of its entry; each
+// smtpd entry a server on its listeners.
+package mta

@@ -1,0 +1,242 @@
+package mta
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mta/bounce"
+	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/discard"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/refuse"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/smtp"
+	"github.com/dovetail-mail/dovetail/internal/mta/qmgr"
+	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
+)
+
+// A generation is everything that follows from one reading of the
+// configuration. A reload makes a new one; the old one takes no new work and
+// finishes what it has.
+type generation struct {
+	m        *process
+	main     *postfix.Main
+	master   *postfix.Master
+	core     *postfix.Core
+	files    Files
+	resolver *resolve.Resolver
+	cleanup  *cleanup.Cleanup
+	sched    *qmgr.Scheduler
+	agents   []*smtp.Agent
+	servers  []*smtpd.Server // by index in master.cf, nil where the entry is none
+	ctx      context.Context
+	stop     context.CancelFunc
+}
+
+func newGeneration(m *process, files Files) (*generation, error) {
+	g := &generation{m: m, files: files}
+	g.ctx, g.stop = context.WithCancel(context.Background())
+	for _, step := range []func() error{g.load, g.makeRoutes, g.makeServers, g.makeScheduler} {
+		if err := step(); err != nil {
+			g.stop()
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (g *generation) load() error {
+	var err error
+	if g.main, err = postfix.Load(g.m.dir); err != nil {
+		return err
+	}
+	if g.core, err = postfix.Get[postfix.Core](g.main); err != nil {
+		return err
+	}
+	g.master, err = postfix.LoadMaster(g.m.dir)
+	return err
+}
+
+// log is the log of one program.
+func (g *generation) log(program string) *maillog.Logger {
+	return g.m.p.Log.With(tag(g.core, program))
+}
+
+func (g *generation) opener(program string) *opener {
+	return &opener{core: g.core, log: g.log(program)}
+}
+
+func (g *generation) makeRoutes() error {
+	var err error
+	if g.resolver, err = resolve.New(g.main, g.opener("trivial-rewrite"), g.log("trivial-rewrite")); err != nil {
+		return err
+	}
+	g.cleanup, err = cleanup.New(cleanup.Config{
+		Main: g.main, Queue: cleanup.FromStore(g.m.store), Resolver: g.resolver, Log: g.log("cleanup"),
+	})
+	return err
+}
+
+// makeServers makes the SMTP server of each smtpd entry.
+func (g *generation) makeServers() error {
+	g.servers = make([]*smtpd.Server, len(g.master.Services))
+	for i := range g.master.Services {
+		e := &g.master.Services[i]
+		if e.Type != "inet" || e.Command != "smtpd" {
+			continue
+		}
+		srv, err := g.newServer(e)
+		if err != nil {
+			return fmt.Errorf("%s: line %d: service %s: %w", e.File, e.Line, e.Name, err)
+		}
+		g.servers[i] = srv
+	}
+	return nil
+}
+
+func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
+	main := g.main.With(e.Overrides)
+	core, err := postfix.Get[postfix.Core](main)
+	if err != nil {
+		return nil, err
+	}
+	var tlsConfig *tls.Config
+	params, ok, err := smtpd.TLSParams(main, g.files.Read)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		if tlsConfig, err = tlsconf.Server(params); err != nil {
+			return nil, err
+		}
+	}
+	log := g.m.p.Log.With(tag(core, "smtpd"))
+	return smtpd.New(smtpd.Config{
+		Main: main, Service: e.Name, Cleanup: g.cleanup, Resolver: g.resolver,
+		Tables: &opener{core: core, log: log}, Names: g.m.dns, TLS: tlsConfig,
+		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log,
+	})
+}
+
+// makeScheduler makes the delivery agents and the queue manager.
+func (g *generation) makeScheduler() error {
+	transports := make(map[string]qmgr.Transport)
+	for i := range g.master.Services {
+		e := &g.master.Services[i]
+		if e.Type != "unix" {
+			continue
+		}
+		t, ok, err := g.transport(e)
+		if err != nil {
+			return fmt.Errorf("%s: line %d: service %s: %w", e.File, e.Line, e.Name, err)
+		}
+		if ok {
+			transports[e.Name] = t
+		}
+	}
+	bouncer, err := bounce.New(bounce.Config{Main: g.main, Store: g.m.store, Cleanup: g.cleanup, Log: g.log("bounce")})
+	if err != nil {
+		return err
+	}
+	g.sched, err = qmgr.New(qmgr.Config{
+		Main: g.main, Store: g.m.store, Resolver: g.resolver, Transports: transports, Notifier: bouncer, Log: g.log("qmgr"),
+	})
+	return err
+}
+
+// transport makes the delivery service of an entry; ok is false for entries
+// that are none, or none that is available.
+func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bool, err error) {
+	main := g.main.With(e.Overrides)
+	core, err := postfix.Get[postfix.Core](main)
+	if err != nil {
+		return t, false, err
+	}
+	t.Log = g.m.p.Log.With(tag(core, e.Command))
+	t.Processes = e.MaxProc
+	if t.Processes == postfix.DefaultProcesses {
+		t.Processes = core.DefaultProcessLimit
+	}
+	switch e.Command {
+	case "smtp", "lmtp":
+		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.files.Read, Log: t.Log}
+		if e.Command == "lmtp" {
+			c.Protocol = smtp.LMTP
+		}
+		agent, err := smtp.New(c)
+		if err != nil {
+			return t, false, err
+		}
+		g.agents = append(g.agents, agent)
+		t.Agent = agent
+	case "error":
+		t.Agent = refuse.Bounce
+		if e.Name == "retry" {
+			t.Agent = refuse.Retry
+		}
+	case "discard":
+		t.Agent = discard.Agent{}
+	default:
+		return t, false, nil
+	}
+	return t, true, nil
+}
+
+// ownAddresses are the addresses of this machine, where mail must not be sent
+// in a circle.
+func ownAddresses() []netip.Addr {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var own []netip.Addr
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, p.Addr().Unmap())
+		}
+	}
+	return own
+}
+
+// run serves until the generation is stopped and all its work is done.
+func (g *generation) run(listeners []*master.Listener) {
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := g.sched.Run(g.ctx); err != nil {
+			g.log("qmgr").Errorf("%v", err)
+		}
+	})
+	for _, l := range listeners {
+		switch {
+		case l.Name == ControlName:
+			work.Go(func() { g.serveTools(l) })
+		case l.Index < len(g.servers) && g.servers[l.Index] != nil:
+			work.Go(func() {
+				if err := g.servers[l.Index].Serve(g.ctx, l, &g.master.Services[l.Index]); err != nil {
+					g.log("smtpd").Errorf("%v", err)
+				}
+			})
+		default:
+			g.log("master").Warningf("listener %s: no such service in master.cf", l.Name)
+			l.Close()
+		}
+	}
+	work.Wait()
+	for _, a := range g.agents {
+		a.Close()
+	}
+}
+
+func (g *generation) serveTools(l *master.Listener) {
+	if err := queuetool.Serve(g.ctx, l, g.m.store, g.sched); err != nil {
+		g.log("showq").Errorf("%v", err)
+	}
+}

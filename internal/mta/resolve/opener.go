@@ -1,0 +1,42 @@
+package resolve
+
+import (
+	"slices"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/table"
+)
+
+// tableOpener is the Opener of package table.
+type tableOpener struct {
+	options    table.Options
+	subdomains []string // parameters whose domains match their subdomains
+}
+
+// NewOpener returns an Opener of tables as package table has them.
+func NewOpener(main *postfix.Main, o table.Options) (Opener, error) {
+	core, err := postfix.Get[postfix.Core](main)
+	if err != nil {
+		return nil, err
+	}
+	return &tableOpener{options: o, subdomains: postfix.SplitList(core.ParentDomainMatchesSubdomains)}, nil
+}
+
+func (o *tableOpener) OpenMaps(param, specs string) (Maps, error) {
+	return table.OpenMaps(param, specs, o.options), nil
+}
+
+func (o *tableOpener) OpenList(param, value string, kind ListKind) (List, error) {
+	k := table.Strings
+	if kind == DomainList {
+		k = table.Domains
+		if slices.Contains(o.subdomains, param) {
+			k = table.DomainsBelow
+		}
+	}
+	return table.OpenList(param, value, k, o.options)
+}
+
+func (o *tableOpener) OpenNetworks(param, value string) (Networks, error) {
+	return table.OpenNetworks(param, value, o.options)
+}

@@ -1,0 +1,212 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/master"
+)
+
+// startTimeout bounds how long the mta may take until it serves: it reads the queue.
+const startTimeout = 5 * time.Minute
+
+// stopTimeout is how long the mta has to finish deliveries that are under way.
+const stopTimeout = 10 * time.Second
+
+// A Master is the running mail transport.
+type Master struct {
+	dir     string
+	log     *maillog.Logger
+	sink    *maillog.Sink
+	logs    *logs
+	plan    *plan
+	sockets *master.Listeners
+	mta     *master.Child
+}
+
+// Run starts the mail transport with the configuration in dir and returns when
+// it has ended: nil after a stop. ready is called once it serves.
+func Run(ctx context.Context, dir string, ready func()) error {
+	p, err := newPlan(dir)
+	if err != nil {
+		return err
+	}
+	m := &Master{dir: dir, plan: p}
+	if m.logs, err = openLogs(p.core); err != nil {
+		return err
+	}
+	if m.sink, err = m.logs.sink(); err != nil {
+		return err
+	}
+	defer m.sink.Close()
+	m.log = maillog.New(m.sink, tag(p.core, "master"))
+	if err := p.makeDirectories(); err != nil {
+		return err
+	}
+	pid, err := lockPID(p.core)
+	if err != nil {
+		return err
+	}
+	defer pid.Close()
+	if err := m.start(); err != nil {
+		m.stop()
+		return err
+	}
+	m.log.Infof("daemon started -- version %s, configuration %s", p.core.MailVersion, dir)
+	ready()
+	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // without systemd there is nobody to tell
+	m.serveSignals(ctx)
+	m.stop()
+	return nil
+}
+
+// tag is the program name in log lines: "postfix/master[812]".
+func tag(core *postfix.Core, program string) string {
+	return core.SyslogName + "/" + program + "[" + strconv.Itoa(os.Getpid()) + "]"
+}
+
+func (m *Master) start() error {
+	m.sockets = master.NewListeners(activation.Files(true))
+	if err := m.sockets.Replace(m.plan.listeners); err != nil {
+		return err
+	}
+	for _, w := range append(m.plan.main.Warnings(), m.plan.master.Warnings()...) {
+		m.log.Warningf("%s", w)
+	}
+	spec, err := m.plan.spec(m.logs, m.sockets)
+	if err != nil {
+		return err
+	}
+	handle := func(_ *master.Child, msg *master.Message) { msg.CloseFiles() }
+	if m.mta, err = master.Start(spec, m.log, handle, nil, master.Always); err != nil {
+		return err
+	}
+	return m.mta.WaitReady(startTimeout)
+}
+
+func (m *Master) serveSignals(ctx context.Context) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sig := <-signals:
+			if sig != syscall.SIGHUP && sig != syscall.SIGUSR1 {
+				m.log.Infof("terminating on signal %d", sig)
+				return
+			}
+			if err := m.reload(); err != nil {
+				m.log.Errorf("reload failed, the running configuration stays in force: %v", err)
+			}
+		}
+	}
+}
+
+// reload puts a changed configuration into force. If it is wrong, nothing changes.
+func (m *Master) reload() error {
+	daemon.SdNotify(false, daemon.SdNotifyReloading)   //nolint:errcheck // as in Run
+	defer daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // as in Run
+	p, err := newPlan(m.dir)
+	if err != nil {
+		return err
+	}
+	if p.core.QueueDirectory != m.plan.core.QueueDirectory {
+		return fmt.Errorf("queue_directory cannot change while the mail system runs: stop and start it")
+	}
+	newLogs, err := openLogs(p.core)
+	if err != nil {
+		return err
+	}
+	if err := m.sockets.Replace(p.listeners); err != nil {
+		return err
+	}
+	spec, err := p.spec(newLogs, m.sockets)
+	if err != nil {
+		return err
+	}
+	m.plan, m.logs = p, newLogs
+	if newLogs.file != nil {
+		if f, err := master.Dup(newLogs.file); err == nil {
+			m.sink.Reopen(f)
+		}
+	}
+	for _, w := range append(p.main.Warnings(), p.master.Warnings()...) {
+		m.log.Warningf("%s", w)
+	}
+	m.log.Infof("reload -- version %s, configuration %s", p.core.MailVersion, m.dir)
+	return m.mta.Reload(spec)
+}
+
+func (m *Master) stop() {
+	daemon.SdNotify(false, daemon.SdNotifyStopping) //nolint:errcheck // as in Run
+	if m.sockets != nil {
+		m.sockets.Close()
+	}
+	if m.mta == nil {
+		return
+	}
+	m.mta.Stop()
+	select {
+	case <-m.mta.Done():
+	case <-time.After(stopTimeout):
+		// What was under way stays in the queue.
+		m.mta.Kill()
+		<-m.mta.Done()
+	}
+}
+
+// pidPath is the file that the running master holds locked.
+func pidPath(core *postfix.Core) string {
+	return filepath.Join(core.QueueDirectory, "pid", "master.pid")
+}
+
+// errRunning says that another master holds the lock.
+var errRunning = fmt.Errorf("the Postfix mail system is already running")
+
+func lockPID(core *postfix.Core) (*os.File, error) {
+	f, err := os.OpenFile(pidPath(core), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, errRunning
+	}
+	if err := f.Truncate(0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	_, err = fmt.Fprintf(f, "%10d\n", os.Getpid())
+	return f, err
+}
+
+// runningPID returns the process id of the running master, or 0.
+func runningPID(core *postfix.Core) int {
+	f, err := os.OpenFile(pidPath(core), os.O_RDONLY, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		return 0 // nobody holds it
+	}
+	text := make([]byte, 32)
+	n, _ := f.Read(text)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	return pid
+}

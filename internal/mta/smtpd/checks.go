@@ -1,0 +1,148 @@
+package smtpd
+
+import "github.com/dovetail-mail/dovetail/internal/smtp"
+
+// The subjects of the lists.
+func (s *session) clientSubject() subject { return subject{s.client.label, "Client host"} }
+func (s *session) heloSubject() subject   { return subject{s.heloName, "Helo command"} }
+func (s *session) senderSubject() subject { return subject{s.tx.sender, "Sender address"} }
+func (s *session) rcptSubject() subject   { return subject{s.rcptNow, "Recipient address"} }
+
+// list evaluates one restriction list; ok is false when the command is refused.
+func (s *session) list(l ruleList, command string, sub subject, rcpt *smtp.Rcpt) (smtp.Reply, bool) {
+	if len(l) == 0 || s.tx.actions.discard {
+		return smtp.Reply{}, true
+	}
+	s.tx.defers.ifReject = smtp.Reply{}
+	e := eval{s: s, command: command, subject: sub, rcpt: rcpt}
+	if e.run(l) == reject {
+		return e.reply, false
+	}
+	return smtp.Reply{}, true
+}
+
+func (s *session) checkClient(command string) (smtp.Reply, bool) {
+	return s.list(s.srv.rules.client, command, s.clientSubject(), nil)
+}
+
+// checkHELO is for smtpd_delay_reject=no.
+func (s *session) checkHELO() (smtp.Reply, bool) {
+	return s.list(s.srv.rules.helo, s.where, s.heloSubject(), nil)
+}
+
+// checkSender is for smtpd_delay_reject=no.
+func (s *session) checkSender() (smtp.Reply, bool) {
+	if r, ok := s.list(s.srv.rules.sender, "MAIL", s.senderSubject(), nil); !ok {
+		return r, false
+	}
+	return s.checkUnlistedSender("MAIL")
+}
+
+func (s *session) checkUnlistedSender(command string) (smtp.Reply, bool) {
+	if !s.srv.set.RejectUnlistedSender || s.tx.actions.discard {
+		return smtp.Reply{}, true
+	}
+	e := eval{s: s, command: command, subject: s.senderSubject()}
+	if e.rejectUnlistedSender(nil) == reject {
+		return e.reply, false
+	}
+	return smtp.Reply{}, true
+}
+
+// checkRecipient decides about a recipient: the lists that were put off, the
+// relay and recipient lists, and whether the recipient exists.
+func (s *session) checkRecipient(command string, rcpt *smtp.Rcpt) (smtp.Reply, bool) {
+	if isPostmaster(rcpt.To) || s.tx.actions.discard {
+		return smtp.Reply{}, true
+	}
+	s.tx.defers = pendingDefers{}
+	if s.srv.set.DelayReject {
+		if r, ok := s.checkPutOff(command, rcpt); !ok {
+			return r, false
+		}
+	}
+	first, second := s.srv.rules.relay, s.srv.rules.recipient
+	if !s.srv.set.RelayBeforeRecipientRestrictions {
+		first, second = second, first
+	}
+	// One list in two parts: what it saved for the outcome holds for both.
+	if r, ok := s.twoLists(first, second, command, rcpt); !ok {
+		return r, false
+	}
+	if s.tx.actions.discard {
+		return smtp.Reply{}, true
+	}
+	e := eval{s: s, command: command, subject: s.rcptSubject(), rcpt: rcpt}
+	if r := s.tx.defers.ifPermit; r.Code != 0 {
+		e.final(r)
+		return e.reply, false
+	}
+	if s.srv.set.RejectUnlistedRecipient && s.srv.override&noUnknownRecipientChecks == 0 && e.rejectUnlistedRecipient(nil) == reject {
+		return e.reply, false
+	}
+	return smtp.Reply{}, true
+}
+
+func (s *session) twoLists(first, second ruleList, command string, rcpt *smtp.Rcpt) (smtp.Reply, bool) {
+	s.tx.defers.ifReject = smtp.Reply{}
+	e := eval{s: s, command: command, subject: s.rcptSubject(), rcpt: rcpt}
+	if e.run(first) == reject || !s.tx.actions.discard && e.run(second) == reject {
+		return e.reply, false
+	}
+	return smtp.Reply{}, true
+}
+
+// checkPutOff evaluates the lists that smtpd_delay_reject put off.
+func (s *session) checkPutOff(command string, rcpt *smtp.Rcpt) (smtp.Reply, bool) {
+	if r, ok := s.list(s.srv.rules.client, command, s.clientSubject(), rcpt); !ok {
+		return r, false
+	}
+	if r, ok := s.list(s.srv.rules.helo, command, s.heloSubject(), rcpt); !ok {
+		return r, false
+	}
+	if r, ok := s.list(s.srv.rules.sender, command, s.senderSubject(), rcpt); !ok {
+		return r, false
+	}
+	return s.checkUnlistedSender(command)
+}
+
+// checkData evaluates the list of DATA and the first BDAT.
+func (s *session) checkData() (smtp.Reply, bool) {
+	return s.atContent(s.srv.rules.data, s.where, subject{"DATA", "Data command"})
+}
+
+func (s *session) checkEndOfData() (smtp.Reply, bool) {
+	return s.atContent(s.srv.rules.endOfData, "END-OF-MESSAGE", subject{"END-OF-MESSAGE", "End-of-data"})
+}
+
+// atContent evaluates a list about the whole message; the recipient is known
+// when there is only one.
+func (s *session) atContent(l ruleList, command string, sub subject) (smtp.Reply, bool) {
+	if len(l) == 0 {
+		return smtp.Reply{}, true
+	}
+	if len(s.tx.recipients) == 1 {
+		s.rcptNow = s.tx.recipients[0].Address
+		defer func() { s.rcptNow = "" }()
+	}
+	s.tx.defers = pendingDefers{}
+	if r, ok := s.list(l, command, sub, nil); !ok {
+		return r, false
+	}
+	if r := s.tx.defers.ifPermit; r.Code != 0 {
+		e := eval{s: s, command: command, subject: sub}
+		e.final(r)
+		return e.reply, false
+	}
+	return smtp.Reply{}, true
+}
+
+func (s *session) checkETRN(site string) (smtp.Reply, bool) {
+	if r, ok := s.checkClient("ETRN"); !ok {
+		return r, false
+	}
+	if r, ok := s.list(s.srv.rules.helo, "ETRN", s.heloSubject(), nil); !ok {
+		return r, false
+	}
+	return s.list(s.srv.rules.etrn, "ETRN", subject{site, "Etrn command"}, nil)
+}

@@ -1,0 +1,146 @@
+package smtpd
+
+import (
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+)
+
+func (e *eval) permitInetInterfaces(*item) verdict {
+	if e.s.srv.resolver.OwnAddr(e.s.client.peer) {
+		return permit
+	}
+	return dunno
+}
+
+func (e *eval) permitMynetworks(*item) verdict {
+	match, err := e.s.srv.lists.mynetworks.MatchAddr(e.s.ctx, e.s.client.name, e.s.client.addr)
+	if err != nil {
+		return e.lookupFailed(e.subject)
+	}
+	if match {
+		return permit
+	}
+	return dunno
+}
+
+func (e *eval) permitSASLAuthenticated(*item) verdict {
+	if e.s.srv.sasl != nil && e.s.login.user != "" && !strings.EqualFold(e.s.login.method, "ANONYMOUS") {
+		return permit
+	}
+	return dunno
+}
+
+// permitTLSClientcerts permits nobody: client certificates are not asked for.
+func (e *eval) permitTLSClientcerts(it *item) verdict {
+	if !e.s.srv.set.TLSAskCcert {
+		e.s.srv.log.Warningf("%s is requested, but \"smtpd_tls_ask_ccert = no\"", it.name)
+	}
+	return dunno
+}
+
+func (e *eval) rejectUnknownClient(*item) verdict {
+	c := &e.s.client
+	if c.status == nameOK {
+		return dunno
+	}
+	code := e.s.srv.set.UnknownClientRejectCode
+	if c.status == nameTemp {
+		code = 450
+	}
+	return e.refuseWith(reply(code, smtp.Enhanced{4, 7, 25}, "Client host rejected: cannot find your hostname, ["+c.addrText+"]"))
+}
+
+func (e *eval) rejectUnknownReverseClient(*item) verdict {
+	c := &e.s.client
+	if c.rstatus == nameOK {
+		return dunno
+	}
+	code := e.s.srv.set.UnknownClientRejectCode
+	if c.rstatus == nameTemp {
+		code = 450
+	}
+	return e.refuseWith(reply(code, smtp.Enhanced{4, 7, 1}, "Client host rejected: cannot find your reverse hostname, ["+c.addrText+"]"))
+}
+
+func (e *eval) checkClientAccess(it *item) verdict {
+	return e.hostAccess(it, e.s.client.name, e.s.clientSubject(), withAddress)
+}
+
+func (e *eval) checkReverseClientAccess(it *item) verdict {
+	sub := subject{e.s.client.reverse, "Unverified Client host"}
+	return e.hostAccess(it, e.s.client.reverse, sub, withAddress|noPermit)
+}
+
+func (e *eval) checkSASLAccess(it *item) verdict {
+	if e.s.login.user == "" {
+		return dunno
+	}
+	return e.keyAccess(it, e.s.login.user, subject{e.s.login.user, "SASL login name"})
+}
+
+// rewriteClients is local_header_rewrite_clients: a short list with the
+// keywords and tables that tell local clients.
+type rewriteClients struct {
+	items []rewriteItem
+}
+
+type rewriteItem struct {
+	keyword string
+	maps    resolve.Maps
+}
+
+func (c *compiler) rewriteClients(value string) (rewriteClients, error) {
+	var r rewriteClients
+	words := postfix.SplitList(value)
+	for i := 0; i < len(words); i++ {
+		it := rewriteItem{keyword: strings.ToLower(words[i])}
+		spec := ""
+		switch {
+		case it.keyword == "check_address_map" && i+1 < len(words):
+			i++
+			spec = words[i]
+		case isTable(words[i]):
+			it.keyword, spec = "check_address_map", words[i]
+		}
+		if spec != "" {
+			var err error
+			if it.maps, err = c.open.OpenMaps("local_header_rewrite_clients", spec); err != nil {
+				return r, err
+			}
+		}
+		r.items = append(r.items, it)
+	}
+	return r, nil
+}
+
+// permits reports whether the client is one of them. Failures of tables make
+// it none.
+func (r rewriteClients) permits(s *session) bool {
+	e := eval{s: s, warn: true}
+	for _, it := range r.items {
+		switch it.keyword {
+		case "permit_inet_interfaces":
+			if e.permitInetInterfaces(nil) == permit {
+				return true
+			}
+		case "permit_mynetworks":
+			if match, err := s.srv.lists.mynetworks.MatchAddr(s.ctx, s.client.name, s.client.addr); err == nil && match {
+				return true
+			}
+		case "permit_sasl_authenticated":
+			if e.permitSASLAuthenticated(nil) == permit {
+				return true
+			}
+		case "check_address_map":
+			if _, found, err := it.maps.Lookup(s.ctx, s.client.addrText); err == nil && found {
+				return true
+			}
+		default:
+			s.srv.log.Warningf("unknown keyword %q in local_header_rewrite_clients", it.keyword)
+		}
+	}
+	return false
+}

@@ -1,0 +1,147 @@
+package smtpd
+
+import (
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+)
+
+func (e *eval) checkSenderAccess(it *item) verdict {
+	if !e.s.tx.open {
+		return dunno
+	}
+	return e.addressAccess(it, e.s.tx.sender, e.s.senderSubject())
+}
+
+func (e *eval) rejectNonFQDNSender(*item) verdict {
+	return e.nonFQDN(e.s.tx.sender, e.s.senderSubject())
+}
+
+func (e *eval) nonFQDN(addr string, sub subject) verdict {
+	if addr == "" {
+		return dunno
+	}
+	_, domain := smtp.SplitAddress(addr)
+	if domain != "" && domain[0] == '[' || isFQDN(domain) {
+		return dunno
+	}
+	return e.refuse(e.s.srv.set.NonFQDNRejectCode, smtp.Enhanced{5, 5, 2}, sub, "need fully-qualified address")
+}
+
+func (e *eval) rejectUnknownSenderDomain(*item) verdict {
+	if e.s.tx.sender == "" {
+		return dunno
+	}
+	return e.unknownDomain(e.s.tx.sender, e.s.senderSubject(), unknownSender)
+}
+
+// unknownCodes are the status codes of an address whose domain does not exist.
+type unknownCodes struct {
+	none, nullMX smtp.Enhanced
+	nullMXCode   int
+}
+
+var (
+	unknownSender    = unknownCodes{smtp.Enhanced{4, 1, 8}, smtp.Enhanced{5, 7, 27}, 550}
+	unknownRecipient = unknownCodes{smtp.Enhanced{4, 1, 2}, smtp.Enhanced{5, 1, 10}, 556}
+)
+
+// unknownDomain refuses an address to whose domain no mail can be sent. Domains
+// of ours are known.
+func (e *eval) unknownDomain(addr string, sub subject, codes unknownCodes) verdict {
+	res, err := e.s.srv.resolver.Resolve(e.s.ctx, "", e.s.srv.resolver.Rewrite(e.s.ctx, "local", addr))
+	if err != nil {
+		return e.lookupFailed(sub)
+	}
+	_, domain := smtp.SplitAddress(res.Recipient)
+	if res.Class != resolve.Default && res.Class != resolve.Relay || domain == "" || domain[0] == '[' {
+		return dunno
+	}
+	text := "<" + printable(sub.text) + ">: " + sub.class + " rejected: "
+	switch e.domainExists(domain) {
+	case domainNone:
+		return e.refuseWith(reply(e.s.srv.set.UnknownAddressRejectCode, codes.none, text+"Domain not found"))
+	case domainTemp:
+		return e.tempfail(reply(450, codes.none, text+"Domain not found"))
+	case domainNullMX:
+		return e.refuseWith(reply(codes.nullMXCode, codes.nullMX, text+"Domain "+domain+" does not accept mail (nullMX)"))
+	}
+	return dunno
+}
+
+// rejectSenderLoginMismatch is the two below together.
+func (e *eval) rejectSenderLoginMismatch(it *item) verdict {
+	if v := e.rejectAuthenticatedMismatch(it); v != dunno {
+		return v
+	}
+	return e.rejectUnauthenticatedMismatch(it)
+}
+
+func (e *eval) rejectAuthenticatedMismatch(it *item) verdict {
+	return e.loginMismatch(it, func(owners string, found bool) string {
+		if e.s.login.user != "" && (!found || !e.owns(owners)) {
+			return "not owned by user " + printable(e.s.login.user)
+		}
+		return ""
+	})
+}
+
+func (e *eval) rejectUnauthenticatedMismatch(it *item) verdict {
+	return e.loginMismatch(it, func(_ string, found bool) string {
+		if e.s.login.user == "" && found {
+			return "not logged in"
+		}
+		return ""
+	})
+}
+
+func (e *eval) rejectKnownMismatch(it *item) verdict {
+	return e.loginMismatch(it, func(owners string, found bool) string {
+		switch {
+		case !found:
+			return ""
+		case e.s.login.user == "":
+			return "not logged in"
+		case !e.owns(owners):
+			return "not owned by user " + printable(e.s.login.user)
+		}
+		return ""
+	})
+}
+
+// loginMismatch looks up who owns the sender address; judge says what is wrong.
+func (e *eval) loginMismatch(it *item, judge func(owners string, found bool) string) verdict {
+	if e.s.tx.sender == "" {
+		return dunno
+	}
+	if !e.s.srv.set.SASLAuthEnable {
+		name := "reject_sender_login_mismatch"
+		if it != nil {
+			name = it.name
+		}
+		e.s.srv.log.Warningf("restriction `%s' ignored: no SASL support", name)
+		return dunno
+	}
+	res := e.s.srv.resolver
+	addr := res.Rewrite(e.s.ctx, "local", e.s.tx.sender)
+	owners, _, found, err := res.Find(e.s.ctx, e.s.srv.lists.senderLogins, addr, resolve.FindDefault)
+	if err != nil {
+		return e.lookupFailed(e.s.senderSubject())
+	}
+	if text := judge(owners, found); text != "" {
+		return e.refuse(553, smtp.Enhanced{5, 7, 1}, e.s.senderSubject(), text)
+	}
+	return dunno
+}
+
+// owns reports whether the login is one of a list.
+func (e *eval) owns(owners string) bool {
+	for _, name := range postfix.SplitList(owners) {
+		if strings.EqualFold(name, e.s.login.user) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,269 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+)
+
+// Config is what a Server works with.
+type Config struct {
+	Main     *postfix.Main // with the overrides of the service
+	Service  string        // name in master.cf, for limits and log lines: "smtp"
+	Cleanup  *cleanup.Cleanup
+	Resolver *resolve.Resolver
+	Tables   resolve.Opener
+	Names    Names       // client host names and DNS restrictions; nil: all are unknown
+	TLS      *tls.Config // nil: no TLS; see [TLSParams]
+	Anvil    *Anvil      // shared by the services; nil: no limits
+	// Dial connects to the SASL server at first need; nil stands for the
+	// Dovecot auth client at smtpd_sasl_path.
+	Dial func(ctx context.Context) (*client.Client, error)
+	Free func() (int64, error) // space left for the queue; nil: not checked
+	Log  *maillog.Logger       // tag "postfix/smtpd[pid]"
+	Now  func() time.Time
+}
+
+// A Server is one SMTP service. It is safe for concurrent use.
+type Server struct {
+	set      Settings
+	core     postfix.Core
+	service  string
+	cleanup  *cleanup.Cleanup
+	resolver *resolve.Resolver
+	names    Names
+	tls      *tls.Config
+	anvil    *Anvil
+	sasl     *saslBackend
+	space    spaceCheck
+	log      *maillog.Logger
+	now      func() time.Time
+
+	lists    lists // match lists and tables
+	rules    rules // compiled restrictions
+	banner   []byte
+	level    tlsLevel
+	discard  keywords
+	override overrides
+	bareLF   bareLFMode
+
+	sessions sync.Pool
+	stopping atomic.Bool
+	mu       sync.Mutex
+	active   map[*session]struct{}
+	drained  sync.Cond
+}
+
+// New returns a server with the parameters of c.Main. What Postfix ends with
+// a fatal error at start is an error here.
+func New(c Config) (*Server, error) {
+	s := &Server{
+		service: c.Service, cleanup: c.Cleanup, resolver: c.Resolver, names: c.Names,
+		tls: c.TLS, anvil: c.Anvil, log: c.Log, now: c.Now,
+		active: make(map[*session]struct{}),
+	}
+	s.drained.L = &s.mu
+	s.sessions.New = func() any { return newSession(s) }
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if err := c.Main.Decode(&s.set); err != nil {
+		return nil, err
+	}
+	if err := c.Main.Decode(&s.core); err != nil {
+		return nil, err
+	}
+	s.banner = fmt.Appendf(nil, "220 %s\r\n", s.set.Banner)
+	if err := s.parseSettings(); err != nil {
+		return nil, err
+	}
+	if err := s.lists.open(&s.set, &s.core, c.Main, c.Tables); err != nil {
+		return nil, err
+	}
+	if err := s.rules.compile(c.Main, &s.set, c.Tables, s.log); err != nil {
+		return nil, err
+	}
+	if s.set.SASLAuthEnable {
+		var err error
+		if s.sasl, err = newSASLBackend(&s.set, &s.core, c.Dial, s.log); err != nil {
+			return nil, err
+		}
+	}
+	s.space = spaceCheck{free: c.Free, now: s.now}
+	if limit := s.core.MessageSizeLimit; s.set.QueueMinfree > 0 && float64(s.set.QueueMinfree) < 1.5*float64(limit) {
+		s.log.Warningf("queue_minfree(%d) should be at least 1.5*message_size_limit(%d)", s.set.QueueMinfree, limit)
+	}
+	return s, nil
+}
+
+// parseSettings reads the settings whose values are words.
+func (s *Server) parseSettings() error {
+	var err error
+	if s.level, err = s.tlsLevel(); err != nil {
+		return err
+	}
+	s.discard = parseKeywords(s.set.DiscardEHLOKeywords, s.log)
+	if s.override, err = parseOverrides(s.set.ReceiveOverrideOptions); err != nil {
+		return err
+	}
+	s.bareLF, err = parseBareLF(s.set.ForbidBareNewline)
+	return err
+}
+
+// Serve accepts connections on l until ctx ends, then closes l and returns when
+// every session is over: transactions under way are finished, other clients
+// get a 421. service gives the process limit, which is one of sessions here: as
+// with Postfix, further clients wait to be accepted.
+func (s *Server) Serve(ctx context.Context, l net.Listener, service *postfix.ServiceEntry) error {
+	slots := make(chan struct{}, s.sessionLimit(service))
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var sessions sync.WaitGroup
+	err := s.accept(ctx, l, slots, &sessions)
+	s.shutdown()
+	sessions.Wait()
+	return err
+}
+
+// unlimited stands for maxproc 0 in master.cf.
+const unlimited = 1 << 20
+
+func (s *Server) sessionLimit(service *postfix.ServiceEntry) int {
+	switch {
+	case service == nil || service.MaxProc == postfix.DefaultProcesses:
+		return s.core.DefaultProcessLimit
+	case service.MaxProc == 0:
+		return unlimited
+	}
+	return service.MaxProc
+}
+
+// maxAcceptDelay bounds the pause after an accept that failed, usually for
+// lack of descriptors.
+const maxAcceptDelay = time.Second
+
+func (s *Server) accept(ctx context.Context, l net.Listener, slots chan struct{}, sessions *sync.WaitGroup) error {
+	delay := 5 * time.Millisecond
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		conn, err := l.Accept()
+		if err != nil {
+			<-slots
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			var temp interface{ Temporary() bool }
+			if !errors.As(err, &temp) || !temp.Temporary() {
+				return fmt.Errorf("accept connection: %w", err)
+			}
+			s.log.Warningf("accept connection: %v", err)
+			select {
+			case <-time.After(delay):
+			case <-ctx.Done():
+			}
+			delay = min(2*delay, maxAcceptDelay)
+			continue
+		}
+		delay = 5 * time.Millisecond
+		sessions.Add(1)
+		go func() {
+			defer sessions.Done()
+			defer func() { <-slots }()
+			s.ServeConn(context.WithoutCancel(ctx), conn)
+		}()
+	}
+}
+
+// ServeConn serves one connection and closes it.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+	ses := s.sessions.Get().(*session)
+	ses.begin(ctx, conn)
+	s.mu.Lock()
+	s.active[ses] = struct{}{}
+	s.mu.Unlock()
+	ses.serve()
+	s.mu.Lock()
+	delete(s.active, ses)
+	s.mu.Unlock()
+	ses.end()
+	s.sessions.Put(ses)
+}
+
+// pokeInterval is how often sessions that still wait are asked to end.
+const pokeInterval = 200 * time.Millisecond
+
+// shutdown wakes the sessions that wait for a client and returns when all
+// have seen that they must end, or have a transaction to finish.
+func (s *Server) shutdown() {
+	s.stopping.Store(true)
+	for {
+		s.mu.Lock()
+		idle := 0
+		for ses := range s.active {
+			if ses.idle.Load() {
+				idle++
+				ses.conn.SetReadDeadline(past)
+			}
+		}
+		left := len(s.active)
+		s.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		// A session may have been about to move its deadline: ask again.
+		time.Sleep(pokeInterval)
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// spaceCheck remembers for a second how much space the queue has.
+type spaceCheck struct {
+	free func() (int64, error)
+	now  func() time.Time
+	mu   sync.Mutex
+	at   time.Time
+	left int64
+}
+
+// get returns the space left, and false when it is not known.
+func (c *spaceCheck) get() (int64, bool) {
+	if c.free == nil {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.now(); now.Sub(c.at) >= time.Second {
+		left, err := c.free()
+		if err != nil {
+			return 0, false
+		}
+		c.at, c.left = now, left
+	}
+	return c.left, true
+}
+
+// replyError is the reply that err carries, or the one for internal errors.
+func replyError(err error) smtp.Reply {
+	var reply smtp.Reply
+	if errors.As(err, &reply) {
+		return reply
+	}
+	return replyInternal
+}

@@ -1,0 +1,378 @@
+package smtpd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
+	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
+)
+
+// A session is the dialogue with one client.
+type session struct {
+	srv  *Server
+	ctx  context.Context
+	conn net.Conn
+	r    *smtp.Reader
+	out  []byte      // replies not yet sent
+	idle atomic.Bool // waits for a command, with no transaction open
+
+	client  clientInfo
+	forward forwardInfo
+	tls     tlsconf.Session // zero: no TLS
+	login   login
+	discard keywords
+
+	heloName string
+	proto    string // "SMTP" or "ESMTP"
+
+	tx      transaction
+	msg     *cleanup.Message // from the first recipient on
+	rcptNow string           // recipient being looked at, for log lines
+	content content
+
+	counts       [verbCount]counter
+	errors       int
+	junk         int
+	where        string // what the client did last, for log lines
+	contentBytes int64  // received of the content under way; -1: none
+	closing      bool   // no more commands
+	pipelined    bool   // the client did not wait where it must
+	denied       string // why every command is refused; empty: not
+	deniedReply  smtp.Reply
+	counted      bool // the connection is counted by anvil
+	hangup       bool // the connection ends without a reply
+}
+
+// transaction is what MAIL and RCPT said.
+type transaction struct {
+	open       bool
+	sender     string
+	auth       string // AUTH=, for the log and policies
+	mail       smtp.Mail
+	recipients []queue.Recipient
+	rcptTries  int // all RCPT commands
+	overshoot  int
+	chunks     chunkState
+	defers     pendingDefers
+	actions    messageActions
+	resolved   resolve.Result
+	resolvedOf string // recipient that resolved is for
+}
+
+// login is who the client is, after AUTH.
+type login struct{ method, user string }
+
+func newSession(s *Server) *session {
+	return &session{srv: s, r: smtp.NewReader(nil, s.set.LineLengthLimit)}
+}
+
+// begin prepares a session, which may have served another connection before.
+func (s *session) begin(ctx context.Context, conn net.Conn) {
+	*s = session{srv: s.srv, r: s.r, ctx: ctx, conn: conn, proto: "SMTP", where: "CONNECT", contentBytes: -1, discard: s.srv.discard}
+	s.r.Reset(conn, s.srv.set.LineLengthLimit)
+	s.r.SetTimeout(s.srv.set.Timeout)
+}
+
+// end drops what the session holds.
+func (s *session) end() {
+	s.conn.Close()
+	s.r.Release()
+	s.conn, s.ctx = nil, nil
+	s.tx = transaction{}
+}
+
+// errEnd ends a session that the server has said goodbye to.
+var errEnd = errors.New("session over")
+
+// serve speaks with the client until one of both has enough.
+func (s *session) serve() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.srv.log.Errorf("panic: session with %s: %v\n%s", s.client.label, p, debug.Stack())
+			s.abortMessage()
+		}
+	}()
+	s.identify()
+	s.logConnect()
+	err := s.greet()
+	for err == nil && !s.closing {
+		err = s.next()
+	}
+	s.finish(err)
+}
+
+// finish writes the last lines about a session.
+func (s *session) finish(err error) {
+	s.abortMessage()
+	switch {
+	case err == nil || err == errEnd:
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.conn.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+		if s.srv.stopping.Load() {
+			s.reply(s.hostReply(421, smtp.Enhanced{4, 3, 2}, "Error: service is shutting down"))
+			break
+		}
+		s.reply(s.hostReply(421, smtp.Enhanced{4, 4, 2}, "Error: timeout exceeded"))
+		s.logEnd("timeout")
+	case s.where != "END-OF-MESSAGE":
+		s.logEnd("lost connection")
+	}
+	if !s.hangup {
+		s.flush()
+	}
+	s.release()
+	s.logDisconnect()
+}
+
+// goodbyeTimeout bounds the last reply to a client that was too slow.
+const goodbyeTimeout = 5 * time.Second
+
+// hostReply is a reply that names the server first.
+func (s *session) hostReply(code int, e smtp.Enhanced, text string) smtp.Reply {
+	return reply(code, e, s.srv.core.Myhostname+" "+text)
+}
+
+// greet opens the dialogue.
+func (s *session) greet() error {
+	if s.srv.set.TLSWrappermode {
+		if err := s.handshake(); err != nil {
+			return err
+		}
+	}
+	if s.r.Poll() > 0 {
+		s.logPipelining()
+		if s.srv.set.ForbidUnauthPipelining {
+			s.reply(replySync)
+			return errEnd
+		}
+	}
+	if r, ok := s.admit(); !ok {
+		s.reply(r)
+		return errEnd
+	}
+	if !s.srv.set.DelayReject {
+		if r, ok := s.checkClient("CONNECT"); !ok {
+			s.deny(r)
+			return nil
+		}
+	}
+	s.out = append(s.out, s.srv.banner...)
+	return nil
+}
+
+// deny greets the client with a refusal; every command but QUIT is refused
+// from then on. A code x21 ends the session.
+func (s *session) deny(r smtp.Reply) {
+	s.reply(r)
+	s.denied = "Error: access denied for " + s.client.label
+	s.deniedReply = reply(503, smtp.Enhanced{5, 7, 0}, s.denied)
+}
+
+// next reads and does one command.
+func (s *session) next() error {
+	if s.errors >= s.srv.set.HardErrorLimit {
+		s.reply(s.hostReply(421, smtp.Enhanced{4, 7, 0}, "Error: too many errors"))
+		s.logEnd("too many errors")
+		return errEnd
+	}
+	line, err := s.readLine()
+	if err != nil {
+		return err
+	}
+	if s.r.BareLF() && s.rejectsBareLF() {
+		return s.refuseBareLF()
+	}
+	s.command(line)
+	return s.content.broken
+}
+
+// readLine sends what was answered, if the next command is not there yet, and
+// returns the next line from the client.
+func (s *session) readLine() ([]byte, error) {
+	if bytes.IndexByte(s.r.Peek(), '\n') < 0 {
+		if err := s.flush(); err != nil {
+			return nil, err
+		}
+		s.idle.Store(!s.tx.open)
+		defer s.idle.Store(false)
+		if s.srv.stopping.Load() && !s.tx.open {
+			return nil, os.ErrDeadlineExceeded
+		}
+	}
+	line, err := s.r.ReadLine()
+	if err == smtp.ErrLineTooLong {
+		s.srv.log.Warningf("%s: request longer than %d: %.30s...", s.client.label, s.srv.set.LineLengthLimit, line)
+		err = nil
+	}
+	return line, err
+}
+
+// command does one command line.
+func (s *session) command(line []byte) {
+	if s.srv.core.SMTPUTF8Enable && !isASCII(line) && !utf8.Valid(line) {
+		s.fail(verbUnknown, replyBadUTF8)
+		return
+	}
+	name, args := smtp.ParseCommand(line)
+	if len(name) == 0 {
+		s.fail(verbUnknown, replyBadSyntax)
+		return
+	}
+	v := lookup(name)
+	if v == verbUnknown && s.isNoop(name) {
+		s.junk++
+		s.done(verbUnknown, replyOK)
+		return
+	}
+	c := &commands[v]
+	s.where = c.name
+	s.counts[v].total++
+	if (c.flags&lastInRow != 0 || s.proto != "ESMTP") && s.r.Buffered() > 0 {
+		s.logPipelining()
+		if s.srv.set.ForbidUnauthPipelining {
+			s.reply(replySync)
+			s.closing = true
+			return
+		}
+	}
+	if c.flags&junk != 0 {
+		if s.junk++; s.junk > s.srv.set.JunkCommandLimit {
+			s.errors++
+		}
+	}
+	var r smtp.Reply
+	switch {
+	case s.denied != "" && v != verbQUIT:
+		r = s.deniedReply
+	case s.srv.level == tlsEncrypt && s.tls.Protocol == "" && c.flags&beforeTLS == 0:
+		r = replyMustTLS
+	case v == verbUnknown:
+		r = s.unknown(line)
+	default:
+		r = c.run(s, args)
+	}
+	s.rcptNow = ""
+	if s.content.broken == nil {
+		s.done(v, r)
+	}
+}
+
+// done writes the reply to a command, unless it was written already, and
+// counts the command as done or failed.
+func (s *session) done(v verb, r smtp.Reply) {
+	switch {
+	case s.hangup || r.Code == codeRestarted:
+		return
+	case r.Code == overshootCode:
+		r.Code = replyManyRcpt.Code
+		s.counts[v].ok++
+	case r.Code >= 400:
+		s.errors++
+	case v != verbUnknown:
+		s.counts[v].ok++
+	}
+	s.reply(r)
+}
+
+// fail is done for lines without a command.
+func (s *session) fail(v verb, r smtp.Reply) {
+	s.where = commands[v].name
+	s.counts[v].total++
+	s.done(v, r)
+}
+
+// reply adds a reply to those that will be sent. After enough errors the
+// client has to wait for it.
+func (s *session) reply(r smtp.Reply) {
+	if r.Code == 0 {
+		return
+	}
+	if s.errors >= s.srv.set.SoftErrorLimit && s.srv.set.ErrorSleepTime > 0 && !s.closing {
+		s.flush()
+		s.pause(s.srv.set.ErrorSleepTime)
+	}
+	if r.Code >= 400 {
+		r = s.withFooter(r)
+	}
+	s.out = r.Append(s.out)
+	if r.Code == 421 || r.Code == 521 {
+		s.closing = true
+	}
+	if len(s.out) > maxOut {
+		s.flush()
+	}
+}
+
+// maxOut is how much is kept back of the replies to a client that pipelines
+// a lot.
+const maxOut = 4 << 10
+
+// pause waits, but not longer than the server runs.
+func (s *session) pause(d time.Duration) {
+	const step = 100 * time.Millisecond
+	for ; d > 0 && !s.srv.stopping.Load(); d -= step {
+		time.Sleep(min(d, step))
+	}
+}
+
+// flush sends the replies.
+func (s *session) flush() error {
+	if len(s.out) == 0 {
+		return nil
+	}
+	_, err := s.conn.Write(s.out)
+	if s.out = s.out[:0]; cap(s.out) > keepOut {
+		s.out = nil
+	}
+	return err
+}
+
+// keepOut is the largest reply buffer that a session keeps while it waits.
+const keepOut = 512
+
+// reset ends the transaction, if there is one.
+func (s *session) reset() {
+	s.abortMessage()
+	s.tx = transaction{}
+	s.forward = forwardInfo{}
+	s.content = content{}
+	s.contentBytes = -1
+}
+
+func (s *session) abortMessage() {
+	if s.msg != nil {
+		s.msg.Abort()
+		s.msg = nil
+	}
+}
+
+// logPipelining tells once that the client does not wait for replies.
+func (s *session) logPipelining() {
+	if s.pipelined {
+		return
+	}
+	s.pipelined = true
+	text := s.r.Peek()
+	text = text[:min(len(text), 100)]
+	s.srv.log.Infof("improper command pipelining after %s from %s: %s", s.where, s.client.label, appendEscaped(nil, text))
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

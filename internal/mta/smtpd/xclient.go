@@ -1,0 +1,195 @@
+package smtpd
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+)
+
+// An attribute that a proxy does not know, or could not look up.
+const (
+	unavailable = "[UNAVAILABLE]"
+	tempUnavail = "[TEMPUNAVAIL]"
+)
+
+// maxAttribute is the longest attribute value.
+const maxAttribute = 255
+
+// attributes splits "NAME=value" words of XCLIENT and XFORWARD and hands each,
+// decoded, to set.
+func attributes(args []byte, set func(name, value string) smtp.Reply) smtp.Reply {
+	for word := range strings.FieldsSeq(string(args)) {
+		name, value, ok := strings.Cut(word, "=")
+		if !ok {
+			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute=value expected")
+		}
+		text, ok := smtp.ParseXtext([]byte(value))
+		if !ok {
+			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute=value expected")
+		}
+		if len(text) > maxAttribute {
+			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute value too long")
+		}
+		if strings.EqualFold(text, unavailable) {
+			text = ""
+		}
+		if r := set(strings.ToUpper(name), neuter(text)); r.Code != 0 {
+			return r
+		}
+	}
+	return smtp.Reply{}
+}
+
+// xclient does XCLIENT (XCLIENT_README): another client takes the place of
+// this one, and the session starts anew.
+func (s *session) xclient(args []byte) smtp.Reply {
+	switch {
+	case s.tx.open:
+		return replyInMail
+	case len(args) == 0:
+		return reply(501, smtp.Enhanced{5, 5, 4}, "Syntax: XCLIENT attribute=value...")
+	case s.discard&kwXCLIENT != 0 || !s.srv.lists.xclient.matches(s):
+		return reply(550, smtp.Enhanced{5, 7, 0}, "Error: insufficient authorization")
+	}
+	c, helo, proto, log := s.client, "", "SMTP", s.login
+	r := attributes(args, func(name, value string) smtp.Reply {
+		switch name {
+		case "NAME":
+			setName(&c.name, &c.status, value)
+		case "REVERSE_NAME":
+			setName(&c.reverse, &c.rstatus, value)
+		case "ADDR":
+			addr, ok := parseAddr(value)
+			if !ok {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad ADDR syntax: "+value)
+			}
+			c.addr, c.addrText = addr, addr.String()
+		case "PORT":
+			if _, err := strconv.ParseUint(value, 10, 16); err != nil && value != "" {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad TCP PORT syntax: "+value)
+			}
+			if c.port = value; value == "" {
+				c.port = unknownName
+			}
+		case "HELO":
+			helo = value
+		case "PROTO":
+			if !strings.EqualFold(value, "SMTP") && !strings.EqualFold(value, "ESMTP") {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad PROTO syntax: "+value)
+			}
+			proto = strings.ToUpper(value)
+		case "LOGIN":
+			log = login{}
+			if value != "" {
+				log = login{method: "XCLIENT", user: value}
+			}
+		case "DESTADDR":
+			if addr, ok := parseAddr(value); ok {
+				c.server = netip.AddrPortFrom(addr, c.server.Port())
+			}
+		case "DESTPORT":
+			if port, err := strconv.ParseUint(value, 10, 16); err == nil {
+				c.server = netip.AddrPortFrom(c.server.Addr(), uint16(port))
+			}
+		default:
+			return reply(501, smtp.Enhanced{5, 5, 4}, "Bad XCLIENT attribute name: "+name)
+		}
+		return smtp.Reply{}
+	})
+	if r.Code != 0 {
+		return r
+	}
+	s.client, s.heloName, s.proto, s.login = c, helo, proto, log
+	s.setLabel()
+	s.out = append(s.out, s.srv.banner...)
+	return smtp.Reply{Code: codeRestarted}
+}
+
+// codeRestarted marks the success of XCLIENT, which is counted as a failure
+// and has been answered with the greeting.
+const codeRestarted = 1220
+
+func setName(name *string, status *nameStatus, value string) {
+	*name, *status = value, nameOK
+	switch {
+	case value == "":
+		*name, *status = unknownName, namePerm
+	case strings.EqualFold(value, tempUnavail):
+		*name, *status = unknownName, nameTemp
+	}
+}
+
+// parseAddr reads an address, with or without "IPv6:" before it.
+func parseAddr(value string) (netip.Addr, bool) {
+	if len(value) > 5 && strings.EqualFold(value[:5], "IPv6:") {
+		value = value[5:]
+	}
+	addr, err := netip.ParseAddr(value)
+	return addr.Unmap(), err == nil && addr.Zone() == ""
+}
+
+// forwardInfo is what XFORWARD tells of where a message came from.
+type forwardInfo struct {
+	label  string // NAME[ADDR]
+	name   string
+	addr   string
+	ident  string // queue id there
+	remote bool   // SOURCE=REMOTE: not a local submission
+}
+
+// xforward does XFORWARD (XFORWARD_README): log lines tell the origin of the
+// next message.
+func (s *session) xforward(args []byte) smtp.Reply {
+	switch {
+	case s.tx.open:
+		return replyInMail
+	case len(args) == 0:
+		return reply(501, smtp.Enhanced{5, 5, 4}, "Syntax: XFORWARD attribute=value...")
+	case s.discard&kwXFORWARD != 0 || !s.srv.lists.xforward.matches(s):
+		return reply(550, smtp.Enhanced{5, 7, 0}, "Error: insufficient authorization")
+	}
+	f := s.forward
+	r := attributes(args, func(name, value string) smtp.Reply {
+		switch name {
+		case "NAME":
+			f.name = value
+		case "ADDR":
+			if _, ok := parseAddr(value); !ok && value != "" {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad ADDR syntax: "+value)
+			}
+			f.addr = value
+		case "IDENT":
+			f.ident = value
+		case "SOURCE":
+			switch {
+			case strings.EqualFold(value, "REMOTE"):
+				f.remote = true
+			case strings.EqualFold(value, "LOCAL"):
+				f.remote = false
+			default:
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad SOURCE syntax: "+value)
+			}
+		case "PORT", "PROTO", "HELO":
+		default:
+			return reply(501, smtp.Enhanced{5, 5, 4}, "Bad XFORWARD attribute name: "+name)
+		}
+		return smtp.Reply{}
+	})
+	if r.Code != 0 {
+		return r
+	}
+	if f.name != "" || f.addr != "" {
+		f.label = orUnknown(f.name) + "[" + orUnknown(f.addr) + "]"
+	}
+	s.forward = f
+	return replyOK
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return unknownName
+	}
+	return s
+}
