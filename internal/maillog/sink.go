@@ -57,8 +57,11 @@ type writer interface {
 }
 
 // NewFile returns a sink that appends lines to f, which it owns from then on.
-func NewFile(f *os.File, style Style) *Sink {
-	return newSink(f, toFile, style)
+// host is the name of this machine in Postfix's lines; its domain is left out.
+func NewFile(f *os.File, style Style, host string) *Sink {
+	s := newSink(f, toFile, style)
+	s.host = shortName(host)
+	return s
 }
 
 // NewSyslog returns a sink that sends each line to the syslog daemon behind
@@ -79,9 +82,6 @@ func DialSyslog() (net.Conn, error) {
 func newSink(w writer, kind sinkKind, style Style) *Sink {
 	s := &Sink{style: style, kind: kind, out: w, done: make(chan struct{})}
 	s.wake.L = &s.mu
-	if host, err := os.Hostname(); err == nil {
-		s.host = shortName(host)
-	}
 	go s.run()
 	return s
 }

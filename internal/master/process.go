@@ -35,6 +35,7 @@ type LogTarget struct {
 	Facility int           `json:"facility,omitempty"`
 	Ident    string        `json:"ident,omitempty"`
 	Tag      string        `json:"tag"` // of the process's own lines
+	Host     string        `json:"host,omitempty"`
 }
 
 // initial is the body of "init" and "reload". The attached descriptors are, in
@@ -121,7 +122,7 @@ func (p *Process) openLog(t LogTarget, f *os.File) error {
 	case p.Sink != nil:
 		// Syslog stays connected; the sink connects again when it must.
 	case f != nil:
-		p.Sink = maillog.NewFile(f, t.Style)
+		p.Sink = maillog.NewFile(f, t.Style, t.Host)
 	default:
 		conn, err := maillog.DialSyslog()
 		if err != nil {

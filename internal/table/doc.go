@@ -7,7 +7,7 @@
 //	texthash              NAME, the source that postmap would read
 //	inline static         in the name itself
 //	regexp pcre cidr      NAME, rules in order, the first match counts
-//	environ internal fail unionmap pipemap randmap unix
+//	environ internal fail unionmap pipemap randmap unix proxy
 //
 // # Failure
 //

@@ -94,11 +94,10 @@ type command struct {
 	progress func(b []byte) []byte // for the log when the client goes away; may be nil
 
 	// What the handler answers with.
-	code     string         // response code with brackets and a blank, "[READ-ONLY] "
-	text     string         // instead of entry.done
-	noReply  bool           // answered already, or later
-	skipSync bool           // the reply is all
-	expect   *flagsExpected // flag changes the client knows of
+	code    string         // response code with brackets and a blank, "[READ-ONLY] "
+	text    string         // instead of entry.done
+	noReply bool           // answered already, or later
+	expect  *flagsExpected // flag changes the client knows of
 }
 
 // command reads and runs the next command. It returns an error of the
@@ -159,7 +158,7 @@ func (c *command) execute() error {
 	if c.noReply {
 		return c.ended
 	}
-	if c.sync != syncNone && c.box != nil && !c.skipSync {
+	if c.sync != syncNone && c.box != nil {
 		if err := c.syncBox(c.syncMode(), c.expect); err != nil || c.bye != "" {
 			return err
 		}

@@ -1,11 +1,11 @@
 // Package imap serves IMAP4rev1 (RFC 3501) to clients that have logged in, with
-// the extensions named in [Server]'s capability list, in Dovecot 2.3's words.
+// the extensions that [Capability] names, in Dovecot 2.3's words.
 //
 // [Server.Serve] runs one session until it ends. What a session may say and do
 // is the command table in command.go: name, states, the sync that follows, and a
 // handler in a file named after the command. A handler reads its arguments,
-// checks the state, acts and answers; a failure is returned as a value that
-// carries the reply, and one place writes it.
+// checks the state, acts and answers. A failure is a value that carries the
+// reply, and one place writes it.
 //
 // # View
 //
@@ -18,17 +18,18 @@
 //
 // # Cost of waiting
 //
-// A waiting session holds no buffers: it waits for the socket to become readable and takes
-// buffers from a pool then. It is one goroutine with a small stack: commands run
-// on goroutines that belong to the server ([workers]) and whose stacks are shared by all
-// sessions. IDLE needs no goroutine either: the mailbox's notification ends
-// the wait by moving the read deadline.
+// A waiting session holds no buffers: it waits for the socket to become
+// readable and takes buffers from a pool then. It is one goroutine with a small
+// stack: commands run on goroutines of the server (workers.go), whose grown
+// stacks serve all sessions. IDLE needs no goroutine either: the mailbox's
+// notification ends the wait by moving the read deadline.
 //
 // # Failures
 //
-// A panic ends its session, is logged with its stack, and nothing else. What a client
-// may make the server hold is bounded: the command line
-// (imap_max_line_length), the number and depth of its arguments, the
-// output waiting for it; literals of APPEND are streamed. A client that sends nothing for
-// half an hour or takes nothing for five minutes is disconnected, as is one that sends 20 invalid commands in a row.
+// A panic ends its session, is logged with its stack, and nothing else. What a
+// client may make the server hold is bounded: the command line
+// (imap_max_line_length), the number and depth of its arguments, the output
+// waiting for it; literals of APPEND are streamed. A client that sends nothing
+// for half an hour or takes nothing for five minutes is disconnected, as is one
+// that sends 20 invalid commands in a row.
 package imap

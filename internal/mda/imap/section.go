@@ -8,7 +8,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/message"
 )
 
-// what a section is of its part.
+// sectionText is what of its part a section is.
 type sectionText uint8
 
 const (

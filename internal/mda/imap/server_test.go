@@ -52,7 +52,7 @@ func newTestServer(t testing.TB, settings map[string]string) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sink = maillog.NewFile(f, maillog.Dovecot)
+	s.sink = maillog.NewFile(f, maillog.Dovecot, "")
 	s.log = maillog.New(s.sink, "imap(bob)<1><x>")
 	s.pool = mailbox.NewPool(s.log)
 	if s.srv, err = NewServer(Config{Dovecot: cfg, Pool: s.pool, Log: s.log}); err != nil {

@@ -61,7 +61,7 @@ func newTestServer(t testing.TB, config string, mailer Mailer) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sink = maillog.NewFile(f, maillog.Dovecot)
+	s.sink = maillog.NewFile(f, maillog.Dovecot, "")
 	log := maillog.New(s.sink, "lmtp")
 	if mailer == nil {
 		pool := mailbox.NewPool(log)

@@ -23,6 +23,7 @@ const (
 	maxLine     = 4096 // command line, as Dovecot's limit for parameters
 	maxBad      = 10   // bad commands in a row before the client is sent away
 	maxRcpts    = 1000 // recipients of one message
+	keepReplies = 512  // largest buffer of replies that an idle session keeps
 	idleTimeout = 5 * time.Minute
 )
 
@@ -140,7 +141,9 @@ func (c *session) flush() {
 	}
 	c.conn.SetWriteDeadline(time.Now().Add(idleTimeout)) //nolint:errcheck // the write shows it
 	_, err := c.writer().Write(c.out)
-	c.out = nil
+	if c.out = c.out[:0]; cap(c.out) > keepReplies {
+		c.out = nil
+	}
 	if err != nil && c.ended == "" {
 		c.ended = endClosed
 	}

@@ -170,7 +170,7 @@ func newTestServer(t testing.TB, service, config string, change ...func(*Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sink = maillog.NewFile(f, maillog.Dovecot)
+	s.sink = maillog.NewFile(f, maillog.Dovecot, "")
 	c := Config{
 		Dovecot: cfg, Service: service, Auth: s.auth, Pass: s.mail, TLS: serverTLS(t),
 		Log: maillog.New(s.sink, service+"-login"),

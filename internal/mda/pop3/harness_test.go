@@ -60,7 +60,7 @@ func newTestServer(t testing.TB, config string) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sink = maillog.NewFile(f, maillog.Dovecot)
+	s.sink = maillog.NewFile(f, maillog.Dovecot, "")
 	s.log = maillog.New(s.sink, "pop3")
 	s.pool = mailbox.NewPool(s.log)
 	if s.Server, err = NewServer(Config{Dovecot: cfg, Pool: s.pool, Log: s.log}); err != nil {

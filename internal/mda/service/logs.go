@@ -61,7 +61,7 @@ func dupSink(f *os.File) (*maillog.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return maillog.NewFile(dup, maillog.Dovecot), nil
+	return maillog.NewFile(dup, maillog.Dovecot, ""), nil
 }
 
 // forProcess is the log target of a child.

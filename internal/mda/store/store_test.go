@@ -206,6 +206,9 @@ func FuzzSubscriptions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file := parseSubscriptions(text)
 		once := file.append(nil)
+		if len(once) == 0 {
+			return // an empty file has no version yet
+		}
 		if again := parseSubscriptions(once).append(nil); !bytes.Equal(once, again) {
 			t.Errorf("%q became %q", once, again)
 		}
@@ -379,7 +382,7 @@ func FuzzGlob(f *testing.F) {
 			t.Errorf("%q matches %q: %v", pattern, name, got)
 		}
 		// A match below a name is found only if it is looked for there.
-		if i := strings.LastIndexByte(name, '/'); i > 0 && g.match(name) && !g.matchBelow(name[:i+1]) {
+		if i := strings.LastIndexByte(name, '/'); i > 0 && i < len(name)-1 && g.match(name) && !g.matchBelow(name[:i+1]) {
 			t.Errorf("%q matches %q, but not below %q", pattern, name, name[:i+1])
 		}
 	})

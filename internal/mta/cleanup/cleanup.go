@@ -84,12 +84,14 @@ type Origin struct {
 	Local bool
 	// Internal mail was made by the mail system itself.
 	Internal bool
+	// Unmapped mail keeps its recipients (no_address_mappings), as it has
+	// been here before.
+	Unmapped bool
 }
 
 // The replies to content that is not taken (RFC 3463 codes as Postfix's
 // cleanup_strerror gives them).
 var (
-	replyTooBig     = smtp.Reply{Code: 552, Enhanced: smtp.Enhanced{5, 3, 4}, Text: "Error: message file too big"}
 	replyHops       = smtp.Reply{Code: 554, Enhanced: smtp.Enhanced{5, 4, 0}, Text: "Error: too many hops"}
 	replyAlias      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 6, 0}, Text: "Alias expansion error"}
 	replyWrite      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 3, 0}, Text: "Error: queue file write error"}

@@ -55,7 +55,7 @@ func newFixture(t testing.TB, config string) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink := maillog.NewFile(file, maillog.Postfix)
+	sink := maillog.NewFile(file, maillog.Postfix, "mail")
 	t.Cleanup(sink.Close)
 	open, err := resolve.NewOpener(main, table.Options{})
 	if err != nil {

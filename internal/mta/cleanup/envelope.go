@@ -37,7 +37,10 @@ func (m *Message) envelope(ctx context.Context, env *queue.Envelope) error {
 		}
 		r.Address = c.res.Rewrite(ctx, "local", r.Address)
 	}
-	if c.res.AliasMaps().Empty() {
+	if env.Redirect != "" {
+		env.Recipients = []queue.Recipient{{Address: c.res.Rewrite(ctx, "local", env.Redirect), Original: env.Redirect}}
+	}
+	if c.res.AliasMaps().Empty() || m.origin.Unmapped {
 		m.dedupe(env)
 		return nil
 	}

@@ -31,11 +31,14 @@ func (s *Scheduler) finish(j *job) {
 		return
 	}
 	s.warn(m, now)
-	next := now.Add(s.backoff(now.Sub(m.Arrival)))
 	if s.ctx.Err() != nil {
-		next = now // it was not the destination's fault
+		// It was interrupted, which is not the destination's fault.
+		s.store.Defer(m, now)
+		s.end(j)
+		s.store.Yield(m)
+		return
 	}
-	s.store.Defer(m, next)
+	s.store.Defer(m, now.Add(s.backoff(now.Sub(m.Arrival))))
 	s.end(j)
 }
 

@@ -95,8 +95,7 @@ type job struct {
 	open int        // recipients that are not done
 }
 
-// New returns a scheduler with the parameters of c.Main. It takes fresh
-// messages of the store from now on, and delivers when Run runs.
+// New returns a scheduler with the parameters of c.Main.
 func New(c Config) (*Scheduler, error) {
 	s := &Scheduler{
 		store: c.Store, resolver: c.Resolver, notifier: c.Notifier, log: c.Log, now: c.Now,
@@ -122,11 +121,12 @@ func New(c Config) (*Scheduler, error) {
 		}
 		s.transports[name] = newTransport(s, name, t, lim)
 	}
-	s.store.OnArrival(s.arrive)
 	return s, nil
 }
 
-// Run delivers until ctx ends, and returns when no delivery is under way.
+// Run delivers until ctx ends, and returns when no delivery is under way. Fresh
+// messages go to the scheduler that ran last: with a new configuration a new
+// scheduler takes over, to which the old one gives what it did not finish.
 func (s *Scheduler) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.running {
@@ -135,15 +135,16 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 	s.running = true
 	s.ctx = ctx
-	s.wakeResolvers()
 	s.mu.Unlock()
 
+	cancel := s.store.OnArrival(s.arrive)
 	s.look(scan{})
 	tick := time.NewTicker(s.set.QueueRunDelay)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			cancel()
 			s.stop()
 			return nil
 		case <-tick.C:
@@ -160,13 +161,26 @@ func (s *Scheduler) stop() {
 	s.more.Broadcast()
 	s.mu.Unlock()
 	s.workers.Wait()
+	s.mu.Lock()
+	rest := s.active
+	s.active = make(map[string]*job)
+	s.mu.Unlock()
+	for _, j := range rest {
+		s.store.Yield(j.m)
+	}
 }
 
 // arrive takes a fresh message from the store.
 func (s *Scheduler) arrive(m *queue.Message) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.admit(m, false)
+	stopped := s.stopped
+	if !stopped {
+		s.admit(m, false)
+	}
+	s.mu.Unlock()
+	if stopped {
+		s.store.Yield(m) // it came while another scheduler took over
+	}
 }
 
 // admit begins the delivery of a message, if there is room. The caller holds

@@ -32,7 +32,9 @@ type bench struct {
 	logged string // file
 	agent  *agent
 	notes  *notes
-	stop   func()
+	config Config
+	end    func() // of the scheduler
+	stop   func() // of everything
 
 	mu  sync.Mutex
 	now time.Time
@@ -175,17 +177,17 @@ func newBench(t testing.TB, mainCF string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.sink = maillog.NewFile(f, maillog.Postfix)
+	b.sink = maillog.NewFile(f, maillog.Postfix, "mail")
 	transports := map[string]Transport{
 		"smtp":  {Agent: b.agent, Log: maillog.New(b.sink, "postfix/smtp[1]"), Processes: 100},
 		"local": {Agent: b.agent, Log: maillog.New(b.sink, "postfix/local[1]")},
 		"retry": {Agent: retryAgent{}, Log: maillog.New(b.sink, "postfix/error[1]")},
 	}
-	b.s, err = New(Config{
+	b.config = Config{
 		Main: main, Store: b.store, Resolver: routes{}, Transports: transports, Notifier: b.notes,
 		Log: maillog.New(b.sink, "postfix/qmgr[1]"), Now: b.clock,
-	})
-	if err != nil {
+	}
+	if b.s, err = New(b.config); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -194,13 +196,17 @@ func newBench(t testing.TB, mainCF string) *bench {
 		defer close(done)
 		b.s.Run(ctx)
 	}()
-	b.stop = sync.OnceFunc(func() {
+	b.end = func() {
 		cancel()
 		<-done
+	}
+	b.stop = sync.OnceFunc(func() {
+		b.end()
 		b.store.Close()
 		b.sink.Close()
 	})
 	t.Cleanup(b.stop)
+	b.until("start", func() bool { b.s.mu.Lock(); defer b.s.mu.Unlock(); return b.s.running })
 	return b
 }
 
@@ -614,11 +620,31 @@ func TestFlushSite(t *testing.T) {
 	}
 }
 
-func TestRestart(t *testing.T) {
-	b := newBench(t, "")
-	b.send("wait@dest.example")
-	b.until("delivery", func() bool { b.agent.mu.Lock(); defer b.agent.mu.Unlock(); return len(b.agent.requests) == 1 })
-	b.stop()
+// TestTakeOver reloads the configuration while deliveries are under way and
+// others wait.
+func TestTakeOver(t *testing.T) {
+	b := newBench(t, "initial_destination_concurrency = 2\nsmtp_destination_concurrency_limit = 2\n")
+	for range 10 {
+		b.send("wait@dest.example")
+	}
+	b.until("deliveries", func() bool { b.agent.mu.Lock(); defer b.agent.mu.Unlock(); return len(b.agent.requests) == 2 })
+	next, err := New(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		next.Run(ctx)
+	}()
+	b.until("start of the next", func() bool { next.mu.Lock(); defer next.mu.Unlock(); return next.running })
+	b.end()
+	b.send("user@dest.example")
+	close(b.agent.gate)
+	b.until("all delivered", func() bool { return b.store.Len() == 0 })
+	cancel()
+	<-done
 	for _, line := range b.log() {
 		if strings.Contains(line, "panic") {
 			t.Error(line)

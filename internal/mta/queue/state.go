@@ -17,6 +17,18 @@ func (s *Store) Activate(m *Message) bool {
 	return true
 }
 
+// Yield ends what Activate began, without an attempt: m goes to the function of
+// [Store.OnArrival] as if it were fresh.
+func (s *Store) Yield(m *Message) {
+	s.mu.Lock()
+	m.e.flags &^= entryActive
+	gone := m.e.flags&(entryHold|entryDead) != 0
+	s.mu.Unlock()
+	if !gone {
+		s.announce(m)
+	}
+}
+
 // Record appends the outcomes of some recipients of m to the log. They survive
 // the death of this process; see the package comment for the system's.
 func (s *Store) Record(m *Message, recipients ...int) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -114,7 +115,7 @@ type Store struct {
 	disk    disk
 	closers []func() error
 
-	arrival func(*Message) // set once, before mail is accepted
+	arrival atomic.Pointer[func(*Message)]
 
 	tail tail
 	gate gate // what waits for the committer
@@ -214,9 +215,22 @@ func (s *Store) closeSegments() {
 }
 
 // OnArrival names the function that takes each fresh message, once it is
-// durable, in the goroutine of its session. It must return soon. It is to be
-// called before the first message is committed.
-func (s *Store) OnArrival(fn func(*Message)) { s.arrival = fn }
+// durable, in the goroutine of its session; it must return soon. A later call
+// replaces the function. The function returned takes it back, if it was not
+// replaced.
+func (s *Store) OnArrival(fn func(*Message)) (cancel func()) {
+	p := &fn
+	s.arrival.Store(p)
+	return func() { s.arrival.CompareAndSwap(p, nil) }
+}
+
+// announce gives a message to whoever takes fresh ones. Without one it stays
+// where [Store.List] shows it.
+func (s *Store) announce(m *Message) {
+	if fn := s.arrival.Load(); fn != nil {
+		(*fn)(m)
+	}
+}
 
 // Free returns the bytes that are free for mail in the file system.
 func (s *Store) Free() (int64, error) { return s.disk.free() }

@@ -97,8 +97,8 @@ func (w *Writer) Commit(ctx context.Context, env *Envelope) error {
 		w.large.Close()
 	}
 	w.blob = nil
-	if fn := w.s.arrival; fn != nil && !env.Hold {
-		fn(m)
+	if !env.Hold {
+		w.s.announce(m)
 	}
 	return nil
 }

@@ -253,7 +253,7 @@ type logs struct {
 
 // openLogs opens maillog_file, or syslog where it is empty.
 func openLogs(core *postfix.Core) (*logs, error) {
-	l := &logs{target: master.LogTarget{Style: maillog.Postfix, Facility: maillog.Facility(core.SyslogFacility)}}
+	l := &logs{target: master.LogTarget{Style: maillog.Postfix, Facility: maillog.Facility(core.SyslogFacility), Host: core.Myhostname}}
 	switch core.MaillogFile {
 	case "":
 		l.target.Syslog = true
@@ -295,5 +295,5 @@ func (l *logs) sink() (*maillog.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return maillog.NewFile(f, maillog.Postfix), nil
+	return maillog.NewFile(f, maillog.Postfix, l.target.Host), nil
 }

@@ -132,8 +132,10 @@ func (s *session) mechanisms() string {
 	private := sasl.ParseFlag("private")
 	var b strings.Builder
 	for _, m := range c.Mechanisms() {
-		// smtpd_sasl_mechanism_filter leaves EXTERNAL out by default.
-		if m.Flags&private != 0 || !options.allow(m.Flags) || m.Name == "EXTERNAL" {
+		if m.Flags&private != 0 || !options.allow(m.Flags) {
+			continue
+		}
+		if match, err := s.srv.lists.mechanisms.Match(s.ctx, strings.ToLower(m.Name)); err != nil || !match {
 			continue
 		}
 		if b.Len() > 0 {

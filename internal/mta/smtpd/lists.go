@@ -20,6 +20,7 @@ type lists struct {
 	forbidden       resolve.List
 	noop            resolve.List // nil: none
 	permitActions   actionList
+	mechanisms      resolve.List // smtpd_sasl_mechanism_filter
 	discardMaps     resolve.Maps
 	footerMaps      resolve.Maps
 	senderLogins    resolve.Maps
@@ -93,6 +94,9 @@ func (l *lists) open(set *Settings, core *postfix.Core, main *postfix.Main, open
 func (l *lists) openLists(set *Settings, open resolve.Opener) error {
 	var err error
 	if l.forbidden, err = open.OpenList("smtpd_forbidden_commands", set.ForbiddenCommands, resolve.StringList); err != nil {
+		return err
+	}
+	if l.mechanisms, err = open.OpenList("smtpd_sasl_mechanism_filter", set.SASLMechanismFilter, resolve.StringList); err != nil {
 		return err
 	}
 	if set.NoopCommands != "" {

@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/smtp"
@@ -131,10 +130,4 @@ func isASCIIString(s string) bool {
 		}
 	}
 	return true
-}
-
-// unexpected is for errors that should not be.
-func (s *session) unexpected(what string, err error) smtp.Reply {
-	s.srv.log.Warningf("%s: %s: %v", s.client.label, what, fmt.Errorf("%w", err))
-	return replyError(err)
 }

@@ -61,7 +61,9 @@ func (s *session) tooMany() smtp.Reply {
 
 // openMessage takes a queue id for the message.
 func (s *session) openMessage() error {
-	msg, err := s.srv.cleanup.Start(s.ctx, cleanup.Origin{Sender: s.tx.sender, Local: s.isLocal()})
+	msg, err := s.srv.cleanup.Start(s.ctx, cleanup.Origin{
+		Sender: s.tx.sender, Local: s.isLocal(), Unmapped: s.srv.override&noAddressMappings != 0,
+	})
 	if err != nil {
 		return err
 	}

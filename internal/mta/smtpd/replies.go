@@ -9,15 +9,14 @@ func reply(code int, e smtp.Enhanced, text string) smtp.Reply {
 // What Postfix answers, in its words. A reply whose text begins with a host
 // name or holds an address is made where it is needed.
 var (
-	replyOK         = reply(250, smtp.Enhanced{2, 0, 0}, "Ok")
-	replyMailOK     = reply(250, smtp.Enhanced{2, 1, 0}, "Ok")
-	replyRcptOK     = reply(250, smtp.Enhanced{2, 1, 5}, "Ok")
-	replyBye        = reply(221, smtp.Enhanced{2, 0, 0}, "Bye")
-	replyData       = reply(354, smtp.Enhanced{}, "End data with <CR><LF>.<CR><LF>")
-	replyNotSMTP    = reply(221, smtp.Enhanced{2, 7, 0}, "Error: I can break rules, too. Goodbye.")
-	replyStartTLS   = reply(220, smtp.Enhanced{2, 0, 0}, "Ready to start TLS")
-	replyAuthOK     = reply(235, smtp.Enhanced{2, 7, 0}, "Authentication successful")
-	replyETRNQueued = reply(250, smtp.Enhanced{}, "Queuing started")
+	replyOK       = reply(250, smtp.Enhanced{2, 0, 0}, "Ok")
+	replyMailOK   = reply(250, smtp.Enhanced{2, 1, 0}, "Ok")
+	replyRcptOK   = reply(250, smtp.Enhanced{2, 1, 5}, "Ok")
+	replyBye      = reply(221, smtp.Enhanced{2, 0, 0}, "Bye")
+	replyData     = reply(354, smtp.Enhanced{}, "End data with <CR><LF>.<CR><LF>")
+	replyNotSMTP  = reply(221, smtp.Enhanced{2, 7, 0}, "Error: I can break rules, too. Goodbye.")
+	replyStartTLS = reply(220, smtp.Enhanced{2, 0, 0}, "Ready to start TLS")
+	replyAuthOK   = reply(235, smtp.Enhanced{2, 7, 0}, "Authentication successful")
 
 	replyBadUTF8      = reply(500, smtp.Enhanced{5, 5, 2}, "Error: bad UTF-8 syntax")
 	replyBadSyntax    = reply(500, smtp.Enhanced{5, 5, 2}, "Error: bad syntax")

@@ -109,7 +109,7 @@ func newLog(t testing.TB) *logBuffer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &logBuffer{file: f, sink: maillog.NewFile(f, maillog.Postfix)}
+	l := &logBuffer{file: f, sink: maillog.NewFile(f, maillog.Postfix, "mail")}
 	t.Cleanup(l.sink.Close)
 	return l
 }

@@ -13,14 +13,11 @@ type Settings struct {
 	Timeout                       time.Duration `set:"smtpd_timeout" default:"${stress?{10}:{300}}s" unit:"s" min:"1" doc:"limit for reading or writing (10s under stress)"`
 	HELORequired                  bool          `set:"smtpd_helo_required" default:"no" doc:"require HELO/EHLO before MAIL and AUTH"`
 	DelayReject                   bool          `set:"smtpd_delay_reject" default:"yes" doc:"evaluate client, HELO and sender restrictions at RCPT time"`
-	DelayOpenUntilValidRcpt       bool          `set:"smtpd_delay_open_until_valid_rcpt" default:"yes" doc:"create the queue file only after a good recipient"`
 	NoopCommands                  string        `set:"smtpd_noop_commands" doc:"commands answered like NOOP"`
 	ForbiddenCommands             string        `set:"smtpd_forbidden_commands" default:"CONNECT GET POST regexp:{{/^[^A-Z]/ Bogus}}" doc:"commands that end the session at once"`
 	DiscardEHLOKeywords           string        `set:"smtpd_discard_ehlo_keywords" doc:"EHLO keywords not announced"`
 	DiscardEHLOKeywordAddressMaps string        `set:"smtpd_discard_ehlo_keyword_address_maps" doc:"per-client EHLO keywords not announced"`
 	DisableVRFYCommand            bool          `set:"disable_vrfy_command" default:"no" doc:"refuse VRFY"`
-	CommandFilter                 string        `set:"smtpd_command_filter" doc:"table that rewrites client commands"`
-	StrictRFC821Envelopes         bool          `set:"strict_rfc821_envelopes" default:"no" doc:"require <> around and plain syntax in envelope addresses"`
 	ForbidUnauthPipelining        bool          `set:"smtpd_forbid_unauth_pipelining" default:"no" doc:"disconnect clients that pipeline where it is not allowed"`
 	ForbidBareNewline             string        `set:"smtpd_forbid_bare_newline" default:"normalize" nonempty:"yes" doc:"handling of lines ending in bare LF: no, yes/normalize, note, reject"`
 	ForbidBareNewlineExclusions   string        `set:"smtpd_forbid_bare_newline_exclusions" default:"$mynetworks" doc:"clients exempt from it"`
@@ -28,11 +25,9 @@ type Settings struct {
 	StrictSMTPUTF8                bool          `set:"strict_smtputf8" default:"no" doc:"enforce SMTPUTF8 rules strictly"`
 	PeernameLookup                bool          `set:"smtpd_peername_lookup" default:"yes" doc:"look up client names"`
 	ClientPortLogging             bool          `set:"smtpd_client_port_logging" default:"no" doc:"log the client port"`
-	FastFlushDomains              string        `set:"fast_flush_domains" default:"$relay_domains" doc:"destinations for which per-site flush logs are kept (ETRN, postqueue -s)"`
 	AuthorizedXCLIENTHosts        string        `set:"smtpd_authorized_xclient_hosts" doc:"clients that may use XCLIENT"`
 	AuthorizedXFORWARDHosts       string        `set:"smtpd_authorized_xforward_hosts" doc:"clients that may use XFORWARD"`
 	AuthorizedVERPClients         string        `set:"smtpd_authorized_verp_clients" default:"$authorized_verp_clients" doc:"clients that may use XVERP"`
-	VERPDelimiterFilter           string        `set:"verp_delimiter_filter" default:"-=+" nonempty:"yes" doc:"characters allowed as VERP delimiters"`
 	DefaultVERPDelimiters         string        `set:"default_verp_delimiters" default:"+=" doc:"the two characters used to build VERP senders"`
 	LocalHeaderRewriteClients     string        `set:"local_header_rewrite_clients" default:"permit_inet_interfaces" doc:"clients whose headers are completed with local domain and missing headers"`
 	ReceiveOverrideOptions        string        `set:"receive_override_options" doc:"input processing to skip: address mappings, header/body checks, milters, recipient checks, unknown recipient"`
@@ -47,7 +42,6 @@ type Settings struct {
 	RecipientLimit               int           `set:"smtpd_recipient_limit" default:"1000" min:"1" doc:"recipients per message"`
 	RecipientOvershootLimit      int           `set:"smtpd_recipient_overshoot_limit" default:"1000" min:"1" doc:"extra RCPT commands refused without counting as errors"`
 	QueueMinfree                 int64         `set:"queue_minfree" default:"0" doc:"free queue space (bytes) required to accept mail"`
-	HistoryFlushThreshold        int           `set:"smtpd_history_flush_threshold" default:"100" min:"1" doc:"transcript lines kept for postmaster notices"`
 	ClientConnectionCountLimit   int           `set:"smtpd_client_connection_count_limit" default:"50" doc:"simultaneous connections per client"`
 	ClientConnectionRateLimit    int           `set:"smtpd_client_connection_rate_limit" default:"0" doc:"connections per client and time unit"`
 	ClientMessageRateLimit       int           `set:"smtpd_client_message_rate_limit" default:"0" doc:"MAIL commands per client and time unit"`
@@ -80,7 +74,6 @@ type Settings struct {
 	AccessMapRejectCode              int    `set:"access_map_reject_code" default:"554" doc:"SMTP code for the access table REJECT action"`
 	AccessMapDeferCode               int    `set:"access_map_defer_code" default:"450" doc:"SMTP code for the access table DEFER, DEFER_IF_PERMIT and DEFER_IF_REJECT actions"`
 	RelayDomainsRejectCode           int    `set:"relay_domains_reject_code" default:"554" doc:"SMTP code of reject_unauth_destination"`
-	MapsRBLRejectCode                int    `set:"maps_rbl_reject_code" default:"554" doc:"SMTP code for DNSBL rejects"`
 	InvalidHostnameRejectCode        int    `set:"invalid_hostname_reject_code" default:"501" doc:"SMTP code for reject_invalid_helo_hostname"`
 	NonFQDNRejectCode                int    `set:"non_fqdn_reject_code" default:"504" doc:"SMTP code for the reject_non_fqdn_* restrictions"`
 	UnknownHostnameRejectCode        int    `set:"unknown_hostname_reject_code" default:"450" doc:"SMTP code for unknown HELO names"`
@@ -109,32 +102,29 @@ type Settings struct {
 	SASLTLSSecurityOptions  string `set:"smtpd_sasl_tls_security_options" default:"$smtpd_sasl_security_options" doc:"mechanism properties required with TLS"`
 	SASLMechanismFilter     string `set:"smtpd_sasl_mechanism_filter" default:"!external, static:rest" doc:"mechanisms that may be announced"`
 	SASLExceptionsNetworks  string `set:"smtpd_sasl_exceptions_networks" doc:"clients that are not offered AUTH"`
-	SASLLocalDomain         string `set:"smtpd_sasl_local_domain" doc:"cyrus realm"`
 	SASLResponseLimit       int    `set:"smtpd_sasl_response_limit" default:"12288" min:"12288" doc:"longest client response"`
 	SASLAuthenticatedHeader bool   `set:"smtpd_sasl_authenticated_header" default:"no" doc:"show the SASL user in Received"`
 	BrokenSASLAuthClients   bool   `set:"broken_sasl_auth_clients" default:"no" doc:"also announce AUTH= for antique clients"`
 
 	// TLS
-	UseTLS                     bool          `set:"smtpd_use_tls" default:"no" doc:"obsolete form of security level may"`
-	EnforceTLS                 bool          `set:"smtpd_enforce_tls" default:"no" doc:"obsolete form of security level encrypt"`
-	TLSSecurityLevel           string        `set:"smtpd_tls_security_level" doc:"server TLS level: none, may, encrypt; empty uses older settings"`
-	TLSWrappermode             bool          `set:"smtpd_tls_wrappermode" default:"no" doc:"TLS from the first byte"`
-	TLSAuthOnly                bool          `set:"smtpd_tls_auth_only" default:"no" doc:"offer AUTH only over TLS"`
-	TLSLoglevel                string        `set:"smtpd_tls_loglevel" default:"0" doc:"TLS logging, 0-4"`
-	TLSReceivedHeader          bool          `set:"smtpd_tls_received_header" default:"no" doc:"describe TLS in Received"`
-	TLSAskCcert                bool          `set:"smtpd_tls_ask_ccert" default:"no" doc:"ask for a client certificate"`
-	TLSReqCcert                bool          `set:"smtpd_tls_req_ccert" default:"no" doc:"require a trusted client certificate (mandatory TLS only)"`
-	StarttlsTimeout            time.Duration `set:"smtpd_starttls_timeout" default:"${stress?{10}:{300}}s" unit:"s" min:"1" doc:"limit for the TLS handshake"`
-	TLSCertFile                string        `set:"smtpd_tls_cert_file" doc:"RSA server certificate chain"`
-	TLSKeyFile                 string        `set:"smtpd_tls_key_file" default:"$smtpd_tls_cert_file" doc:"RSA key; default is the certificate file"`
-	TLSECCertFile              string        `set:"smtpd_tls_eccert_file" doc:"ECDSA server certificate"`
-	TLSECKeyFile               string        `set:"smtpd_tls_eckey_file" default:"$smtpd_tls_eccert_file" doc:"its key"`
-	TLSChainFiles              string        `set:"smtpd_tls_chain_files" doc:"key plus certificate chain files, replaces the older settings"`
-	TLSCAFile                  string        `set:"smtpd_tls_CAfile" doc:"CAs for client certificates"`
-	TLSProtocols               string        `set:"smtpd_tls_protocols" default:">=TLSv1" doc:"protocol versions for opportunistic TLS"`
-	TLSMandatoryProtocols      string        `set:"smtpd_tls_mandatory_protocols" default:">=TLSv1" doc:"protocol versions for mandatory TLS"`
-	TLSExcludeCiphers          string        `set:"smtpd_tls_exclude_ciphers" doc:"ciphers never used"`
-	TLSMandatoryExcludeCiphers string        `set:"smtpd_tls_mandatory_exclude_ciphers" doc:"extra exclusions for mandatory TLS"`
+	UseTLS                bool          `set:"smtpd_use_tls" default:"no" doc:"obsolete form of security level may"`
+	EnforceTLS            bool          `set:"smtpd_enforce_tls" default:"no" doc:"obsolete form of security level encrypt"`
+	TLSSecurityLevel      string        `set:"smtpd_tls_security_level" doc:"server TLS level: none, may, encrypt; empty uses older settings"`
+	TLSWrappermode        bool          `set:"smtpd_tls_wrappermode" default:"no" doc:"TLS from the first byte"`
+	TLSAuthOnly           bool          `set:"smtpd_tls_auth_only" default:"no" doc:"offer AUTH only over TLS"`
+	TLSLoglevel           string        `set:"smtpd_tls_loglevel" default:"0" doc:"TLS logging, 0-4"`
+	TLSReceivedHeader     bool          `set:"smtpd_tls_received_header" default:"no" doc:"describe TLS in Received"`
+	TLSAskCcert           bool          `set:"smtpd_tls_ask_ccert" default:"no" doc:"ask for a client certificate"`
+	TLSReqCcert           bool          `set:"smtpd_tls_req_ccert" default:"no" doc:"require a trusted client certificate (mandatory TLS only)"`
+	StarttlsTimeout       time.Duration `set:"smtpd_starttls_timeout" default:"${stress?{10}:{300}}s" unit:"s" min:"1" doc:"limit for the TLS handshake"`
+	TLSCertFile           string        `set:"smtpd_tls_cert_file" doc:"RSA server certificate chain"`
+	TLSKeyFile            string        `set:"smtpd_tls_key_file" default:"$smtpd_tls_cert_file" doc:"RSA key; default is the certificate file"`
+	TLSECCertFile         string        `set:"smtpd_tls_eccert_file" doc:"ECDSA server certificate"`
+	TLSECKeyFile          string        `set:"smtpd_tls_eckey_file" default:"$smtpd_tls_eccert_file" doc:"its key"`
+	TLSChainFiles         string        `set:"smtpd_tls_chain_files" doc:"key plus certificate chain files, replaces the older settings"`
+	TLSCAFile             string        `set:"smtpd_tls_CAfile" doc:"CAs for client certificates"`
+	TLSProtocols          string        `set:"smtpd_tls_protocols" default:">=TLSv1" doc:"protocol versions for opportunistic TLS"`
+	TLSMandatoryProtocols string        `set:"smtpd_tls_mandatory_protocols" default:">=TLSv1" doc:"protocol versions for mandatory TLS"`
 }
 
 var _ = postfix.Register("smtpd", Settings{})

@@ -45,6 +45,9 @@ func (srv *Server) tlsLevel() (tlsLevel, error) {
 	default:
 		return 0, fmt.Errorf("invalid TLS level %q", srv.set.TLSSecurityLevel)
 	}
+	if srv.set.TLSReqCcert && (level == tlsEncrypt || srv.set.TLSWrappermode) {
+		return 0, errors.New("smtpd_tls_req_ccert is not supported: it would let in clients without certificate")
+	}
 	if srv.tls == nil && (level != tlsNone || srv.set.TLSWrappermode) {
 		srv.log.Warningf("No server certs available. TLS won't be enabled")
 	}
