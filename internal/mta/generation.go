@@ -20,6 +20,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
+	"github.com/dovetail-mail/dovetail/internal/table"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
@@ -70,13 +71,13 @@ func (g *generation) log(program string) *maillog.Logger {
 	return g.m.p.Log.With(tag(g.core, program))
 }
 
-func (g *generation) opener(program string) *opener {
-	return &opener{core: g.core, log: g.log(program)}
-}
-
 func (g *generation) makeRoutes() error {
-	var err error
-	if g.resolver, err = resolve.New(g.main, g.opener("trivial-rewrite"), g.log("trivial-rewrite")); err != nil {
+	log := g.log("trivial-rewrite")
+	tables, err := resolve.NewOpener(g.main, table.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	if g.resolver, err = resolve.New(g.main, tables, log); err != nil {
 		return err
 	}
 	g.cleanup, err = cleanup.New(cleanup.Config{
@@ -119,9 +120,13 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 		}
 	}
 	log := g.m.p.Log.With(tag(core, "smtpd"))
+	tables, err := resolve.NewOpener(main, table.Options{Log: log})
+	if err != nil {
+		return nil, err
+	}
 	return smtpd.New(smtpd.Config{
 		Main: main, Service: e.Name, Cleanup: g.cleanup, Resolver: g.resolver,
-		Tables: &opener{core: core, log: log}, Names: g.m.dns, TLS: tlsConfig,
+		Tables: tables, Names: g.m.dns, TLS: tlsConfig,
 		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log,
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/dns"
@@ -95,6 +96,7 @@ func (m *process) open() error {
 		return err
 	}
 	m.anvil = smtpd.NewAnvil(set.AnvilRateTimeUnit, m.p.Log.With(tag(core, "anvil")))
+	go m.reportAnvil(set.AnvilStatusUpdateTime)
 	return nil
 }
 
@@ -144,5 +146,12 @@ func (m *process) control() {
 		if err != nil {
 			m.p.Log.Errorf("reload: %v", err)
 		}
+	}
+}
+
+// reportAnvil logs the greatest counts of clients now and then.
+func (m *process) reportAnvil(every time.Duration) {
+	for range time.Tick(every) {
+		m.anvil.Report()
 	}
 }

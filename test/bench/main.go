@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,18 +43,18 @@ func run() int {
 	status := 0
 	var results []*result
 	for _, b := range benchmarks {
-		if !selected.MatchString(b.name) {
+		if !slices.ContainsFunc(b.rows, func(r row) bool { return selected.MatchString(r.name) }) {
 			continue
 		}
-		r, err := s.measure(b)
+		measured, err := s.measure(b)
 		switch {
 		case errors.Is(err, context.Canceled):
 			return 1
 		case err != nil:
-			fmt.Fprintf(os.Stderr, "%s: %v\n", b.name, err)
+			fmt.Fprintf(os.Stderr, "%v\n", err)
 			status = 1
 		default:
-			results = append(results, r)
+			results = append(results, measured...)
 		}
 	}
 	printTable(os.Stdout, place, results)

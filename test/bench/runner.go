@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,15 +22,18 @@ type session struct {
 	programs []harness.Program
 }
 
-// A result is what a benchmark gave, by program.
+// A result is what was measured for one row, by program.
 type result struct {
-	*benchmark
+	row
 	values map[harness.Program][]float64
 }
 
 // measure runs the rounds of a benchmark.
-func (s *session) measure(b *benchmark) (*result, error) {
-	r := &result{benchmark: b, values: make(map[harness.Program][]float64)}
+func (s *session) measure(b *benchmark) ([]*result, error) {
+	var results []*result
+	for _, r := range b.rows {
+		results = append(results, &result{row: r, values: make(map[harness.Program][]float64)})
+	}
 	for round := range s.rounds {
 		programs := slices.Clone(s.programs)
 		if round%2 == 1 {
@@ -39,19 +43,22 @@ func (s *session) measure(b *benchmark) (*result, error) {
 			if b.alone && p == harness.Original {
 				continue
 			}
-			v, err := s.once(b, p)
+			values, err := s.once(b, p)
 			if err != nil {
-				return nil, fmt.Errorf("%v: %w", p, err)
+				return nil, fmt.Errorf("%s: %v: %w", b.rows[0].name, p, err)
 			}
-			fmt.Fprintf(os.Stderr, "%s: round %d: %v: %s %s\n", b.name, round+1, p, number(v), b.unit)
-			r.values[p] = append(r.values[p], v)
+			for i, v := range values {
+				r := results[i]
+				r.values[p] = append(r.values[p], v)
+				fmt.Fprintf(os.Stderr, "%s: round %d: %v: %s %s\n", r.name, round+1, p, number(v), r.unit)
+			}
 		}
 	}
-	return r, nil
+	return results, nil
 }
 
 // once runs a benchmark with one program.
-func (s *session) once(b *benchmark, p harness.Program) (value float64, err error) {
+func (s *session) once(b *benchmark, p harness.Program) (values []float64, err error) {
 	e := &env{ctx: s.ctx, duration: s.duration}
 	defer e.close()
 	defer func() {
@@ -71,8 +78,10 @@ func (s *session) once(b *benchmark, p harness.Program) (value float64, err erro
 type env struct {
 	ctx      context.Context
 	duration time.Duration
-	cleanups []func()
 	failed   bool
+
+	mu       sync.Mutex
+	cleanups []func()
 }
 
 var _ harness.TB = (*env)(nil)
@@ -86,9 +95,14 @@ func (e *env) close() {
 	}
 }
 
-func (e *env) Helper()          {}
-func (e *env) Cleanup(f func()) { e.cleanups = append(e.cleanups, f) }
-func (e *env) Failed() bool     { return e.failed }
+func (e *env) Helper()      {}
+func (e *env) Failed() bool { return e.failed }
+
+func (e *env) Cleanup(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cleanups = append(e.cleanups, f)
+}
 
 func (e *env) Errorf(format string, args ...any) {
 	e.failed = true

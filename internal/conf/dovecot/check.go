@@ -46,6 +46,7 @@ func (c *Config) check() error {
 	}
 	for _, l := range c.layers {
 		k := &checker{c: c, v: c.stackView(c.around(l))}
+		c.warnSSL(l)
 		for _, check := range checks {
 			if err := check(k); err != nil {
 				return c.wrong(err)
@@ -53,6 +54,14 @@ func (c *Config) check() error {
 		}
 	}
 	return nil
+}
+
+// warnSSL warns about a filter that turns on what is off as a whole.
+func (c *Config) warnSSL(l *layer) {
+	global := c.layers[0].root.keys["ssl"].text
+	if v, ok := l.root.keys["ssl"]; ok && global == "no" && v.text != "no" {
+		c.warnings = append(c.warnings, fmt.Sprintf("SSL is disabled because global ssl=no, ignoring ssl=%s for subsection", v.text))
+	}
 }
 
 // around returns a layer and those whose conditions include its own, the most

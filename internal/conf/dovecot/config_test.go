@@ -148,6 +148,9 @@ protocol !pop3 {
 			t.Errorf("local_name %q: ssl=%s, want %s", name, s.SSL, want)
 		}
 	}
+	if got, want := c.Varies("pop3"), ScopeLocal|ScopeLocalName; got != want {
+		t.Errorf("Varies = %v, want %v", got, want)
+	}
 	if decode(t, c, Filter{Service: "pop3"}).Debug || !decode(t, c, Filter{Service: "imap"}).Debug {
 		t.Error("protocol !pop3 does not match all but pop3")
 	}
@@ -475,6 +478,23 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+// BenchmarkDecodeNames decodes for one TLS server name of a thousand.
+func BenchmarkDecodeNames(b *testing.B) {
+	var text strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&text, "local_name mail%d.example.com {\n  login_greeting = %d\n}\n", i, i)
+	}
+	c, err := Parse("names", text.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := Get[SSL](c, Filter{Service: "imap", LocalName: "mail500.example.com"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // stockConfig is the sample with all files of RHEL 9, as one text.
 func stockConfig(tb testing.TB) string {
 	b, err := os.ReadFile("testdata/samples/03-pam-maildir-postfix.txtar")
@@ -497,12 +517,16 @@ plugin {
   notify_status_mailbox2 = x
   own_setting = y
 }
+local_name a.example {
+  base_dir = /x
+}
 `)
 	want := []string{
 		"setting director_servers has no effect: there is no director",
 		"setting imapc_host has no effect: the imapc storage is not supported",
 		"setting mail_plugins has no effect: there is no plugin notify",
 		"setting plugin/notify_status_mailbox2 has no effect: it is not supported",
+		"setting base_dir in a filter has no effect: it cannot vary by what the filter at /test/dovecot.conf:11 matches",
 	}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Error(diff)

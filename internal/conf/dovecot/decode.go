@@ -24,6 +24,18 @@ func (c *Config) matching(f Filter) []*layer {
 	return append(out, c.layers[0])
 }
 
+// Varies tells by what, besides its name, the settings of a service may differ from
+// session to session. If it is 0, one Decode is good for all sessions.
+func (c *Config) Varies(service string) Scope {
+	var s Scope
+	for _, l := range c.layers[1:] {
+		if (cond{service: l.cond.service, hasService: l.cond.hasService}).match(Filter{Service: service}) {
+			s |= l.cond.scope() &^ ScopeProtocol
+		}
+	}
+	return s
+}
+
 // view returns the top level sections that apply to f, built-in services last.
 func (c *Config) view(f Filter) view { return c.stackView(c.matching(f)) }
 

@@ -2,6 +2,7 @@ package dovecot
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -169,6 +170,13 @@ func (c *Config) warnNoEffect() {
 			report(v.path, reason(v.set))
 		}
 	})
+	for _, l := range c.layers[1:] {
+		for _, key := range slices.Sorted(maps.Keys(l.root.keys)) {
+			if set := l.root.set.known(key); l.cond.scope()&^set.Scope != 0 {
+				report(key+" in a filter", fmt.Sprintf("it cannot vary by what the filter at %s matches", c.where(l.pos)))
+			}
+		}
+	}
 }
 
 func reason(set *Setting) string {

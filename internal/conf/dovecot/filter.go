@@ -156,6 +156,17 @@ func (c cond) has(key string) bool {
 	return c.localName != ""
 }
 
+// scope is the kinds of conditions there are.
+func (c cond) scope() Scope {
+	var s Scope
+	for key, bit := range map[string]Scope{"protocol": ScopeProtocol, "local": ScopeLocal, "remote": ScopeRemote, "local_name": ScopeLocalName} {
+		if c.has(key) {
+			s |= bit
+		}
+	}
+	return s
+}
+
 // nest returns the condition of a filter block inside one with condition c.
 func (c cond) nest(key, arg string) (cond, error) {
 	for _, outer := range outside[key] {

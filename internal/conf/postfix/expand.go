@@ -17,7 +17,7 @@ const maxNesting = 100
 // maxSteps bounds the expressions in one text, those in the values included: a
 // hundred lines that each use the one before twice would take forever even if
 // they expand to nothing.
-const maxSteps = 1 << 20
+const maxSteps = 1 << 16
 
 // Error is an error that Postfix reports in two lines: a warning that says what
 // is wrong, then the fatal error.

@@ -3,6 +3,7 @@ package imap
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -273,7 +275,7 @@ func (b *block) read(c net.Conn, r *bufio.Reader, last, tag string) {
 			b.got = append(b.got, line)
 		}
 		switch {
-		case err == io.EOF:
+		case err == io.EOF, errors.Is(err, syscall.ECONNRESET):
 			b.got = append(b.got, "S: EOF")
 			return
 		case err != nil:

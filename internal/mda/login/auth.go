@@ -50,7 +50,7 @@ var (
 )
 
 // plaintextAllowed reports whether a password may be sent as it is.
-func (c *session) plaintextAllowed() bool { return c.secured || !c.srv.plaintextOff }
+func (c *session) plaintextAllowed() bool { return c.secured || !c.plaintextOff }
 
 // offered reports whether mechanism m is announced to the client.
 func (c *session) offered(m *client.Mechanism) bool {
@@ -63,12 +63,12 @@ func (c *session) passwordRefused(user string) bool {
 	if c.plaintextAllowed() {
 		return false
 	}
-	if c.srv.set.AuthVerbose {
+	if c.set.AuthVerbose {
 		c.logf(causePlainLogged)
 	}
 	c.user = user
 	c.attempted()
-	c.srv.protocol.refuse(c, &failure{failPrivacy, textPlainOff})
+	c.protocol.refuse(c, &failure{failPrivacy, textPlainOff})
 	return true
 }
 
@@ -93,7 +93,7 @@ func (c *session) plain(ctx context.Context, user, password []byte) bool {
 func (c *session) authenticate(ctx context.Context, mech string, initial []byte, hasInitial bool) bool {
 	c.mech = strings.ToUpper(mech)
 	if f := c.mechanismRefused(); f != nil {
-		c.srv.protocol.refuse(c, f)
+		c.protocol.refuse(c, f)
 		return true
 	}
 	if !hasInitial {
@@ -106,7 +106,7 @@ func (c *session) authenticate(ctx context.Context, mech string, initial []byte,
 	if err != nil {
 		c.attempted()
 		c.failCode = client.CodeInvalidBase64
-		c.srv.protocol.refuse(c, &failure{failBase64, textBadInitial})
+		c.protocol.refuse(c, &failure{failBase64, textBadInitial})
 		return true
 	}
 	return c.exchange(ctx, msg, true)
@@ -114,8 +114,8 @@ func (c *session) authenticate(ctx context.Context, mech string, initial []byte,
 
 // mechanismRefused checks whether the client may use c.mech now.
 func (c *session) mechanismRefused() *failure {
-	if c.srv.sslRequired && !c.secured {
-		if c.srv.set.AuthVerbose {
+	if c.sslRequired && !c.secured {
+		if c.set.AuthVerbose {
 			c.logf("Login failed: SSL required for authentication")
 		}
 		c.attempted()
@@ -156,7 +156,7 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 	req := client.Request{
 		Mechanism: c.mech, Service: c.srv.service,
 		Local: c.local, Remote: c.remote, RealLocal: c.realLocal, RealRemote: c.realRemote,
-		Secured: c.secured, TLS: c.tls != nil, Session: c.id, LocalName: c.localName,
+		Secured: c.secured, TLS: c.tlsConn != nil, Session: c.id, LocalName: c.localName,
 		ClientID: strings.Join(c.clientID, " "),
 		Initial:  initial, HasInitial: hasInitial,
 	}
@@ -169,7 +169,7 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 	c.successes++
 	if f := c.elsewhere(res.Fields); f != nil {
 		c.state = stateIdle
-		c.srv.protocol.refuse(c, f)
+		c.protocol.refuse(c, f)
 		return true
 	}
 	return c.pass(ctx, &res)
@@ -179,7 +179,7 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 func (c *session) answer(challenge []byte) ([]byte, error) {
 	c.state = stateChallenged
 	c.busy.Store(false)
-	c.srv.protocol.challenge(c, challenge)
+	c.protocol.challenge(c, challenge)
 	if !c.flush() {
 		return nil, errClient
 	}
@@ -226,7 +226,7 @@ func (c *session) exchangeFailed(err error) bool {
 		f, state = &failure{failTemp, c.srv.tempFailText()}, stateAuthLost
 	}
 	c.state = state
-	c.srv.protocol.refuse(c, f)
+	c.protocol.refuse(c, f)
 	return true
 }
 
@@ -275,7 +275,7 @@ func (c *session) elsewhere(fields client.Fields) *failure {
 		if dest, ok := fields.Get("destuser"); ok {
 			user = dest
 		}
-		return &failure{failReferral, c.srv.protocol.referral(user, host) + or(reason, textReferral)}
+		return &failure{failReferral, c.protocol.referral(user, host) + or(reason, textReferral)}
 	}
 	return &failure{failNologin, or(reason, textNologin)}
 }

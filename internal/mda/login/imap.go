@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"strings"
-
-	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 )
 
 // imap is the IMAP protocol before login (RFC 3501 6.1 and 6.2).
@@ -34,14 +32,10 @@ var imapCommands = map[string]func(*imap, context.Context, *session) bool{
 // IDLE already here, for clients that never ask again.
 const imapBanner = "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE"
 
-func newIMAP(cfg *dovecot.Config) (*imap, error) {
-	set, err := dovecot.Get[IMAPSettings](cfg, dovecot.Filter{Service: "imap"})
-	if err != nil {
-		return nil, err
-	}
-	p := &imap{set: *set, capability: set.capability(), id: imapID(set.IDSend)}
+func newIMAP(set IMAPSettings) *imap {
+	p := &imap{set: set, capability: set.capability(), id: imapID(set.IDSend)}
 	p.logID, p.logAllIDs = loggedIDs(set.IDLog)
-	return p, nil
+	return p
 }
 
 // capability applies imap_capability. A replaced list is taken as it is.
@@ -62,7 +56,7 @@ func (set *IMAPSettings) capability() string {
 func (p *imap) appendCapability(c *session) {
 	c.out = append(c.out, "CAPABILITY "...)
 	c.out = append(c.out, p.capability...)
-	if c.srv.TLS != nil && c.tls == nil {
+	if c.rules.tls != nil && c.tlsConn == nil {
 		c.out = append(c.out, " STARTTLS"...)
 	}
 	if !c.plaintextAllowed() {
@@ -248,10 +242,10 @@ func (p *imap) cmdLogout(_ context.Context, c *session) bool {
 
 func (p *imap) cmdStartTLS(ctx context.Context, c *session) bool {
 	switch {
-	case c.tls != nil:
+	case c.tlsConn != nil:
 		c.reply(c.tag, " BAD ", textTLSActive)
 		return true
-	case c.srv.TLS == nil:
+	case c.rules.tls == nil:
 		c.reply(c.tag, " BAD ", textTLSOff)
 		return true
 	}

@@ -89,7 +89,7 @@ func (p *imap) cmdID(_ context.Context, c *session) bool {
 	}
 	if len(logged) > 0 {
 		c.srv.log.Append(maillog.Info, func(b []byte) []byte {
-			return c.srv.format.appendLine(b, "ID sent: "+string(logged), c)
+			return c.format.appendLine(b, "ID sent: "+string(logged), c)
 		})
 	}
 	c.reply("* ID ", p.id)
@@ -142,13 +142,13 @@ func (c *session) forwarded(name, value string) bool {
 }
 
 func (c *session) forwardAddr(ap *netip.AddrPort, value string) {
-	if addr, err := netip.ParseAddr(value); err == nil && c.trusted {
+	if addr, err := netip.ParseAddr(value); err == nil && c.fromTrusted {
 		*ap = netip.AddrPortFrom(addr.Unmap(), ap.Port())
 	}
 }
 
 func (c *session) forwardPort(ap *netip.AddrPort, value string) {
-	if port, err := strconv.ParseUint(value, 10, 16); err == nil && c.trusted {
+	if port, err := strconv.ParseUint(value, 10, 16); err == nil && c.fromTrusted {
 		*ap = netip.AddrPortFrom(ap.Addr(), uint16(port))
 	}
 }
@@ -157,7 +157,7 @@ func (c *session) forwardPort(ap *netip.AddrPort, value string) {
 const maxSessionID = 64
 
 func (c *session) forwardSession(value string) {
-	if c.trusted && len(value) <= maxSessionID {
+	if c.fromTrusted && len(value) <= maxSessionID {
 		c.id = value
 	}
 }

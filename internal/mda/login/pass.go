@@ -23,7 +23,7 @@ func (c *session) pass(ctx context.Context, res *client.Result) bool {
 		ID: c.srv.nextID.Add(1), Service: c.srv.service,
 		AuthID: res.ID, AuthPID: res.PID, AuthCookie: res.Cookie,
 		Session: c.id, Local: c.local, Remote: c.remote,
-		Secured: c.secured, TLS: c.tls != nil, LocalName: c.localName,
+		Secured: c.secured, TLS: c.tlsConn != nil, LocalName: c.localName,
 		Tag: c.tag, Input: c.in.pending(), ClientID: c.clientID,
 	}
 	passed, err := c.handOver(ctx, &l)
@@ -48,11 +48,11 @@ func (c *session) passFailed(text, cause string) {
 		c.relay.peer.Close() //nolint:errcheck // nothing was sent over it
 		c.relay = nil
 	}
-	c.srv.protocol.refuse(c, &failure{failUnavailable, text})
+	c.protocol.refuse(c, &failure{failUnavailable, text})
 	c.flush()
 	c.logf("Disconnected: " + cause)
-	if c.tls != nil {
-		c.tls.Close() //nolint:errcheck // closes conn too
+	if c.tlsConn != nil {
+		c.tlsConn.Close() //nolint:errcheck // closes conn too
 	}
 	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite() //nolint:errcheck // the connection is closed next
@@ -62,7 +62,7 @@ func (c *session) passFailed(text, cause string) {
 // handOver passes the client's socket itself or, with TLS, the end of a socket
 // pair whose other end will be relayed to the client.
 func (c *session) handOver(ctx context.Context, l *handoff.Login) (Passed, error) {
-	if c.tls == nil {
+	if c.tlsConn == nil {
 		sc, ok := c.conn.(syscall.Conn)
 		if !ok {
 			return Passed{}, fmt.Errorf("%T has no descriptor to pass", c.conn)
@@ -75,7 +75,7 @@ func (c *session) handOver(ctx context.Context, l *handoff.Login) (Passed, error
 	}
 	defer far.Close()
 	c.conn.SetDeadline(time.Time{}) //nolint:errcheck // the mail process has its own limits
-	c.relay = &relay{client: c.tls, raw: c.gate, peer: peer}
+	c.relay = &relay{client: c.tlsConn, raw: c.gate, peer: peer}
 	return c.srv.Pass.Pass(ctx, l, far)
 }
 

@@ -11,8 +11,6 @@ import (
 // with RFC 2449 (CAPA), 2595 (STLS) and 5034 (AUTH).
 type pop3 struct{}
 
-func newPOP3() (pop3, error) { return pop3{}, nil }
-
 // pop3Commands are the commands of the AUTHORIZATION state. A handler
 // returns false when the session is over.
 var pop3Commands = map[string]func(pop3, context.Context, *session, []byte) bool{
@@ -27,7 +25,7 @@ var pop3Commands = map[string]func(pop3, context.Context, *session, []byte) bool
 }
 
 func (pop3) greet(c *session) {
-	if c.trusted {
+	if c.fromTrusted {
 		c.reply("+OK [XCLIENT] ", c.greetingText())
 		return
 	}
@@ -89,7 +87,7 @@ func (pop3) bad(c *session) bool {
 
 func (pop3) cmdCapa(_ context.Context, c *session, _ []byte) bool {
 	c.reply("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE")
-	if c.srv.TLS != nil && c.tls == nil {
+	if c.rules.tls != nil && c.tlsConn == nil {
 		c.reply("STLS")
 	}
 	if c.plaintextAllowed() {
@@ -151,10 +149,10 @@ func (pop3) cmdAPOP(_ context.Context, c *session, _ []byte) bool {
 
 func (pop3) cmdStartTLS(ctx context.Context, c *session, _ []byte) bool {
 	switch {
-	case c.tls != nil:
+	case c.tlsConn != nil:
 		c.reply("-ERR ", textTLSActive)
 		return true
-	case c.srv.TLS == nil:
+	case c.rules.tls == nil:
 		c.reply("-ERR ", textTLSOff)
 		return true
 	}
@@ -172,7 +170,7 @@ func (pop3) cmdQuit(_ context.Context, c *session, _ []byte) bool {
 
 // cmdXClient takes what a trusted proxy says of its client.
 func (pop3) cmdXClient(_ context.Context, c *session, args []byte) bool {
-	if !c.trusted {
+	if !c.fromTrusted {
 		c.reply("-ERR You are not from trusted IP")
 		return true
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -15,7 +16,6 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
-	"github.com/dovetail-mail/dovetail/internal/mda/login/trusted"
 )
 
 // An Authenticator is the auth server: a [*client.Client].
@@ -62,19 +62,12 @@ type Listener struct {
 // A Server serves one protocol. It is safe for concurrent use.
 type Server struct {
 	Config
-	set      Settings
-	service  string
-	protocol protocol
-	trusted  trusted.Networks
-	log      *maillog.Logger
-	format   *logFormat
-	greeting string // empty: has variables, expanded for each client
-	host     string
-	pid      int
-	nextID   atomic.Uint64
-
-	plaintextOff bool // plaintext mechanisms need a secured connection
-	sslRequired  bool // all mechanisms do
+	service string
+	log     *maillog.Logger
+	rules   sync.Map // variant: *rules
+	host    string
+	pid     int
+	nextID  atomic.Uint64
 
 	mu      sync.Mutex
 	clients clientList
@@ -82,49 +75,13 @@ type Server struct {
 
 // NewServer returns a server for the configuration. It reads no file later.
 func NewServer(cfg Config) (*Server, error) {
-	set, err := dovecot.Get[Settings](cfg.Dovecot, dovecot.Filter{Service: cfg.Service})
-	if err != nil {
-		return nil, err
-	}
-	if set.SSL == "no" {
-		cfg.TLS = nil
-	}
-	s := &Server{Config: cfg, set: *set, service: cfg.Service, log: cfg.Log, pid: os.Getpid()}
-	if s.trusted, err = trusted.Parse(set.TrustedNetworks); err != nil {
-		return nil, err
-	}
-	switch cfg.Service {
-	case "imap":
-		s.protocol, err = newIMAP(cfg.Dovecot)
-	case "pop3":
-		s.protocol, err = newPOP3()
-	default:
-		err = fmt.Errorf("login: no login service for %q", cfg.Service)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.format = newLogFormat(set.LogFormat, set.LogFormatElements)
-	s.sslRequired = set.SSL == "required"
-	s.plaintextOff = set.DisablePlaintextAuth || s.sslRequired
+	s := &Server{Config: cfg, service: cfg.Service, log: cfg.Log, pid: os.Getpid()}
+	var err error
 	if s.host, err = os.Hostname(); err != nil {
 		return nil, err
 	}
-	return s, s.checkGreeting()
-}
-
-// checkGreeting expands a greeting without variables once, and refuses one
-// with unknown variables, as Dovecot does.
-func (s *Server) checkGreeting() error {
-	vars := (&session{srv: s}).vars()
-	text, err := dovecot.ExpandVars(s.set.Greeting, vars)
-	if err != nil {
-		return fmt.Errorf("Failed to expand settings: login_greeting: %w", err)
-	}
-	if text == s.set.Greeting {
-		s.greeting = text
-	}
-	return nil
+	_, err = s.rulesFor(netip.Addr{}, netip.Addr{}, "")
+	return s, err
 }
 
 // Serve serves a client until it was passed to a mail process or has gone; for
@@ -145,7 +102,12 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, l Listener) {
 // login serves a client until it is authenticated. What it returns is all that
 // is left of a TLS client then.
 func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) *relay {
-	c := newSession(s, conn, l)
+	c, err := newSession(s, conn, l)
+	if err != nil {
+		s.log.Errorf("Error reading configuration: %v", err)
+		conn.Close()
+		return nil
+	}
 	s.add(c)
 	defer s.remove(c)
 	defer c.in.release()

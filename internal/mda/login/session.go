@@ -40,13 +40,14 @@ type protocol interface {
 
 // A session is one client from connecting to being passed on.
 type session struct {
-	srv  *Server
-	conn net.Conn  // as accepted
-	tls  *tls.Conn // nil without TLS
-	gate *gate     // below it
-	done bool      // its handshake is done
-	in   reader
-	out  []byte
+	srv *Server
+	*rules
+	conn    net.Conn  // as accepted
+	tlsConn *tls.Conn // nil without TLS
+	gate    *gate     // below it
+	done    bool      // its handshake is done
+	in      reader
+	out     []byte
 
 	// Addresses as told by a trusted proxy, and those of the connection.
 	local, remote         netip.AddrPort
@@ -57,7 +58,8 @@ type session struct {
 	localName string // TLS server name
 	tlsText   string // description of the TLS session or what failed
 	secured   bool   // TLS, or as good as it
-	trusted   bool
+
+	fromTrusted bool // from login_trusted_networks
 
 	created   time.Time
 	user      string // as known so far
@@ -101,21 +103,25 @@ const (
 // An interruption ends a session from outside.
 type interruption struct{ text, cause string }
 
-func newSession(s *Server, conn net.Conn, l Listener) *session {
+func newSession(s *Server, conn net.Conn, l Listener) (*session, error) {
 	c := &session{srv: s, conn: conn, listener: l.Name, created: time.Now()}
 	c.in.conn = conn
 	c.args.want = -1
 	c.realLocal, c.realRemote = addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
 	c.local, c.remote = c.realLocal, c.realRemote
 	c.id = sessionID(c.created, c.remote)
-	c.trusted = s.trusted.Contains(c.realRemote.Addr())
+	var err error
+	if c.rules, err = s.rulesFor(c.local.Addr(), c.remote.Addr(), ""); err != nil {
+		return nil, err
+	}
+	c.fromTrusted = c.trusted.Contains(c.remote.Addr())
 	// A client on the server's own address could read the password anyway.
-	c.secured = c.trusted || c.realLocal.Addr() == c.realRemote.Addr()
+	c.secured = c.fromTrusted || c.realLocal.Addr() == c.realRemote.Addr()
 	conn.SetDeadline(c.created.Add(loginTimeout)) //nolint:errcheck // a closed connection shows in the first read
 	if l.TLS {
 		c.wrapTLS()
 	}
-	return c
+	return c, nil
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -129,10 +135,10 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // run serves the client until it is passed on or gone.
 func (c *session) run(ctx context.Context) {
-	if c.tls != nil && !c.handshake(ctx) {
+	if c.tlsConn != nil && !c.handshake(ctx) {
 		return
 	}
-	c.srv.protocol.greet(c)
+	c.protocol.greet(c)
 	for {
 		if !c.in.hasLine() && !c.flush() {
 			return
@@ -142,7 +148,7 @@ func (c *session) run(ctx context.Context) {
 			c.readFailed(err)
 			return
 		}
-		if !c.srv.protocol.command(ctx, c, line) {
+		if !c.protocol.command(ctx, c, line) {
 			return
 		}
 	}
@@ -163,8 +169,8 @@ func (c *session) flush() bool {
 }
 
 func (c *session) writer() io.Writer {
-	if c.tls != nil {
-		return c.tls
+	if c.tlsConn != nil {
+		return c.tlsConn
 	}
 	return c.conn
 }
@@ -186,7 +192,7 @@ func (c *session) readFailed(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.timedOut()
 	case errors.Is(err, errTooLong):
-		c.end(c.srv.protocol.tooLong())
+		c.end(c.protocol.tooLong())
 	default:
 		c.finish(causeClosed)
 	}
@@ -204,7 +210,7 @@ func (c *session) timedOut() {
 // end says goodbye and ends the session. An empty text is not sent.
 func (c *session) end(text, cause string) {
 	if text != "" {
-		c.srv.protocol.bye(c, text)
+		c.protocol.bye(c, text)
 		c.conn.SetWriteDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the write shows it
 		c.writer().Write(c.out)                              //nolint:errcheck // the session ends anyway
 		c.out = nil
@@ -215,15 +221,15 @@ func (c *session) end(text, cause string) {
 // finish closes the connection and logs why.
 func (c *session) finish(cause string) {
 	c.logf("Disconnected: " + cause + " " + c.parenthesis(time.Now()))
-	if c.tls != nil {
-		c.tls.Close() //nolint:errcheck // closes conn too
+	if c.tlsConn != nil {
+		c.tlsConn.Close() //nolint:errcheck // closes conn too
 	}
 	c.conn.Close() //nolint:errcheck // nothing depends on it
 }
 
 // logf writes a line in the layout of login_log_format.
 func (c *session) logf(message string) {
-	c.srv.log.Append(maillog.Info, func(b []byte) []byte { return c.srv.format.appendLine(b, message, c) })
+	c.srv.log.Append(maillog.Info, func(b []byte) []byte { return c.format.appendLine(b, message, c) })
 }
 
 // interrupt makes the session end soon, from another goroutine.
@@ -235,21 +241,21 @@ func (c *session) interrupt(text, cause string) {
 
 // greetingText is login_greeting for this client.
 func (c *session) greetingText() string {
-	if c.srv.greeting != "" {
-		return c.srv.greeting
+	if c.rules.greeting != "" {
+		return c.rules.greeting
 	}
-	text, _ := dovecot.ExpandVars(c.srv.set.Greeting, c.vars()) // checked by NewServer
+	text, _ := dovecot.ExpandVars(c.set.Greeting, c.vars()) // checked by newRules
 	return text
 }
 
 // securedText is %c of log lines.
 func (c *session) securedText() string {
 	switch {
-	case c.tls != nil && c.tlsText == "":
+	case c.tlsConn != nil && c.tlsText == "":
 		return "TLS handshaking"
-	case c.tls != nil && !c.done:
+	case c.tlsConn != nil && !c.done:
 		return "TLS handshaking: " + c.tlsText
-	case c.tls != nil:
+	case c.tlsConn != nil:
 		return "TLS"
 	case c.secured:
 		return "secured"
@@ -270,16 +276,16 @@ func (c *session) startTLS(ctx context.Context) bool {
 
 func (c *session) wrapTLS() {
 	c.gate = &gate{Conn: c.conn}
-	c.tls = tls.Server(c.gate, c.srv.TLS)
+	c.tlsConn = tls.Server(c.gate, c.rules.tls)
 }
 
 func (c *session) handshake(ctx context.Context) bool {
-	if err := c.tls.HandshakeContext(ctx); err != nil {
+	if err := c.tlsConn.HandshakeContext(ctx); err != nil {
 		c.handshakeFailed(err)
 		return false
 	}
-	cs := c.tls.ConnectionState()
-	c.in.conn = c.tls
+	cs := c.tlsConn.ConnectionState()
+	c.in.conn = c.tlsConn
 	c.secured, c.done = true, true
 	c.localName = cs.ServerName
 	c.tlsText = tlsconf.Describe(cs).String()

@@ -5,70 +5,68 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/master"
 )
 
+// authGrace is how long an auth process goes on after a reload, for exchanges
+// that have begun.
+const authGrace = 2 * time.Second
+
 // RunAuth is the auth process. It serves until its master is gone or tells it
-// to stop.
+// to stop. On a reload it ends; its successor begins with the new
+// configuration. Clients connect again, and meanwhile wait at
+// the listeners, which the master keeps open.
 func RunAuth(p *master.Process) error {
 	if err := p.Drop(); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	a := &authProcess{p: p, ctx: ctx}
-	if err := a.configure(p.Listeners()); err != nil {
+	srv, err := newAuth(p)
+	if err != nil {
 		return err
+	}
+	var serving sync.WaitGroup
+	for _, l := range p.Listeners() {
+		kind := auth.KindOf(l.Name)
+		if l.Network != "unix" {
+			kind = auth.KindClient
+		}
+		serving.Go(func() {
+			if err := srv.Serve(ctx, l, kind); err != nil {
+				p.Log.Errorf("%s: %v", l.Name, err)
+			}
+		})
 	}
 	if err := p.Ready(); err != nil {
 		return err
 	}
 	go func() {
 		defer stop()
-		a.control()
+		awaitReload(ctx, p)
 	}()
 	<-ctx.Done()
-	a.serving.Wait()
+	serving.Wait()
 	return nil
 }
 
-type authProcess struct {
-	p       *master.Process
-	ctx     context.Context
-	serving sync.WaitGroup
-}
-
-// configure begins to serve the listeners with the present configuration.
-func (a *authProcess) configure(listeners []*master.Listener) error {
+func newAuth(p *master.Process) (*auth.Server, error) {
 	cfg := new(dovecot.Config)
-	if err := cfg.UnmarshalBinary(a.p.Config); err != nil {
-		return err
+	if err := cfg.UnmarshalBinary(p.Config); err != nil {
+		return nil, err
 	}
-	srv, err := auth.NewServer(cfg, a.p.Log)
-	if err != nil {
-		return err
-	}
-	for _, l := range listeners {
-		a.serving.Go(func() {
-			kind := auth.KindOf(l.Name)
-			if l.Network != "unix" {
-				kind = auth.KindClient
-			}
-			if err := srv.Serve(a.ctx, l, kind); err != nil {
-				a.p.Log.Errorf("%s: %v", l.Name, err)
-			}
-		})
-	}
-	return nil
+	return auth.NewServer(cfg, p.Log)
 }
 
-// control reloads until the master is gone.
-func (a *authProcess) control() {
+// awaitReload returns when the process is to end: some time after a reload, or
+// when the master is gone.
+func awaitReload(ctx context.Context, p *master.Process) {
 	for {
-		msg, err := a.p.Control.Receive()
+		msg, err := p.Control.Receive()
 		if err != nil {
 			return
 		}
@@ -76,12 +74,15 @@ func (a *authProcess) control() {
 			msg.CloseFiles()
 			continue
 		}
-		listeners, err := a.p.Reload(&msg)
-		if err == nil {
-			err = a.configure(listeners)
+		// The old listeners are closed by it; on the new ones the successor accepts.
+		if _, err := p.Reload(&msg); err != nil {
+			p.Log.Errorf("reload: %v", err)
 		}
-		if err != nil {
-			a.p.Log.Errorf("reload: %v", err)
+		p.CloseListeners()
+		select {
+		case <-ctx.Done():
+		case <-time.After(authGrace):
 		}
+		return
 	}
 }

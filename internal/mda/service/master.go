@@ -63,7 +63,7 @@ func Run(ctx context.Context, path string, ready func()) error {
 	if err != nil {
 		return err
 	}
-	if err := plan.checkTLS(); err != nil {
+	if err := plan.check(); err != nil {
 		return err
 	}
 	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child)}
@@ -287,7 +287,7 @@ func (m *Master) tryReload() error {
 	if err != nil {
 		return err
 	}
-	if err := p.checkTLS(); err != nil {
+	if err := p.check(); err != nil {
 		return err
 	}
 	newLogs, err := openLogs(p.core)

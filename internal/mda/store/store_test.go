@@ -206,8 +206,8 @@ func FuzzSubscriptions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file := parseSubscriptions(text)
 		once := file.append(nil)
-		if len(once) == 0 {
-			return // an empty file has no version yet
+		if file.v1 {
+			return // its names cannot hold every text
 		}
 		if again := parseSubscriptions(once).append(nil); !bytes.Equal(once, again) {
 			t.Errorf("%q became %q", once, again)

@@ -113,11 +113,14 @@ func tabUnescape(s string) string {
 	for i := 0; i < len(s); i++ {
 		if s[i] == 1 && i+1 < len(s) {
 			i++
+			c := s[i]
 			for j := 1; j < len(tabEscapes); j += 2 {
-				if tabEscapes[j] == s[i] {
-					b = append(b, tabEscapes[j-1])
+				if tabEscapes[j] == c {
+					c = tabEscapes[j-1]
+					break
 				}
 			}
+			b = append(b, c)
 			continue
 		}
 		b = append(b, s[i])

@@ -103,6 +103,7 @@
 // message, and no removed record about a segment that still exists; the last
 // of these are written anew. When the segments take more than twice what is
 // alive in them, the one with the least alive is emptied: its messages are
-// committed again at the end of the log. A segment given up is renamed and the
+// committed again at the end of the log. On a disk that is nearly full segments
+// are made smaller, and emptied sooner. A segment given up is renamed and the
 // directory synced before the next one is, so that no older one comes back.
 package queue

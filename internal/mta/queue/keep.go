@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // The keeper prepares the next segment and gives up those that hold nothing
@@ -13,6 +14,8 @@ type keeper struct {
 	work chan struct{}
 	quit chan struct{}
 	done chan struct{}
+
+	tight atomic.Bool // there was no room for a segment of full size
 
 	mu     sync.Mutex
 	spares []string // names of files to be used again
@@ -121,6 +124,10 @@ func (s *Store) prepareNext() error {
 	t.seq++
 	t.mu.Unlock()
 	seg, err := s.prepare(seq, s.lim.segment, s.keep.takeSpare())
+	s.keep.tight.Store(err != nil && noSpace(err))
+	if err != nil && noSpace(err) {
+		return nil // it is for a commit to fail, if it comes to that
+	}
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", fileName(seq, ".seg"), err)
 	}
@@ -155,8 +162,15 @@ func (s *Store) next() *segment {
 			best = seg
 		}
 	}
-	if best == nil || size < 2*live+s.lim.slack || best.live > best.size/2 {
+	slack := s.lim.slack
+	if s.keep.tight.Load() {
+		slack = 0
+	}
+	if best == nil || size < 2*live+slack || best.live > best.size/2 {
 		return nil
+	}
+	if free, err := s.disk.free(); err != nil || free < 2*best.live {
+		return nil // what is moved needs room first
 	}
 	return best
 }

@@ -42,7 +42,7 @@ type limits struct {
 }
 
 var defaultLimits = limits{
-	segment: 32 << 20,
+	segment: 16 << 20,
 	inline:  256 << 10,
 	batch:   8 << 20,
 	cache:   64 << 20,

@@ -85,6 +85,20 @@ func (s *Store) prepare(seq uint64, size int64, spare string) (*segment, error) 
 	return seg, nil
 }
 
+// prepareAny is prepare for a full disk: it makes do with less than size, as
+// long as need bytes have room.
+func (s *Store) prepareAny(seq uint64, size, need int64) (*segment, error) {
+	least := max(s.lim.segment/16, align(blockSize+need+s.lim.reserve, blockSize))
+	for {
+		seg, err := s.prepare(seq, size, s.keep.takeSpare())
+		s.keep.tight.Store(err != nil && noSpace(err) || size < s.lim.segment)
+		if err == nil || !noSpace(err) || size/2 < least {
+			return seg, err
+		}
+		size = align(size/2, blockSize)
+	}
+}
+
 // roll begins a new segment that has room for need bytes. The caller holds
 // turn and mu.
 func (s *Store) roll(need int64) error {
@@ -95,7 +109,7 @@ func (s *Store) roll(need int64) error {
 		t.spare = nil
 	} else {
 		var err error
-		if next, err = s.prepare(t.seq, size, s.keep.takeSpare()); err != nil {
+		if next, err = s.prepareAny(t.seq, size, need); err != nil {
 			return spaceError(err)
 		}
 		t.seq++

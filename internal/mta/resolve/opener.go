@@ -22,8 +22,17 @@ func NewOpener(main *postfix.Main, o table.Options) (Opener, error) {
 	return &tableOpener{options: o, subdomains: postfix.SplitList(core.ParentDomainMatchesSubdomains)}, nil
 }
 
+// untrusted are the parameters whose tables may not put parts of an address into
+// their results: those name transports.
+var untrusted = []string{
+	"transport_maps", "mailbox_transport_maps", "fallback_transport_maps",
+	"sender_dependent_relayhost_maps", "sender_dependent_default_transport_maps",
+}
+
 func (o *tableOpener) OpenMaps(param, specs string) (Maps, error) {
-	return table.OpenMaps(param, specs, o.options), nil
+	options := o.options
+	options.NoSubstitution = slices.Contains(untrusted, param)
+	return table.OpenMaps(param, specs, options), nil
 }
 
 func (o *tableOpener) OpenList(param, value string, kind ListKind) (List, error) {

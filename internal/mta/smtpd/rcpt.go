@@ -88,7 +88,7 @@ func (s *session) envelope() *queue.Envelope {
 		Recipients: s.tx.recipients,
 		SMTPUTF8:   s.tx.mail.SMTPUTF8,
 		Ret:        byte(s.tx.mail.Ret),
-		EnvID:      s.tx.mail.EnvID,
+		EnvID:      s.tx.envID(),
 		Client: queue.Client{
 			Name: s.client.name, Addr: s.client.addrText, Port: s.client.port,
 			Proto: s.proto, Helo: s.heloName,
@@ -121,4 +121,13 @@ func (s *session) envelope() *queue.Envelope {
 // whom everybody can reach (RFC 5321 4.5.1).
 func isPostmaster(addr string) bool {
 	return len(addr) == len("postmaster") && strings.EqualFold(addr, "postmaster")
+}
+
+// envID is ENVID of MAIL FROM, decoded (RFC 3461 4.4).
+func (tx *transaction) envID() string {
+	text, ok := smtp.ParseXtext([]byte(tx.mail.EnvID))
+	if !ok {
+		return ""
+	}
+	return text
 }

@@ -4,12 +4,22 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
-// checkTLS makes sure before anything starts that certificate and key can be
-// used, so that a mistake stops a start or a reload and not each client.
+// check makes sure before anything starts that databases, certificate and key
+// can be used, so that a mistake stops a start or a reload and not each client.
+func (p *plan) check() error {
+	// The auth process would die of these at its start: better to refuse.
+	if _, err := auth.NewServer(p.cfg, nil); err != nil {
+		return err
+	}
+	return p.checkTLS()
+}
+
+// checkTLS is about certificate and key.
 func (p *plan) checkTLS() error {
 	cfg := p.cfg
 	if !p.hasLogin() {
