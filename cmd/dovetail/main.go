@@ -40,6 +40,7 @@ var tools = map[string]tool{
 	"postcat":        queuetool.Postcat,
 	"postmap":        postmap.Main,
 	"serve":          serve,
+	"coverage":       coverage,
 	"version":        printVersion,
 	"dovecot-master": func(args []string, _ io.Reader, _, _ io.Writer) int { return mdaservice.Background(args) },
 	"postfix-master": func(args []string, _ io.Reader, _, _ io.Writer) int { return mtaservice.Background(args) },

@@ -41,9 +41,9 @@ const (
 	messageSize = 10 << 10
 )
 
-// mailboxes starts a mailbox service.
-func (e *env) mailboxes(p harness.Program, n int) *harness.Mailbox {
-	return harness.StartMailbox(e, p, harness.MailboxOptions{Users: n, SocketUser: "postfix"})
+// mailboxes starts a mailbox service of n users.
+func (e *env) mailboxes(p harness.Program, n int, config string) *harness.Mailbox {
+	return harness.StartMailbox(e, p, harness.MailboxOptions{Users: n, SocketUser: "postfix", Extra: config})
 }
 
 // warmUp is how long a service runs before it is measured.

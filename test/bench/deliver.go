@@ -16,7 +16,7 @@ import (
 
 // lmtpToMailbox measures deliveries over kept LMTP connections.
 func lmtpToMailbox(e *env, p harness.Program) []float64 {
-	mb := e.mailboxes(p, users)
+	mb := e.mailboxes(p, users, "")
 	g := &generator{addr: mb.LMTP, hello: "LHLO"}
 	e.createMailboxes(g)
 	g.run(e, never, warmUp)
@@ -30,7 +30,7 @@ func lmtpToMailbox(e *env, p harness.Program) []float64 {
 // smtpToMailbox measures the way through a transport and the mailbox service of
 // the same program.
 func smtpToMailbox(e *env, p harness.Program) []float64 {
-	mb := e.mailboxes(p, users)
+	mb := e.mailboxes(p, users, "")
 	tr := harness.StartTransport(e, p, harness.TransportOptions{Deliver: "lmtp:unix:" + mb.LMTPSocket, Users: users})
 	log := openLog(e, tr.Log)
 	g := &generator{addr: tr.SMTP, hello: "EHLO"}

@@ -27,7 +27,7 @@ func idleMemory(e *env, p harness.Program) []float64 {
 	if p == harness.Original {
 		n = idleSessionsOriginal
 	}
-	mb := e.mailboxes(p, n)
+	mb := e.mailboxes(p, n, "")
 	e.fill(mb, n)
 	mb.Stop()
 	mb.Start(e)

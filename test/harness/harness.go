@@ -92,9 +92,13 @@ var build struct {
 	err  error
 }
 
-// Binary returns the path of the dovetail binary, built once per test process.
+// Binary returns the path of the dovetail binary, built once per test process,
+// or the one that the environment variable DOVETAIL_BINARY names.
 func Binary(t TB) string {
 	t.Helper()
+	if path := os.Getenv("DOVETAIL_BINARY"); path != "" {
+		return path
+	}
 	build.once.Do(func() {
 		dir := filepath.Join(os.TempDir(), "dovetail-bin-"+fmt.Sprint(os.Getpid()))
 		build.path = filepath.Join(dir, "dovetail")

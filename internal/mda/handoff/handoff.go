@@ -21,9 +21,12 @@ type Login struct {
 	Secured    bool           `json:"secured,omitempty"` // TLS, or as good as it
 	TLS        bool           `json:"tls,omitempty"`     // TLS ends in the login process
 	LocalName  string         `json:"local_name,omitempty"`
-	Tag        string         `json:"tag,omitempty"`       // IMAP: tag of the command that logged in
-	Input      []byte         `json:"input,omitempty"`     // what the client has sent after it
-	ClientID   []string       `json:"client_id,omitempty"` // IMAP ID parameters given before login: name, value, ...
+	// UntaggedCapability: the client asked for CAPABILITY before, so it looks
+	// for an untagged answer rather than the response code.
+	UntaggedCapability bool     `json:"untagged_capability,omitempty"`
+	Tag                string   `json:"tag,omitempty"`       // IMAP: tag of the command that logged in
+	Input              []byte   `json:"input,omitempty"`     // what the client has sent after it
+	ClientID           []string `json:"client_id,omitempty"` // IMAP ID parameters given before login: name, value, ...
 }
 
 // Reply is the answer to a [Login]. An empty Error means that the mail process

@@ -45,5 +45,9 @@ func (s *session) greeting() {
 		s.write("* PREAUTH [CAPABILITY " + s.capabilities() + "] Logged in as " + s.user.Info().Username + "\r\n")
 		return
 	}
+	if s.untaggedCaps {
+		s.write("* CAPABILITY " + s.capabilities() + "\r\n" + s.loginTag + " OK Logged in\r\n")
+		return
+	}
 	s.write(s.loginTag + " OK [CAPABILITY " + s.capabilities() + "] Logged in\r\n")
 }

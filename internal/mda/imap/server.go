@@ -97,6 +97,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user
 	}
 	ss := newSession(ctx, s, conn, set, user, log)
 	ss.loginTag, ss.id = h.Tag, h.Session
+	ss.untaggedCaps = h.UntaggedCapability
 	ss.dec.Feed(h.Input)
 	ss.serve()
 }

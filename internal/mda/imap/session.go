@@ -28,16 +28,17 @@ type session struct {
 	user *store.User
 	log  *maillog.Logger
 
-	id          string // for the log
-	loginTag    string // of the command that logged in; empty for a preauthenticated session
-	greeted     bool
-	processed   chan struct{}
-	box         *selected // nil unless a mailbox is selected
-	idling      *idle     // nil unless IDLE runs
-	enabled     uint8
-	workarounds uint8
-	bad         int    // invalid commands in a row
-	bye         string // why the session ends, for the log; empty while it does not
+	id           string // for the log
+	untaggedCaps bool   // the client has asked for CAPABILITY before it logged in
+	loginTag     string // of the command that logged in; empty for a preauthenticated session
+	greeted      bool
+	processed    chan struct{}
+	box          *selected // nil unless a mailbox is selected
+	idling       *idle     // nil unless IDLE runs
+	enabled      uint8
+	workarounds  uint8
+	bad          int    // invalid commands in a row
+	bye          string // why the session ends, for the log; empty while it does not
 
 	running  *command
 	lastName string // of the last command, as the client wrote it

@@ -25,8 +25,7 @@ func TestDialogues(t *testing.T) {
 		if s.Only != "ours" && dialogue.HaveOriginal() {
 			t.Run("original/"+filepath.Base(file), func(t *testing.T) {
 				t.Parallel()
-				cert, key := makeCertificate()
-				s.Run(t, dialogue.StartOriginal(t, "lmtp", s.Config, string(cert), string(key)))
+				s.Run(t, dialogue.StartOriginal(t, "lmtp", s.Config))
 			})
 		}
 	}

@@ -2,25 +2,17 @@ package lmtp
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/login/dialogue"
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
@@ -68,7 +60,7 @@ func newTestServer(t testing.TB, config string, mailer Mailer) *testServer {
 		t.Cleanup(func() { pool.Close() })
 		mailer = &Local{Dovecot: cfg, Pool: pool, Log: log}
 	}
-	if s.Server, err = NewServer(Config{Dovecot: cfg, Log: log, Users: fakeUsers{dir}, Deliver: mailer, TLS: serverTLS(t)}); err != nil {
+	if s.Server, err = NewServer(Config{Dovecot: cfg, Log: log, Users: fakeUsers{dir}, Deliver: mailer, TLS: dialogue.ServerTLS(t)}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -108,32 +100,3 @@ func (s *testServer) Log() []string {
 
 // Mail implements dialogue.Server.
 func (s *testServer) Mail() string { return filepath.Join(s.dir, "mail") }
-
-var makeCertificate = sync.OnceValues(func() (cert, key []byte) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
-	if err != nil {
-		panic(err)
-	}
-	kder, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		panic(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder})
-})
-
-func serverTLS(t testing.TB) *tls.Config {
-	cert, key := makeCertificate()
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}}
-}

@@ -27,8 +27,7 @@ func TestDialogues(t *testing.T) {
 			if s.Only != "ours" && dialogue.HaveOriginal() {
 				t.Run("original/"+name, func(t *testing.T) {
 					t.Parallel()
-					cert, key := makeCertificate()
-					s.Run(t, dialogue.StartOriginal(t, service, s.Config, string(cert), string(key)))
+					s.Run(t, dialogue.StartOriginal(t, service, s.Config))
 				})
 			}
 		}

@@ -3,16 +3,8 @@ package login
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,7 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +19,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
+	"github.com/dovetail-mail/dovetail/internal/mda/login/dialogue"
 	"github.com/dovetail-mail/dovetail/internal/sasl"
 )
 
@@ -172,7 +164,7 @@ func newTestServer(t testing.TB, service, config string, change ...func(*Config)
 	}
 	s.sink = maillog.NewFile(f, maillog.Dovecot, "")
 	c := Config{
-		Dovecot: cfg, Service: service, Auth: s.auth, Pass: s.mail, TLS: serverTLS(t),
+		Dovecot: cfg, Service: service, Auth: s.auth, Pass: s.mail, TLS: dialogue.ServerTLS(t),
 		Log: maillog.New(s.sink, service+"-login"),
 	}
 	for _, fn := range change {
@@ -228,35 +220,6 @@ func (s *testServer) Log() []string {
 		return nil
 	}
 	return strings.Split(strings.TrimSpace(string(b)), "\n")
-}
-
-var makeCertificate = sync.OnceValues(func() (cert, key []byte) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
-	if err != nil {
-		panic(err)
-	}
-	kder, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		panic(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder})
-})
-
-func serverTLS(t testing.TB) *tls.Config {
-	cert, key := makeCertificate()
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
 
 // Mail implements dialogue.Server.

@@ -77,15 +77,11 @@ func (p *imap) greet(c *session) {
 
 func (p *imap) bye(c *session, text string) { c.reply("* BYE ", text) }
 
-func (p *imap) tooLong() (text, cause string) { return textInputFull, causeInputFull }
-
 func (p *imap) challenge(c *session, data []byte) {
 	c.out = append(c.out, "+ "...)
 	c.out = base64.StdEncoding.AppendEncode(c.out, data)
 	c.reply()
 }
-
-func (p *imap) warnExposed(c *session) { c.reply("* BAD [ALERT] ", textPlainWarning) }
 
 func (p *imap) referral(user, host string) string {
 	return "[REFERRAL imap://" + user + ";AUTH=PLAIN@" + host + "/] "
@@ -260,7 +256,7 @@ func (p *imap) cmdLogin(ctx context.Context, c *session) bool {
 		return p.bad(c)
 	}
 	if !c.plaintextAllowed() {
-		p.warnExposed(c)
+		c.reply("* BAD [ALERT] ", textPlainWarning)
 	}
 	if c.passwordRefused(string(user)) {
 		return true

@@ -24,7 +24,7 @@ func (c *session) pass(ctx context.Context, res *client.Result) bool {
 		AuthID: res.ID, AuthPID: res.PID, AuthCookie: res.Cookie,
 		Session: c.id, Local: c.local, Remote: c.remote,
 		Secured: c.secured, TLS: c.tlsConn != nil, LocalName: c.localName,
-		Tag: c.tag, Input: c.in.pending(), ClientID: c.clientID,
+		Tag: c.tag, UntaggedCapability: c.askedForCaps, Input: c.in.pending(), ClientID: c.clientID,
 	}
 	passed, err := c.handOver(ctx, &l)
 	c.mailPID = passed.PID

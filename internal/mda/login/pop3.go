@@ -34,15 +34,11 @@ func (pop3) greet(c *session) {
 
 func (pop3) bye(c *session, text string) { c.reply("-ERR ", text) }
 
-func (pop3) tooLong() (text, cause string) { return textInputFull, causeInputFull }
-
 func (pop3) challenge(c *session, data []byte) {
 	c.out = append(c.out, "+ "...)
 	c.out = base64.StdEncoding.AppendEncode(c.out, data)
 	c.reply()
 }
-
-func (pop3) warnExposed(*session) {}
 
 func (pop3) referral(string, string) string { return "" }
 

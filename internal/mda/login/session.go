@@ -33,8 +33,6 @@ type protocol interface {
 	bye(c *session, text string)       // unasked, before closing
 	challenge(c *session, data []byte) // SASL challenge
 	refuse(c *session, f *failure)     // login command failed
-	warnExposed(c *session)            // password was sent in the clear
-	tooLong() (text, cause string)     // line too long
 	referral(user, host string) string // what a referral begins with
 }
 
@@ -192,7 +190,7 @@ func (c *session) readFailed(err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.timedOut()
 	case errors.Is(err, errTooLong):
-		c.end(c.protocol.tooLong())
+		c.end(textInputFull, causeInputFull)
 	default:
 		c.finish(causeClosed)
 	}

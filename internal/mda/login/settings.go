@@ -10,8 +10,6 @@ type Settings struct {
 	LogFormat            string `set:"login_log_format" default:"%$: %s" doc:"layout of login log lines: %s elements, %$ message"`
 	DisablePlaintextAuth bool   `set:"disable_plaintext_auth" default:"yes" doc:"refuse plaintext mechanisms on unsecured connections"`
 	AuthVerbose          bool   `set:"auth_verbose" default:"no" doc:"log failed authentications and their reason at info level"`
-	RequireClientCert    bool   `set:"auth_ssl_require_client_cert" default:"no" doc:"fail authentication without a verified client certificate"`
-	UsernameFromCert     bool   `set:"auth_ssl_username_from_cert" default:"no" doc:"take the user name from the client certificate"`
 	SSL                  string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`
 }
 

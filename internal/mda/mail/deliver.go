@@ -3,6 +3,7 @@ package mail
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/lmtp"
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
 
 // userdb asks auth who a recipient is.
@@ -148,6 +150,8 @@ func (d *Delivered) err() error {
 	switch {
 	case d.Error == "":
 		return nil
+	case d.Full:
+		return fmt.Errorf("%s: %w", d.Error, mailbox.ErrNoSpace)
 	case d.Code != "":
 		return &store.Error{Code: d.Code, Text: d.Error}
 	}
@@ -171,7 +175,7 @@ func (m *process) deliver(msg *master.Message) {
 		result := Delivered{ID: d.ID}
 		local := &lmtp.Local{Dovecot: m.set.Load().cfg, Pool: m.pool, Log: m.log}
 		if err := local.Deliver(m.ctx, d.User, d.Detail, d.Envelope, &sizedFile{content, d.Size}); err != nil {
-			result.Error = err.Error()
+			result.Error, result.Full = err.Error(), errors.Is(err, mailbox.ErrNoSpace)
 			var se *store.Error
 			if errors.As(err, &se) {
 				result.Error, result.Code = se.Text, se.Code

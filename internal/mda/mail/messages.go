@@ -46,7 +46,7 @@ type Delivered struct {
 	ID    uint64 `json:"id"`
 	Error string `json:"error,omitempty"`
 	Code  string `json:"code,omitempty"` // store.Error's
-	Saved string `json:"saved,omitempty"`
+	Full  bool   `json:"full,omitempty"` // the disk is: mailbox.ErrNoSpace
 }
 
 // NewUserInfo is the user that an answer of the userdb describes. A uid or gid

@@ -29,8 +29,7 @@ func TestDialogues(t *testing.T) {
 		if s.Only != "ours" && dialogue.HaveOriginal() {
 			t.Run("original/"+filepath.Base(file), func(t *testing.T) {
 				t.Parallel()
-				cert, key := certificate()
-				o := dialogue.StartOriginal(t, "pop3", plainDelivery+s.Config, cert, key)
+				o := dialogue.StartOriginal(t, "pop3", plainDelivery+s.Config)
 				deliver(t, o.Addr("lmtp"))
 				s.Run(t, o)
 			})

@@ -6,12 +6,21 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
 // check makes sure before anything starts that databases, certificate and key
 // can be used, so that a mistake stops a start or a reload and not each client.
 func (p *plan) check() error {
+	if err := p.cfg.Refused(); err != nil {
+		return err
+	}
+	if !master.SingleUser() {
+		if err := p.cfg.CheckUsers(); err != nil {
+			return err
+		}
+	}
 	// The auth process would die of these at its start: better to refuse.
 	if _, err := auth.NewServer(p.cfg, nil); err != nil {
 		return err

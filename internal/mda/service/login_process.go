@@ -81,7 +81,7 @@ func (l *loginProcess) configure() error {
 	if err != nil {
 		return err
 	}
-	limit, err := clientLimit(cfg, core, l.p.Arg)
+	limit, err := clientLimit(cfg, l.p.Arg)
 	if err != nil {
 		return err
 	}
@@ -105,29 +105,21 @@ func (l *loginProcess) authSocket(core *dovecot.Master) string {
 }
 
 // clientLimit is how many clients may be logging in at a time.
-func clientLimit(cfg *dovecot.Config, core *dovecot.Master, service string) (int, error) {
-	list, err := dovecot.Get[dovecot.ServiceList](cfg, dovecot.Filter{})
+func clientLimit(cfg *dovecot.Config, service string) (int, error) {
+	services, err := dovecot.Services(cfg)
 	if err != nil {
 		return 0, err
 	}
-	for _, s := range list.Services {
-		if s.Name != service {
-			continue
+	for _, s := range services {
+		switch {
+		case s.Name != service:
+		case s.ServiceCount == 1: // a process per client
+			return int(s.ProcessLimit), nil
+		default:
+			return int(s.ProcessLimit) * int(s.ClientLimit), nil
 		}
-		processes := int(orNumber(s.ProcessLimit, core.DefaultProcessLimit))
-		if s.ServiceCount == 1 {
-			return processes, nil
-		}
-		return processes * int(orNumber(s.ClientLimit, core.DefaultClientLimit)), nil
 	}
 	return 0, fmt.Errorf("service(%s): not in the configuration", service)
-}
-
-func orNumber(n, def uint32) uint32 {
-	if n == 0 {
-		return def
-	}
-	return n
 }
 
 // accept takes clients until the listener is closed.

@@ -52,12 +52,12 @@ func newPlan(cfg *dovecot.Config) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := dovecot.Get[dovecot.ServiceList](cfg, dovecot.Filter{})
+	services, err := dovecot.Services(cfg)
 	if err != nil {
 		return nil, err
 	}
 	enabled := strings.Fields(p.core.Protocols)
-	for _, s := range list.Services {
+	for _, s := range services {
 		if s.Protocol != "" && !slices.Contains(enabled, s.Protocol) {
 			continue
 		}
@@ -106,7 +106,7 @@ func (p *plan) addService(s dovecot.Service, ssl *dovecot.SSL) error {
 
 func (p *plan) unixListener(s *dovecot.Service, l *dovecot.UnixListener) (master.ListenerSpec, error) {
 	spec := master.ListenerSpec{Name: l.Path, Service: s.Name, Network: "unix", Address: p.path(l.Path), Mode: fileMode(l.Mode), UID: -1, GID: -1}
-	id, err := master.UserIdentity(p.name(orDefault(l.User, "root")), p.name(l.Group), nil, "")
+	id, err := master.UserIdentity(orDefault(l.User, "root"), l.Group, nil, "")
 	if err != nil {
 		return spec, fmt.Errorf("service(%s): unix_listener %s: %w", s.Name, l.Path, err)
 	}
@@ -156,19 +156,6 @@ func (p *plan) path(name string) string {
 	return filepath.Join(p.core.BaseDir, name)
 }
 
-// name resolves the $default_... words that user and group settings may hold.
-func (p *plan) name(s string) string {
-	switch s {
-	case "$default_internal_user":
-		return p.core.DefaultInternalUser
-	case "$default_internal_group":
-		return p.core.DefaultInternalGroup
-	case "$default_login_user":
-		return p.core.DefaultLoginUser
-	}
-	return s
-}
-
 // allListeners returns the listeners of all services, in a fixed order.
 func (p *plan) allListeners() []master.ListenerSpec {
 	var all []master.ListenerSpec
@@ -192,11 +179,8 @@ func (p *plan) identity(s *dovecot.Service) (master.Identity, error) {
 	if chroot != "" {
 		chroot = p.path(chroot)
 	}
-	var extra []string
-	for _, g := range strings.FieldsFunc(s.ExtraGroups, func(r rune) bool { return r == ' ' || r == ',' }) {
-		extra = append(extra, p.name(g))
-	}
-	id, err := master.UserIdentity(p.name(orDefault(s.User, "root")), p.name(s.Group), extra, chroot)
+	extra := strings.FieldsFunc(s.ExtraGroups, func(r rune) bool { return r == ' ' || r == ',' })
+	id, err := master.UserIdentity(orDefault(s.User, "root"), s.Group, extra, chroot)
 	if err != nil {
 		return id, fmt.Errorf("service(%s): %w", s.Name, err)
 	}
@@ -207,7 +191,7 @@ func (p *plan) identity(s *dovecot.Service) (master.Identity, error) {
 // of all mail if the configuration names one.
 func (p *plan) lmtpUser() (string, error) {
 	if s, ok := p.service("lmtp"); ok && s.User != "" && s.User != "root" {
-		return p.name(s.User), nil
+		return s.User, nil
 	}
 	if p.settings.MailUID != "" {
 		return p.settings.MailUID, nil

@@ -136,7 +136,11 @@ func (l *lister) namespace(ns *Namespace) error {
 	l.ns = ns
 	l.globs = l.globs[:0]
 	for _, pattern := range l.q.Patterns {
-		pattern = l.q.Reference + pattern
+		// A pattern that begins with the separator stands for itself
+		// (RFC 3501 6.3.8 leaves the joining to the server).
+		if !strings.HasPrefix(pattern, string(ns.Sep)) {
+			pattern = l.q.Reference + pattern
+		}
 		if ns.List == ListNo && (ns.Prefix == "" || !strings.HasPrefix(pattern, ns.Prefix)) {
 			continue
 		}

@@ -58,6 +58,19 @@ func (p place) location() mailbox.Location { return p.ns.st.location(p.disk, p.n
 
 // made reports whether the mailbox is on disk.
 func (u *User) made(ns *Namespace, name string) (bool, error) {
+	return onDisk(ns, name, "/"+ns.st.dirName)
+}
+
+// named reports whether the name leads anywhere: to a mailbox, or to the
+// directory of mailboxes below it.
+func (u *User) named(p place) (bool, error) {
+	if p.isAuto() {
+		return true, nil
+	}
+	return onDisk(p.ns, p.name, "")
+}
+
+func onDisk(ns *Namespace, name, suffix string) (bool, error) {
 	parts, err := ns.split(ns.relative(name))
 	if err != nil {
 		return false, nil
@@ -66,7 +79,7 @@ func (u *User) made(ns *Namespace, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return isDir(root, joinDisk(parts)+"/"+ns.st.dirName)
+	return isDir(root, joinDisk(parts)+suffix)
 }
 
 // createAuto makes a mailbox that should be there, and subscribes it if the

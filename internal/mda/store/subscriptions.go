@@ -213,7 +213,8 @@ func (u *User) Subscriptions(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
-// Subscribe adds a name to the subscriptions. The mailbox must exist.
+// Subscribe adds a name to the subscriptions. The mailbox, or one below it,
+// must exist.
 func (u *User) Subscribe(ctx context.Context, name string) error {
 	if u.namespaceOf(name) == nil {
 		return u.noNamespace()
@@ -222,11 +223,11 @@ func (u *User) Subscribe(ctx context.Context, name string) error {
 	if err != nil {
 		return missingMailbox(name)
 	}
-	exists, err := u.exists(p)
+	named, err := u.named(p)
 	if err != nil {
 		return internal(err)
 	}
-	if !exists {
+	if !named {
 		return missingMailbox(name)
 	}
 	return internal(u.setSubscribed(ctx, p, true))

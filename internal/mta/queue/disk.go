@@ -33,6 +33,8 @@ type file interface {
 	sync() error
 	size() (int64, error)
 	truncate(size int64) error
+	// punch gives the blocks of a part back; it reads as zeros then.
+	punch(off, n int64) error
 	Close() error
 }
 
@@ -178,6 +180,10 @@ func (f osFile) size() (int64, error) {
 }
 
 func (f osFile) truncate(size int64) error { return f.Truncate(size) }
+
+func (f osFile) punch(off, n int64) error {
+	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+}
 
 // noSpace says whether err means that the disk, or a quota on it, is full.
 func noSpace(err error) bool {

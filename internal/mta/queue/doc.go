@@ -104,6 +104,7 @@
 // of these are written anew. When the segments take more than twice what is
 // alive in them, the one with the least alive is emptied: its messages are
 // committed again at the end of the log. On a disk that is nearly full segments
-// are made smaller, and emptied sooner. A segment given up is renamed and the
+// are made smaller and emptied sooner, and the blocks under contents of finished
+// messages are given back where they lie. A segment given up is renamed and the
 // directory synced before the next one is, so that no older one comes back.
 package queue

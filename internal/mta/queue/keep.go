@@ -89,6 +89,9 @@ func (s *Store) keepHouse() error {
 			break // in use for a moment; whoever uses it wakes the keeper
 		}
 	}
+	if s.keep.tight.Load() {
+		err = errors.Join(err, s.punchAll())
+	}
 	return errors.Join(err, s.prepareNext())
 }
 

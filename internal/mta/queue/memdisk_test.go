@@ -80,15 +80,18 @@ func (d *memDisk) apply(op diskOp) {
 // chance it is what a power failure leaves: what was written since the last
 // sync of its file may be there or not, block by block.
 func (d *memDisk) at(n int, chance *rand.Rand) *memDisk {
+	d.mu.Lock()
+	ops := d.ops[:n]
+	d.mu.Unlock()
 	c := newMemDisk()
 	files := make(map[*memFile]*memFile)
 	synced := make(map[*memFile]int)
-	for i, op := range d.ops[:n] {
+	for i, op := range ops {
 		if op.do == "sync" {
 			synced[op.file] = i
 		}
 	}
-	for i, op := range d.ops[:n] {
+	for i, op := range ops {
 		if op.file != nil {
 			f := files[op.file]
 			if f == nil {
@@ -194,7 +197,11 @@ func (d *memDisk) list() ([]string, error) {
 	return names, nil
 }
 
-func (d *memDisk) free() (int64, error) { return d.room, nil }
+func (d *memDisk) free() (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.room, nil
+}
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	f.d.mu.Lock()
@@ -238,6 +245,13 @@ func (f *memFile) truncate(size int64) error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	return f.d.do(diskOp{do: "truncate", file: f, size: size})
+}
+
+func (f *memFile) punch(off, n int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.d.room += n
+	return f.d.do(diskOp{do: "write", file: f, off: off, data: make([]byte, n)})
 }
 
 func (f *memFile) Close() error { return nil }

@@ -30,6 +30,7 @@ type segment struct {
 	condemned bool   // to be emptied as soon as possible
 	moved     bool   // may hold old copies of messages that lie elsewhere
 	stuck     bool   // could not be emptied
+	punched   int64  // bytes alive when its dead contents were given back last
 }
 
 // A tomb is a removed record about a message whose record lies in segment seq.

@@ -91,7 +91,10 @@ func (s *Store) prepareAny(seq uint64, size, need int64) (*segment, error) {
 	least := max(s.lim.segment/16, align(blockSize+need+s.lim.reserve, blockSize))
 	for {
 		seg, err := s.prepare(seq, size, s.keep.takeSpare())
-		s.keep.tight.Store(err != nil && noSpace(err) || size < s.lim.segment)
+		if err != nil && noSpace(err) || size < s.lim.segment {
+			s.keep.tight.Store(true)
+			s.keep.wake()
+		}
 		if err == nil || !noSpace(err) || size/2 < least {
 			return seg, err
 		}

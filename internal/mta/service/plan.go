@@ -41,6 +41,15 @@ func newPlan(dir string) (*plan, error) {
 	if p.master, err = postfix.LoadMaster(dir); err != nil {
 		return nil, err
 	}
+	checks := []func() error{p.main.Check, p.main.CheckUsers, p.main.Refused}
+	if master.SingleUser() {
+		checks = []func() error{p.main.Check, p.main.Refused}
+	}
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
 	if p.identity, err = master.UserIdentity(p.core.MailOwner, "", nil, ""); err != nil {
 		return nil, fmt.Errorf("file %s/main.cf: parameter mail_owner: unknown user name value: %s", dir, p.core.MailOwner)
 	}

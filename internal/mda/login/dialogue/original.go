@@ -30,7 +30,7 @@ func HaveOriginal() bool {
 
 // StartOriginal starts Dovecot for the test, with the configuration added to
 // its own. The listener usual is what Addr("") returns.
-func StartOriginal(t *testing.T, usual, config, cert, key string) *Original {
+func StartOriginal(t *testing.T, usual, config string) *Original {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "dovetail-original-") // short, for UNIX sockets
 	if err != nil {
@@ -41,6 +41,7 @@ func StartOriginal(t *testing.T, usual, config, cert, key string) *Original {
 	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "lmtp"} {
 		o.ports[name] = freePort(t)
 	}
+	cert, key := Certificate()
 	for name, data := range map[string]string{"cert.pem": cert, "key.pem": key, "dovecot.conf": o.config() + config} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)

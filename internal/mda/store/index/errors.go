@@ -12,6 +12,7 @@ var (
 	ErrNotExist = errors.New("no index")
 	ErrExists   = errors.New("index exists already")
 	ErrDamaged  = errors.New("index is damaged")
+	ErrDeleted  = errors.New("mailbox was deleted")
 	ErrLocked   = errors.New("timeout while waiting for lock")
 	ErrNoSpace  = errors.New("not enough disk space")
 )

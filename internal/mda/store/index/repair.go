@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,10 @@ func (x *Index) Force(ctx context.Context, rb Rebuild) error {
 
 // lockForRepair locks whatever file has the log's name, valid or not.
 func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
+	var dir unix.Stat_t
+	if err := unix.Fstat(x.dir.FD, &dir); err == nil && dir.Nlink == 0 {
+		return nil, fmt.Errorf("%s: %w", x.dir.Path, ErrDeleted)
+	}
 	for {
 		fd, err := x.dir.Open(LogName, unix.O_RDWR)
 		if errors.Is(err, unix.ENOENT) {

@@ -17,7 +17,17 @@ func (x *Index) Rewrite() error {
 		return err
 	}
 	x.diskSeq, x.diskOff = x.st.logSeq, x.st.logOff
-	return nil
+	return x.removeOldLog()
+}
+
+// removeOldLog removes the log before this one when it has served its time: it
+// is only for sessions that lag behind, and for [Index.Expunged].
+func (x *Index) removeOldLog() error {
+	var st unix.Stat_t
+	if x.dir.Stat(Log2Name, &st) != nil || x.opt.Now().Unix()-st.Mtim.Sec < int64(x.opt.Log2MaxAge.Seconds()) {
+		return nil
+	}
+	return x.dir.Remove(Log2Name)
 }
 
 func (x *Index) writeIndex(s *State) error {

@@ -41,7 +41,6 @@ type State struct {
 	curExt     int  // the extension introduced last in this log, -1 if none
 	curVoid    bool // its records belong to a replaced file
 	curSize    int  // record size of its intro
-	gone       int  // messages removed but still in chunks
 }
 
 func newState(hdr Header, light bool) *State {

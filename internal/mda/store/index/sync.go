@@ -17,7 +17,7 @@ func (x *Index) Refresh() (changed bool, err error) {
 	var st unix.Stat_t
 	err = x.dir.Stat(LogName, &st)
 	if errors.Is(err, unix.ENOENT) {
-		return false, x.withoutLog(damaged("%s is missing", LogName))
+		return x.readLast()
 	}
 	if err != nil {
 		return false, sysError("stat", x.dir.File(LogName), err)
@@ -26,6 +26,19 @@ func (x *Index) Refresh() (changed bool, err error) {
 		return x.follow()
 	}
 	return x.readTo(st.Size)
+}
+
+// readLast reads the rest of a log that has no name any more. If it does not say
+// that the mailbox was deleted, the log is missing.
+func (x *Index) readLast() (changed bool, err error) {
+	size, err := x.log.fileSize()
+	if err == nil {
+		changed, err = x.readTo(size)
+	}
+	if err == nil && !x.st.deleted {
+		err = damaged("%s is missing", LogName)
+	}
+	return changed, err
 }
 
 // readTo applies the log up to size.
@@ -89,7 +102,10 @@ func (x *Index) Lock(ctx context.Context) (changed bool, err error) {
 		}
 		unlockFile(x.log.fd, x.opt.LockMethod)
 		if errors.Is(err, unix.ENOENT) {
-			return changed, x.withoutLog(damaged("%s is missing", LogName))
+			if _, err := x.readLast(); err != nil {
+				return changed, err
+			}
+			return true, ErrDeleted
 		}
 		if err != nil {
 			return changed, sysError("stat", x.dir.File(LogName), err)

@@ -370,8 +370,11 @@ func (b *box) rebuilding() index.Rebuild {
 // listFiles returns the uids of all mail files.
 func (b *box) listFiles() ([]uint32, error) {
 	l, err := dbox.List(b.dir)
-	if err != nil || b.alt == nil {
-		return l.UIDs, err
+	if err != nil {
+		return nil, err
+	}
+	if b.alt == nil {
+		return l.UIDs, nil
 	}
 	more, err := dbox.List(b.alt)
 	if err != nil {

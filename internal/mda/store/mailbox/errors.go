@@ -48,6 +48,7 @@ var conditions = []struct{ cause, is error }{
 	{os.ErrNotExist, ErrNotExist},
 	{index.ErrExists, ErrExists},
 	{index.ErrLocked, ErrLocked},
+	{index.ErrDeleted, ErrDeleted},
 	{unix.EROFS, ErrReadOnly},
 	{unix.EACCES, ErrReadOnly},
 }

@@ -99,6 +99,15 @@ func (b *box) expungeRequested() error {
 	if err := b.ix.AdvanceTail(); err != nil {
 		return err
 	}
+	if b.mode.Saves() {
+		log := b.ix.Log()
+		err := log.Flush()
+		log.Close()
+		if err != nil {
+			b.distrust = true
+			return err
+		}
+	}
 	for i := range gone {
 		b.removeFile(gone[i].UID)
 	}

@@ -67,7 +67,7 @@ func indexOptions(log *maillog.Logger, loc *Location, set *Settings) index.Optio
 		Log: log, Name: loc.Name, LockMethod: index.LockMethod(set.LockMethod), LockTimeout: set.MaxLockTimeout,
 		NoSync:     fsyncMode(set) == commit.Never,
 		RewriteMin: int64(set.RewriteMin), RewriteMax: int64(set.RewriteMax),
-		RotateMin: int64(set.RotateMin), RotateMax: int64(set.RotateMax), RotateMinAge: set.RotateMinAge,
+		RotateMin: int64(set.RotateMin), RotateMax: int64(set.RotateMax), RotateMinAge: set.RotateMinAge, Log2MaxAge: set.Log2MaxAge,
 	}
 }
 

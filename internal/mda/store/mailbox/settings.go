@@ -18,6 +18,7 @@ type Settings struct {
 	RotateMin    dovecot.Size  `set:"mail_index_log_rotate_min_size" default:"32 k" hidden:"yes" doc:"never rotate smaller transaction logs"`
 	RotateMax    dovecot.Size  `set:"mail_index_log_rotate_max_size" default:"1 M" hidden:"yes" doc:"always rotate the transaction log at this size"`
 	RotateMinAge time.Duration `set:"mail_index_log_rotate_min_age" default:"5 mins" hidden:"yes" doc:"rotate between minimum and maximum size only from this age"`
+	Log2MaxAge   time.Duration `set:"mail_index_log2_max_age" default:"2 days" hidden:"yes" doc:"remove dovecot.index.log.2 after this time"`
 }
 
 var _ = dovecot.Register("mail", Settings{})
