@@ -162,7 +162,7 @@ func sendSMTP(l *load, c *harness.Client, id, from, to string) bool {
 	case strings.HasPrefix(reply, "250 2.0.0 Ok: queued as "):
 		l.note(id, accepted)
 	default:
-		l.note(id, refused)
+		l.refuse(id, reply)
 	}
 	return true
 }
@@ -238,7 +238,7 @@ func sendLMTP(l *load, c *harness.Client, id string) bool {
 		case strings.HasPrefix(reply, "250 2.0.0 "):
 			note(n, accepted)
 		default:
-			note(n, refused)
+			l.refuse(fmt.Sprint(id, " for ", harness.User(n)), reply)
 		}
 	}
 	return true

@@ -30,10 +30,13 @@ func (f fate) String() string {
 type ledger struct {
 	mu       sync.Mutex
 	fates    map[string]fate // by [letter] id
+	refusals map[string]int  // how often the server answered so
 	accepted atomic.Int64
 }
 
-func newLedger() *ledger { return &ledger{fates: make(map[string]fate)} }
+func newLedger() *ledger {
+	return &ledger{fates: make(map[string]fate), refusals: make(map[string]int)}
+}
 
 func (l *ledger) note(id string, f fate) {
 	l.mu.Lock()
@@ -42,6 +45,14 @@ func (l *ledger) note(id string, f fate) {
 	if f == accepted {
 		l.accepted.Add(1)
 	}
+}
+
+// refuse notes that the server refused a message, and how.
+func (l *ledger) refuse(id, reply string) {
+	l.note(id, refused)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refusals[reply]++
 }
 
 // count is how many messages met a fate.
@@ -75,6 +86,9 @@ func (l *ledger) compare(t *testing.T, found map[string]int) (extra int) {
 		if _, known := l.fates[id]; !known {
 			t.Errorf("message %s was never sent", id)
 		}
+	}
+	for reply, n := range l.refusals {
+		t.Logf("%d times: %s", n, reply)
 	}
 	t.Logf("%d acknowledged, %d without an answer, %d refused, %d unsent; %d extra copies",
 		l.count(accepted), l.count(unknown), l.count(refused), l.count(unsent), extra)

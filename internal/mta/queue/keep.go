@@ -50,15 +50,16 @@ func (k *keeper) takeSpare() string {
 	return name
 }
 
-// keepSpare says whether the file is to be kept.
-func (k *keeper) keepSpare(name string, limit int) bool {
+func (k *keeper) wantsSpare(limit int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.spares) >= limit {
-		return false
-	}
+	return len(k.spares) < limit
+}
+
+func (k *keeper) addSpare(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.spares = append(k.spares, name)
-	return true
 }
 
 func (s *Store) keepLoop() {
@@ -286,14 +287,21 @@ func (s *Store) giveUp(seg *segment) (bool, error) {
 	}
 	s.mu.Unlock()
 	seg.f.Close()
-	spare := fileName(seg.seq, ".spare")
-	var err error
-	if seg.size == s.lim.segment && !seg.condemned && s.keep.keepSpare(spare, s.lim.spares) {
-		err = s.disk.rename(seg.name, spare)
-	} else {
-		err = s.disk.remove(seg.name)
+	return true, s.retire(seg)
+}
+
+// retire keeps the file of a segment for use again, or removes it.
+func (s *Store) retire(seg *segment) error {
+	if seg.size != s.lim.segment || seg.condemned || !s.keep.wantsSpare(s.lim.spares) {
+		return errors.Join(s.disk.remove(seg.name), s.disk.sync())
 	}
-	return true, errors.Join(err, s.disk.sync())
+	spare := fileName(seg.seq, ".spare")
+	if err := errors.Join(s.disk.rename(seg.name, spare), s.disk.sync()); err != nil {
+		return err
+	}
+	// Only now: whoever takes it renames it again.
+	s.keep.addSpare(spare)
+	return nil
 }
 
 // needed returns, by segment, the messages that seg says are finished and that

@@ -71,7 +71,9 @@ func (r *replay) open(names []string) error {
 		}
 		if seq, ok := parseFileName(name, ".spare"); ok {
 			s.tail.seq = max(s.tail.seq, seq+1)
-			if !s.keep.keepSpare(name, s.lim.spares) {
+			if s.keep.wantsSpare(s.lim.spares) {
+				s.keep.addSpare(name)
+			} else {
 				s.disk.remove(name) //nolint:errcheck // tried again at the next start
 			}
 			continue
