@@ -96,7 +96,7 @@ func startServer(t testing.TB, dir, conf string) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink := maillog.NewFile(logFile, maillog.Dovecot)
+	sink := maillog.NewFile(logFile, maillog.Dovecot, "")
 	t.Cleanup(sink.Close)
 	s, err := NewServer(cfg, maillog.New(sink, "auth"))
 	if err != nil {

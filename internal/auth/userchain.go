@@ -18,7 +18,7 @@ const (
 // lookupUser asks the userdbs in turn and leaves their fields in the request.
 func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLookup) result {
 	success, internal := false, false
-	r := resultUnknown
+	var r result
 	for _, u := range s.userdbs {
 		if (u.skip == "found" && success) || (u.skip == "notfound" && !success) {
 			continue

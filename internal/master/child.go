@@ -38,6 +38,7 @@ type Child struct {
 	conn    *Conn
 	proc    *os.Process
 	ready   chan struct{} // closed when the present process is ready
+	failed  chan struct{} // closed when it ended before
 	stopped bool
 	retired bool // its control socket was closed on purpose
 	sent    uint64
@@ -87,7 +88,7 @@ func (c *Child) start() error {
 		return fmt.Errorf("service(%s): %w", c.spec.Title, err)
 	}
 	c.mu.Lock()
-	c.conn, c.proc, c.ready = ours, cmd.Process, make(chan struct{})
+	c.conn, c.proc, c.ready, c.failed = ours, cmd.Process, make(chan struct{}), make(chan struct{})
 	c.mu.Unlock()
 	if err := c.sendSettings("init"); err != nil {
 		c.log.Errorf("service(%s): %v", c.spec.Title, err) // it ends, and is started again
@@ -143,6 +144,9 @@ func (c *Child) watch() {
 		state, err := proc.Wait()
 		if !stopped && !retired {
 			c.logDeath(state, err)
+		}
+		if !wasReady {
+			close(c.failed)
 		}
 		if c.onDeath != nil {
 			c.onDeath(c)
@@ -241,12 +245,12 @@ func (c *Child) Send(kind string, body any, files ...*os.File) error {
 // WaitReady waits until the child's present process is ready, or is gone.
 func (c *Child) WaitReady(timeout time.Duration) error {
 	c.mu.Lock()
-	ready := c.ready
+	ready, failed := c.ready, c.failed
 	c.mu.Unlock()
 	select {
 	case <-ready:
 		return nil
-	case <-c.done:
+	case <-failed:
 		return fmt.Errorf("service(%s): ended while starting", c.spec.Title)
 	case <-time.After(timeout):
 		return fmt.Errorf("service(%s): not ready after %v", c.spec.Title, timeout)

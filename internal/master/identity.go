@@ -82,8 +82,8 @@ func UserIdentity(name, group string, extraGroups []string, chroot string) (Iden
 	return id, nil
 }
 
-// SingleUserVariable, set in the environment, makes a service run as the user
-// who started it, also if that is root: for trying it out.
+// SingleUserVariable makes a service run as the user who started it, also if
+// that is root, when it is set in the environment: for trying it out.
 const SingleUserVariable = "DOVETAIL_SINGLE_USER"
 
 // SingleUser reports whether all processes run as the same user: without root

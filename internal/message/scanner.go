@@ -31,13 +31,6 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-func (s *scanner) state() step {
-	if s.end() {
-		return atEnd
-	}
-	return more
-}
-
 // The classes of bytes.
 const (
 	classAtext = 1 << iota // RFC 5322 atext, and bytes above 0x7f

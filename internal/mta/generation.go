@@ -38,7 +38,7 @@ type generation struct {
 	sched    *qmgr.Scheduler
 	agents   []*smtp.Agent
 	servers  []*smtpd.Server // by index in master.cf, nil where the entry is none
-	ctx      context.Context
+	ctx      context.Context // ends when the next generation takes over
 	stop     context.CancelFunc
 }
 
@@ -211,7 +211,9 @@ func ownAddresses() []netip.Addr {
 	return own
 }
 
-// run serves until the generation is stopped and all its work is done.
+// run serves until the generation is stopped and all its work is done. Its SMTP
+// sessions go on after a reload, which closes its listeners, until their clients
+// leave; only the end of the process ends them.
 func (g *generation) run(listeners []*master.Listener) {
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -225,7 +227,7 @@ func (g *generation) run(listeners []*master.Listener) {
 			work.Go(func() { g.serveTools(l) })
 		case l.Index < len(g.servers) && g.servers[l.Index] != nil:
 			work.Go(func() {
-				if err := g.servers[l.Index].Serve(g.ctx, l, &g.master.Services[l.Index]); err != nil {
+				if err := g.servers[l.Index].Serve(g.m.ctx, l, &g.master.Services[l.Index]); err != nil {
 					g.log("smtpd").Errorf("%v", err)
 				}
 			})

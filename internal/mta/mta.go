@@ -25,7 +25,8 @@ import (
 // A process is the running mta.
 type process struct {
 	p     *master.Process
-	dir   string // configuration directory
+	dir   string          // configuration directory
+	ctx   context.Context // ends when the process is to stop
 	store *queue.Store
 	dns   *dns.Resolver
 	anvil *smtpd.Anvil
@@ -44,7 +45,7 @@ func Run(p *master.Process) error {
 	defer stop()
 	debug.SetGCPercent(200) // short-lived garbage of many sessions: speed before memory
 	servePprof()
-	m := &process{p: p, dir: p.Arg}
+	m := &process{p: p, dir: p.Arg, ctx: ctx}
 	if err := m.open(); err != nil {
 		return err
 	}
@@ -120,11 +121,12 @@ func (m *process) start(listeners []*master.Listener) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.present != nil {
-		m.present.stop()
-	}
+	old := m.present
 	m.present = g
 	m.ended.Go(func() { g.run(listeners) })
+	if old != nil {
+		old.stop() // its queue manager hands over what it has not begun
+	}
 	return nil
 }
 

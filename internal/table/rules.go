@@ -212,7 +212,7 @@ func parseTemplate(s string) (t template, highest int, err error) {
 
 // groupNumber parses what follows a dollar sign.
 func groupNumber(s string) (n int, rest string, err error) {
-	name := s
+	var name string
 	switch s[0] {
 	case '{', '(':
 		end := strings.IndexAny(s, "})")

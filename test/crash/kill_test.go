@@ -3,6 +3,8 @@ package crash
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -133,10 +135,34 @@ func TestSMTPUnderKills(t *testing.T) {
 	if limit := 20 * len(victims); extra > limit {
 		t.Errorf("%d extra copies after %d kills, more than %d deliveries can have been under way", extra, len(victims), limit)
 	}
+	sentOnce(t, tr.Log)
 	returned := make(map[string]int)
 	read(t, mb, users, returned)
 	if len(returned) > 0 {
 		t.Errorf("%d messages were returned to their sender", len(returned))
+	}
+}
+
+var sentLine = regexp.MustCompile(`: ([0-9A-Za-z]+): to=<.* status=sent `)
+
+// sentOnce checks that no delivery that was logged as done was done again: its
+// outcome was in the queue before.
+func sentOnce(t *testing.T, log string) {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, m := range sentLine.FindAllSubmatch(text, -1) {
+		id := string(m[1])
+		if seen[id] {
+			t.Errorf("message %s was sent, and then sent again", id)
+		}
+		seen[id] = true
+	}
+	if len(seen) == 0 {
+		t.Errorf("no deliveries in %s", log)
 	}
 }
 

@@ -67,15 +67,15 @@ func NewTransport(t TB, p Program, opt TransportOptions) *Transport {
 		fmt.Fprintf(&recipients, "%s x\n", User(n))
 	}
 	Write(t, filepath.Join(dir, "recipients"), recipients.String())
-	deliver, relay, auth := opt.Deliver, opt.Relay, ""
+	deliver, relay, auth := opt.Deliver, opt.Relay, opt.Auth
 	if deliver == "" {
 		deliver = "discard:test"
 	}
 	if relay == "" {
 		relay = "discard:test"
 	}
-	if opt.Auth != "" {
-		auth = "smtpd_sasl_type = dovecot\nsmtpd_sasl_path = " + opt.Auth + "\n"
+	if auth == "" {
+		auth = "private/auth" // where nobody listens
 	}
 	replace := func(text string) string {
 		for name, value := range map[string]string{
@@ -120,7 +120,9 @@ smtpd_tls_security_level = may
 smtpd_tls_cert_file = @DIR@/cert.pem
 smtpd_tls_key_file = @DIR@/key.pem
 recipient_delimiter = +
-@AUTH@@MAIN@
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = @AUTH@
+@MAIN@
 `
 
 const masterConfig = `

@@ -18,5 +18,5 @@ func statFile(f *os.File) (fileStamp, error) {
 		return fileStamp{}, err
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	return fileStamp{dev: uint64(st.Dev), ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}, nil
+	return fileStamp{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}, nil
 }

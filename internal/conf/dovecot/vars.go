@@ -138,13 +138,13 @@ func (e *varExpander) long(expr string) string {
 	}
 	head, _, _ := strings.Cut(expr, ":")
 	name, options, _ := strings.Cut(head, ";")
-	switch {
-	case name == "if":
+	switch name {
+	case "if":
 		return e.condition(expr)
-	case name == "encrypt" || name == "decrypt":
+	case "encrypt", "decrypt":
 		e.fail("%s: the var_expand_crypt plugin is not available", name)
 		return ""
-	case name == "env":
+	case "env":
 		return os.Getenv(strings.TrimPrefix(expr[len(name):], ":"))
 	}
 	if h, ok := hashes[name]; ok {

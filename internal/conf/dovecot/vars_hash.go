@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/crypto/md4"
+	"golang.org/x/crypto/md4" //nolint:staticcheck // broken, and what %{md4} is
 )
 
 // A hashMethod makes the value of %{NAME;options:key}.

@@ -205,7 +205,7 @@ func (c *session) answer(challenge []byte) ([]byte, error) {
 // exchangeFailed answers a login that did not succeed. It returns false when
 // the session is over.
 func (c *session) exchangeFailed(err error) bool {
-	f := &failure{failAuth, textAuthFailed}
+	var f *failure
 	state := stateIdle
 	var refused *client.Failure
 	switch {

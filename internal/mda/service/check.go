@@ -7,6 +7,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
@@ -20,6 +21,13 @@ func (p *plan) check() error {
 		if err := p.cfg.CheckUsers(); err != nil {
 			return err
 		}
+	}
+	box, err := dovecot.Get[mailbox.Settings](p.cfg, dovecot.Filter{Service: "imap"})
+	if err != nil {
+		return err
+	}
+	if box.LockMethod == "dotlock" {
+		return fmt.Errorf("lock_method=dotlock (%s) is not supported: use fcntl or flock", p.cfg.Origin(dovecot.Filter{}, "lock_method"))
 	}
 	// The auth process would die of these at its start: better to refuse.
 	if _, err := auth.NewServer(p.cfg, nil); err != nil {

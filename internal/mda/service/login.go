@@ -198,12 +198,20 @@ func (m *Master) mailProcess(key mailKey, id master.Identity) (*master.Child, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := master.Start(spec, m.log, m.fromMail(key), func(c *master.Child) { m.forget(key, c) }, master.OnDemand)
+	c, err := master.Start(spec, m.log, m.fromMail(key), m.mailDied(key), master.OnDemand)
 	if err != nil {
 		return nil, err
 	}
 	m.mail[key] = c
 	return c, nil
+}
+
+// mailDied is called when a mail process has ended.
+func (m *Master) mailDied(key mailKey) func(*master.Child) {
+	return func(c *master.Child) {
+		m.forget(key, c)
+		m.deliveries.fail(key)
+	}
 }
 
 func (m *Master) forget(key mailKey, c *master.Child) {

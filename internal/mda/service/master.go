@@ -43,7 +43,6 @@ type Master struct {
 	mu       sync.Mutex
 	children map[string]*master.Child // by process name of roles
 	mail     map[mailKey]*master.Child
-	lmtp     *master.Child
 }
 
 // Load reads the configuration as the master needs it: with the files that

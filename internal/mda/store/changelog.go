@@ -45,6 +45,6 @@ func (ns *Namespace) logChange(kind byte, guid [16]byte) {
 		return
 	}
 	if st, err := f.Stat(); err == nil && st.Size() >= maxChangeLog {
-		os.Rename(path, path+".2")
+		os.Rename(path, path+".2") //nolint:errcheck // the log is a help for replication, never needed
 	}
 }

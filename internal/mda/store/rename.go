@@ -86,7 +86,7 @@ func renameBeside(src, dst place) {
 		from := filepath.Join(root, st.mailboxDir, src.disk)
 		to := filepath.Join(root, st.mailboxDir, dst.disk)
 		if os.MkdirAll(filepath.Dir(to), 0o700) == nil {
-			os.Rename(from, to)
+			os.Rename(from, to) //nolint:errcheck // an index left behind is made anew
 		}
 	}
 }

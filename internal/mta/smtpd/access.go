@@ -268,7 +268,7 @@ func (e *eval) restrictionsOf(it *item, value string) verdict {
 	}
 	defer func() { e.depth-- }()
 	for _, word := range postfix.SplitList(value) {
-		v := dunno
+		var v verdict
 		if isTable(word) {
 			e.s.srv.log.Warningf("access table %s has entry with lookup table: %s", it.arg, value)
 			e.s.srv.log.Warningf("do not specify lookup tables inside SMTPD access maps")

@@ -37,7 +37,7 @@ func (s *session) expandFooter(footer string) string {
 		if !ok {
 			return b.String()
 		}
-		name := rest
+		var name string
 		if strings.HasPrefix(rest, "{") || strings.HasPrefix(rest, "(") {
 			end := strings.IndexAny(rest, "})")
 			if end < 0 {

@@ -122,9 +122,9 @@ func (s *Server) parseSettings() error {
 	return err
 }
 
-// Serve accepts connections on l until ctx ends, then closes l and returns when
-// every session is over: transactions under way are finished, other clients
-// get a 421. service gives the process limit, which is one of sessions here: as
+// Serve accepts connections on l until ctx ends or l is closed, and returns when
+// every session is over. When ctx ends, transactions under way are finished and
+// other clients get a 421; when only l is closed, sessions go on. service gives the process limit, which is one of sessions here: as
 // with Postfix, further clients wait to be accepted.
 func (s *Server) Serve(ctx context.Context, l net.Listener, service *postfix.ServiceEntry) error {
 	slots := make(chan struct{}, s.sessionLimit(service))
@@ -132,8 +132,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, service *postfix.Ser
 	defer stop()
 	var sessions sync.WaitGroup
 	err := s.accept(ctx, l, slots, &sessions)
-	s.shutdown()
-	sessions.Wait()
+	over := make(chan struct{})
+	go func() {
+		sessions.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-ctx.Done():
+		s.shutdown()
+		<-over
+	}
 	return err
 }
 

@@ -30,7 +30,6 @@ type command struct {
 
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	log            *maillog.Logger
 }
 
 // errUsage is a wrong command line.

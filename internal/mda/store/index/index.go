@@ -61,6 +61,8 @@ type Index struct {
 	diskSeq uint32 // the position at which dovecot.index was written; 0 if there is none
 	diskOff uint32
 	readLog int64 // bytes of log read at open
+	newLock int   // descriptor of .newlock while it is claimed
+	claimed bool
 }
 
 // Open reads the index in dir, which stays the caller's. The state is light

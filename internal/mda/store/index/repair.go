@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +61,11 @@ func (x *Index) Force(ctx context.Context, rb Rebuild) error {
 	return x.rebuild(rb)
 }
 
-// lockForRepair locks whatever file has the log's name, valid or not.
+// newLockPoll is how often the end of another's making of a log is looked for.
+const newLockPoll = 5 * time.Millisecond
+
+// lockForRepair locks whatever file has the log's name, valid or not. Where
+// there is none it claims the making of one.
 func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 	var dir unix.Stat_t
 	if err := unix.Fstat(x.dir.FD, &dir); err == nil && dir.Nlink == 0 {
@@ -69,7 +74,13 @@ func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 	for {
 		fd, err := x.dir.Open(LogName, unix.O_RDWR)
 		if errors.Is(err, unix.ENOENT) {
-			return func() { x.release() }, nil
+			if ok, err := x.lockMissing(ctx); err != nil || !ok {
+				if err != nil {
+					return nil, err
+				}
+				continue
+			}
+			return func() { x.dropNewLock(); x.release() }, nil
 		}
 		if err != nil {
 			return nil, sysError("open", x.dir.File(LogName), err)
@@ -83,6 +94,39 @@ func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 			return func() { unix.Close(fd); x.release() }, nil
 		}
 		unix.Close(fd)
+	}
+}
+
+// lockMissing makes .newlock, so that nobody else makes a log until this one is
+// made. It returns false, after a while, if another was faster.
+func (x *Index) lockMissing(ctx context.Context) (ok bool, err error) {
+	fd, err := x.createNewLock()
+	if errors.Is(err, unix.EEXIST) {
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(newLockPoll):
+			return false, nil
+		}
+	}
+	if err != nil {
+		return false, sysError("open", x.dir.File(newLockName), err)
+	}
+	x.newLock, x.claimed = fd, true
+	var st unix.Stat_t
+	if x.dir.Stat(LogName, &st) == nil {
+		x.dropNewLock()
+		return false, nil
+	}
+	return true, nil
+}
+
+// dropNewLock removes a .newlock that was claimed and not used.
+func (x *Index) dropNewLock() {
+	if x.claimed {
+		x.claimed = false
+		x.dir.Remove(newLockName)
+		unix.Close(x.newLock)
 	}
 }
 

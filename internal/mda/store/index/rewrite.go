@@ -131,7 +131,7 @@ func (x *Index) switchTo(l *logFile, s *State) {
 
 // writeLog makes dovecot.index.log.newlock with the header and content, locked.
 func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
-	fd, err := x.createNewLock()
+	fd, err := x.takeNewLock()
 	if err != nil {
 		return nil, sysError("open", x.dir.File(newLockName), err)
 	}
@@ -141,9 +141,6 @@ func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
 	}
 	if err == nil && !x.opt.NoSync && len(content) > 0 {
 		err = unix.Fdatasync(fd)
-	}
-	if err == nil {
-		err = tryLock(fd, x.opt.LockMethod, unix.F_WRLCK)
 	}
 	var l *logFile
 	if err == nil {
@@ -163,25 +160,60 @@ func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
 	return l, nil
 }
 
-// staleNewLock is the age in seconds at which a left-over .newlock is removed,
-// as long as Dovecot waits for one.
-const staleNewLock = 60
+// Ages in seconds at which a left-over .newlock is removed: as long as Dovecot
+// waits for one, and, where nobody holds its lock, long enough for whoever
+// makes it to get that.
+const (
+	staleNewLock = 60
+	deadNewLock  = 2
+)
 
+// takeNewLock returns the .newlock that [Index.lockMissing] made, or makes it.
+func (x *Index) takeNewLock() (fd int, err error) {
+	if x.claimed {
+		x.claimed = false
+		return x.newLock, nil
+	}
+	return x.createNewLock()
+}
+
+// createNewLock makes .newlock, locked. EEXIST if another is making a log.
 func (x *Index) createNewLock() (fd int, err error) {
 	fd, err = x.dir.Create(newLockName)
-	if !errors.Is(err, unix.EEXIST) {
-		return fd, err
+	if errors.Is(err, unix.EEXIST) {
+		// Whoever makes a new log for an existing one has the lock, and so have we:
+		// it was killed. Only a mailbox being created has no log to lock.
+		if !x.locked && !x.newLockLeftOver() {
+			return -1, unix.EEXIST
+		}
+		if err := x.dir.Remove(newLockName); err != nil {
+			return -1, err
+		}
+		fd, err = x.dir.Create(newLockName)
 	}
-	// Whoever makes a new log for an existing one has the lock, and so have we:
-	// it was killed. Only a mailbox being created has no log to lock.
-	var st unix.Stat_t
-	if err := x.dir.Stat(newLockName, &st); err == nil && !x.locked && x.opt.Now().Unix()-st.Mtim.Sec < staleNewLock {
-		return -1, unix.EEXIST
-	}
-	if err := x.dir.Remove(newLockName); err != nil {
+	if err != nil {
 		return -1, err
 	}
-	return x.dir.Create(newLockName)
+	if err := tryLock(fd, x.opt.LockMethod, unix.F_WRLCK); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// newLockLeftOver reports whether whoever made .newlock has died.
+func (x *Index) newLockLeftOver() bool {
+	fd, err := x.dir.Open(newLockName, unix.O_RDWR)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false
+	}
+	age := x.opt.Now().Unix() - st.Mtim.Sec
+	return age >= staleNewLock || age >= deadNewLock && tryLock(fd, x.opt.LockMethod, unix.F_WRLCK) == nil
 }
 
 // replaceLog puts the new log in the place of the old, which becomes .log.2.

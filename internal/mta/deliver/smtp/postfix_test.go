@@ -1,0 +1,262 @@
+package smtp
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+const postfixConfig = `
+queue_directory = DIR/spool
+data_directory = DIR/data
+maillog_file = DIR/log
+maillog_file_prefixes = /
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+relay_domains = texthash:DIR/etc/transport
+transport_maps = texthash:DIR/etc/transport
+fast_flush_domains =
+smtpd_peername_lookup = no
+smtpd_recipient_restrictions =
+smtpd_relay_restrictions = permit_mynetworks, reject
+`
+
+const postfixServices = `
+postlog unix-dgram n - n - 1 postlogd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+tlsmgr unix - - n 1000? 1 tlsmgr
+scache unix - - n - 1 scache
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+`
+
+// TestDialoguesPostfix runs the dialogues with Postfix itself, where it is
+// installed and may be started: it shows that they say what Postfix does.
+func TestDialoguesPostfix(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Postfix")
+	}
+	if _, err := os.Stat("/usr/sbin/postfix"); err != nil || os.Geteuid() != 0 {
+		t.Skip("needs an installed Postfix, and root to start it")
+	}
+	all := readDialogues(t)
+	p := startPostfix(t, all)
+	for i, d := range all {
+		got := p.outcome(t, i)
+		if *record {
+			d.set("result", got.Result)
+			d.set("log", got.Log)
+			d.set("seen", got.Seen)
+			if err := os.WriteFile(d.file, txtar.Format(d.arc), 0o644); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if diff := cmp.Diff(d.want(), got); diff != "" {
+			t.Errorf("%s: -want +got\n%s", d.name, diff)
+		}
+	}
+}
+
+// realPostfix is a running Postfix with a transport for each dialogue.
+type realPostfix struct {
+	dir    string
+	addr   string
+	stages []*stage
+	ids    []string // of the messages
+}
+
+func startPostfix(t *testing.T, all []*dialogue) *realPostfix {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "postfix") // readable by Postfix's user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	os.Chmod(dir, 0o755)
+	for _, sub := range []string{"etc", "spool", "data"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner, err := user.Lookup("postfix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(owner.Uid)
+	os.Chown(filepath.Join(dir, "data"), uid, -1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &realPostfix{dir: dir, addr: l.Addr().String()}
+	l.Close()
+	services := postfixServices + p.addr + " inet n - n - - smtpd\n"
+	var transport strings.Builder
+	for i, d := range all {
+		st := d.stage(t)
+		p.stages = append(p.stages, st)
+		command := "smtp"
+		if d.lmtp {
+			command = "lmtp"
+		}
+		services += fmt.Sprintf("d%d unix - - n - - %s -o syslog_name=d%d\n", i, command, i)
+		for line := range strings.Lines(d.section("main.cf")) {
+			services += "  -o { " + st.replace.Replace(strings.TrimSpace(line)) + " }\n"
+		}
+		fmt.Fprintf(&transport, "%s d%d:%s\n", d.domain(), i, st.nexthop())
+	}
+	p.write(t, "main.cf", baseConfig+strings.ReplaceAll(postfixConfig, "DIR", dir))
+	p.write(t, "master.cf", services)
+	p.write(t, "transport", transport.String())
+	p.command(t, "start")
+	t.Cleanup(func() { p.command(t, "stop") })
+	for _, d := range all {
+		p.ids = append(p.ids, p.submit(t, d))
+	}
+	return p
+}
+
+func (p *realPostfix) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(p.dir, "etc", name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Postfix reads a file again and again while it is younger than a second.
+	old := time.Now().Add(-time.Hour)
+	os.Chtimes(path, old, old)
+}
+
+func (p *realPostfix) command(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command("postfix", append([]string{"-c", filepath.Join(p.dir, "etc")}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("postfix %v: %v\n%s", args, err, out)
+	}
+}
+
+// submit sends the message of a dialogue and returns its queue ID.
+func (p *realPostfix) submit(t *testing.T, d *dialogue) string {
+	t.Helper()
+	var conn net.Conn
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if conn, err = net.Dial("tcp", p.addr); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Postfix does not start: %v\n%s", err, p.log())
+		}
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	r := bufio.NewReader(conn)
+	ask := func(command, want string) string {
+		if command != "" {
+			fmt.Fprintf(conn, "%s\r\n", command)
+		}
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil || !strings.HasPrefix(line, want) {
+				t.Fatalf("%s: %s: %q %v", d.name, command, line, err)
+			}
+			if line[3] == ' ' {
+				return line
+			}
+		}
+	}
+	ask("", "220")
+	ask("EHLO client.example.org", "250")
+	body := ""
+	if d.eightBit {
+		body = " BODY=8BITMIME"
+	}
+	ask("MAIL FROM:<"+d.from+">"+body, "250")
+	for _, to := range d.to {
+		ask("RCPT TO:<"+to+"@"+d.domain()+"> "+d.dsn, "250")
+	}
+	ask("DATA", "354")
+	for line := range strings.Lines(d.message()) {
+		if strings.HasPrefix(line, ".") {
+			line = "." + line
+		}
+		fmt.Fprint(conn, line)
+	}
+	reply := ask(".", "250")
+	_, id, _ := strings.Cut(strings.TrimSpace(reply), "queued as ")
+	return id
+}
+
+func (p *realPostfix) log() string {
+	b, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+	return string(b)
+}
+
+var delays = regexp.MustCompile(` (conn_use=\d+, )?delay=[^,]*, delays=[^,]*,`)
+
+// outcome waits until the message of dialogue i is done with.
+func (p *realPostfix) outcome(t *testing.T, i int) outcome {
+	t.Helper()
+	d, st := p.stages[i].d, p.stages[i]
+	tag := fmt.Sprintf(" d%d/", i)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		results := make([]string, len(d.to))
+		left := len(d.to)
+		var other strings.Builder
+		for line := range strings.Lines(p.log()) {
+			_, text, ok := strings.Cut(line, tag)
+			if !ok {
+				continue
+			}
+			_, text, _ = strings.Cut(text, "]: ")
+			n, result := d.result(text)
+			if n < 0 {
+				other.WriteString(strings.ReplaceAll(text, p.ids[i], "QUEUEID"))
+			} else if results[n] == "" {
+				results[n] = result
+				left--
+			}
+		}
+		if left == 0 {
+			return outcome{st.restore.Replace(strings.Join(results, "")), st.restore.Replace(other.String()), st.restore.Replace(st.servers[0].transcript())}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: no result:\n%s", d.name, p.log())
+		}
+	}
+}
+
+// result takes a log line apart that says what became of a recipient.
+func (d *dialogue) result(line string) (recipient int, result string) {
+	_, rest, ok := strings.Cut(line, ": to=<")
+	if !ok {
+		return -1, ""
+	}
+	for n, to := range d.to {
+		if after, ok := strings.CutPrefix(rest, to+"@"+d.domain()+">,"); ok {
+			return n, to + ":" + delays.ReplaceAllString(after, "")
+		}
+	}
+	return -1, ""
+}

@@ -1,0 +1,194 @@
+package tools
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dovetail-mail/dovetail/test/harness"
+)
+
+// A sending is one message given to the transport.
+type sending struct {
+	from    string   // parameters of MAIL FROM
+	to      []string // of RCPT TO
+	content string
+}
+
+const plainLetter = "From: sender@origin.test\r\nTo: list@remote.test\r\nSubject: a letter\r\n" +
+	"Message-ID: <letter@origin.test>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nbody\r\n.dot\r\n"
+
+// notices are messages and what is said of them to their senders. The next hop
+// of everything is one that refuses the recipients named so.
+var notices = []struct {
+	name     string
+	main     string // of main.cf
+	keywords string // of the next hop
+	send     []sending
+	letters  int // that the next hop gets in the end
+}{
+	{"reasons", "", "", []sending{{"<sender@origin.test>",
+		[]string{"<r550@remote.test>", "<multi@remote.test>", "<r5noenh@remote.test>", "<long@remote.test>", "<longword@remote.test>", "<\"quoted user\"@remote.test>"}, plainLetter}}, 1},
+	{"end of content", "", "", []sending{{"<sender@origin.test>", []string{"<spam@remote.test>"}, plainLetter}}, 1},
+	{"some are taken", "", "", []sending{{"<sender@origin.test>", []string{"<r550@remote.test>", "<good@remote.test>"}, plainLetter}}, 2},
+	{"envelope id and original recipient", "", "", []sending{{"<sender@origin.test> RET=HDRS ENVID=QQ+2B314159",
+		[]string{"<r550@remote.test> ORCPT=rfc822;first+2Bsecond@remote.test NOTIFY=FAILURE", "<multi@remote.test> NOTIFY=NEVER"}, plainLetter}}, 1},
+	{"never", "", "", []sending{
+		{"<sender@origin.test>", []string{"<r550@remote.test> NOTIFY=NEVER"}, plainLetter},
+		{"<sender@origin.test>", []string{"<r550@remote.test> NOTIFY=SUCCESS,DELAY"}, plainLetter},
+		{"<sender@origin.test> RET=FULL", []string{"<r550@remote.test> NOTIFY=DELAY,FAILURE"}, plainLetter}}, 1},
+	{"eight bits", "", "", []sending{{"<sender@origin.test> BODY=8BITMIME", []string{"<r550@remote.test>"},
+		"Subject: eight\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"}}, 1},
+	{"undeclared eight bits", "", "", []sending{{"<sender@origin.test>", []string{"<r550@remote.test>"},
+		"Subject: eight\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"}}, 1},
+	{"international", "", "", []sending{{"<gr\xc3\xbc\xc3\x9fe@origin.test> SMTPUTF8 BODY=8BITMIME", []string{"<r550@remote.test>", "<gr\xc3\xbc\xc3\x9fe@remote.test>"},
+		"Subject: gr\xc3\xbc\xc3\x9fe\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"}}, 1},
+	{"large", "bounce_size_limit = 1000\n", "", []sending{
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
+		{"<sender@origin.test>", []string{"<multi@remote.test>"}, plainLetter + strings.Repeat("a line of sixty characters that is one of a great many...\r\n", 40)},
+	}, 2},
+	{"no header", "", "", []sending{
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, "\r\nonly a body\r\n"},
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, "no header at all\r\n"},
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, ""},
+	}, 3},
+	{"header only", "", "", []sending{
+		{"<sender@origin.test> RET=HDRS", []string{"<r550@remote.test>"}, "Subject: x\r\n"},
+		{"<sender@origin.test> RET=HDRS", []string{"<r550@remote.test>"}, "Subject: x\r\n folded\r\nnot a header\r\n\r\nbody\r\n"},
+	}, 2},
+	{"postmaster copies", "notify_classes = bounce, 2bounce, delay, resource, software\n", "", []sending{
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
+		{"<>", []string{"<r550@remote.test>"}, plainLetter},
+	}, 3},
+	{"other postmasters", "notify_classes = bounce, 2bounce\nbounce_notice_recipient = bounced@notices.test\n2bounce_notice_recipient = twice@notices.test\n", "", []sending{
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
+		{"<r550@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
+		{"<>", []string{"<good@remote.test>", "<r550@remote.test>"}, plainLetter},
+	}, 6},
+	{"null sender", "", "", []sending{
+		{"<>", []string{"<r550@remote.test>"}, plainLetter},
+		{"<r550@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
+		{"<sender@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
+	}, 1},
+	{"success relayed", "", "8BITMIME", []sending{
+		{"<sender@origin.test> ENVID=id RET=FULL", []string{"<good@remote.test> NOTIFY=SUCCESS ORCPT=rfc822;good@remote.test", "<other@remote.test>", "<r550@remote.test> NOTIFY=SUCCESS,FAILURE"}, plainLetter}}, 3},
+	{"success passed on", "", "", []sending{{"<sender@origin.test> ENVID=id RET=FULL", []string{"<good@remote.test> NOTIFY=SUCCESS ORCPT=rfc822;good@remote.test"}, plainLetter}}, 1},
+	{"success delivered", "", "", []sending{
+		{"<sender@origin.test>", []string{"<user0@example.test> NOTIFY=SUCCESS"}, plainLetter},
+		{"<>", []string{"<user0@example.test> NOTIFY=SUCCESS"}, plainLetter}}, 1},
+	{"alias", "virtual_alias_domains = alias.test\nvirtual_alias_maps = texthash:@DIR@/aliases\n", "8BITMIME", []sending{
+		{"<sender@origin.test>", []string{"<one@alias.test> NOTIFY=SUCCESS,FAILURE", "<many@alias.test> NOTIFY=SUCCESS,FAILURE", "<nobody@alias.test>"}, plainLetter},
+	}, 4},
+	{"delay", "delay_warning_time = 1s\nqueue_run_delay = 2s\nminimal_backoff_time = 2s\nnotify_classes = delay\n", "", []sending{
+		{"<sender@origin.test> ENVID=waits", []string{"<busy@remote.test>", "<busy@other.test> NOTIFY=DELAY", "<busy@third.test> NOTIFY=FAILURE"}, plainLetter}}, 2},
+	{"lifetime", "maximal_queue_lifetime = 0\nbounce_queue_lifetime = 0\n", "", []sending{
+		{"<sender@origin.test>", []string{"<busy@remote.test>"}, plainLetter}}, 1},
+	{"words", "mail_name = Mailer\nmyhostname = other.example.test\nmyorigin = origin.example.test\n", "", []sending{
+		{"<sender@origin.test>", []string{"<r550@remote.test>", "<nowhere@error.test>"}, plainLetter}}, 1},
+}
+
+// Every notification is what Postfix sends for the same message.
+func TestNotifications(t *testing.T) {
+	for _, c := range notices {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var got [2][]string
+			for i, p := range programs {
+				next := startNexthop(t, &nexthop{Keyword: c.keywords, Script: refusals, AtEnd: map[string]string{"spam": "554 5.7.1 this is spam"}})
+				tr := harness.NewTransport(t, p, harness.TransportOptions{
+					Relay: "smtp:[127.0.0.1]:" + portOf(next.Addr),
+					Main: strings.ReplaceAll("smtpd_recipient_restrictions = permit_mynetworks, reject\nsmtpd_client_port_logging = no\n"+
+						"smtpd_reject_unlisted_recipient = no\n"+c.main, "@DIR@", "$config_directory/.."),
+				})
+				harness.Write(t, tr.Dir+"/aliases", "one@alias.test good@remote.test\nmany@alias.test good@remote.test, r550@remote.test\n")
+				tr.Start(t)
+				for _, s := range c.send {
+					submit(t, tr.SMTP, s)
+				}
+				got[i] = next.collect(t, c.letters)
+				if c.name != "delay" {
+					tr.Empty(t)
+				}
+				if more := next.pending(); more > 0 {
+					t.Errorf("%v: %d letters more than expected", p, more)
+				}
+			}
+			if diff := cmp.Diff(got[0], got[1]); diff != "" {
+				t.Errorf("Postfix (-), Dovetail (+):\n%s\nPostfix:\n%s", diff, strings.Join(got[0], "\n====\n"))
+			}
+		})
+	}
+}
+
+var refusals = map[string]string{
+	"r550":                "550 5.1.1 No such user",
+	"multi":               "550-5.1.1 No such user\n550-5.1.1 in the second line\n550 5.1.1 and the third",
+	"r5noenh":             "553 refused",
+	"long":                "550 5.7.1 " + strings.Repeat("a long story about this recipient ", 12),
+	"longword":            "550 5.7.1 see https://example.test/" + strings.Repeat("abcdefgh/", 20) + " and read on there",
+	"busy":                "450 4.2.1 Mailbox busy",
+	"\"quoted user\"":     "550 5.1.1 Who?",
+	"gr\xc3\xbc\xc3\x9fe": "550 5.1.1 No gr\xc3\xbc\xc3\x9fe here",
+}
+
+// submit gives a message to an SMTP server.
+func submit(t *testing.T, addr string, s sending) {
+	t.Helper()
+	c := harness.Connect(t, addr)
+	c.Expect(t, "EHLO client.example.test", "250")
+	c.Expect(t, "MAIL FROM:"+s.from, "250")
+	for _, to := range s.to {
+		c.Expect(t, "RCPT TO:"+to, "250")
+	}
+	c.Expect(t, "DATA", "354")
+	if err := c.Put(strings.ReplaceAll("\n"+s.content, "\n.", "\n..")[1:] + ".\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.Expect(t, "", "250")
+	c.Expect(t, "QUIT", "221")
+}
+
+// collect waits for n letters and returns them without what differs each time.
+func (n *nexthop) collect(t *testing.T, count int) []string {
+	t.Helper()
+	var all []string
+	for len(all) < count {
+		select {
+		case l := <-n.mail:
+			all = append(all, normal(l.From+"\n"+l.To+"\n"+strings.ReplaceAll(l.Content, "\r\n", "\n")))
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%d of %d letters came:\n%s", len(all), count, strings.Join(all, "\n"))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (n *nexthop) pending() int { return len(n.mail) }
+
+// varying is what differs between two runs of the same.
+var varying = []struct {
+	what *regexp.Regexp
+	by   string
+}{
+	{regexp.MustCompile(`\b[0-9A-F]{10,12}\.[0-9]{10}/`), "ID.SECONDS/"},
+	{regexp.MustCompile(`<20[0-9]{12}\.[0-9A-F]{10,12}@`), "<TIME.ID@"},
+	{regexp.MustCompile(`\b[0-9A-F]{10,12}\b`), "ID"},
+	{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [ 0-9]\d \w{3} \d{4} \d\d:\d\d:\d\d [-+]\d{4} \(\w+\)`), "DATE"},
+	{regexp.MustCompile(`127\.0\.0\.1\]?:[0-9]{4,5}`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(` SIZE=[0-9]+`), " SIZE=N"},
+}
+
+func normal(text string) string {
+	for _, v := range varying {
+		text = v.what.ReplaceAllString(text, v.by)
+	}
+	return text
+}
+
+func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+

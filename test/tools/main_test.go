@@ -1,0 +1,17 @@
+package tools
+
+import (
+	"os"
+	"testing"
+
+	"github.com/dovetail-mail/dovetail/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	harness.CleanUp()
+	os.Exit(status)
+}
+
+// programs are who is compared.
+var programs = []harness.Program{harness.Original, harness.Dovetail}
