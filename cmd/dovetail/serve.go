@@ -81,7 +81,7 @@ func (s *embedded) run() error {
 	stop()
 	for ; left > 0; left-- {
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // it was told to end
 		case <-time.After(time.Minute):
 			return errors.New("a service does not end")
 		}

@@ -106,7 +106,7 @@ func Parse(r io.Reader, l Limits) (*Structure, error) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := r.Read(buf)
-		p.Write(buf[:n])
+		p.Write(buf[:n]) //nolint:errcheck // it never fails
 		if err == io.EOF {
 			return p.Close()
 		}

@@ -33,7 +33,6 @@ type diskOp struct {
 
 type memFile struct {
 	d    *memDisk
-	id   int
 	data []byte
 }
 

@@ -143,7 +143,7 @@ func Open(dir string, set *Settings, log *maillog.Logger) (*Store, error) {
 	}
 	s, err := open(d, set, defaultLimits, log)
 	if err != nil {
-		unlock()
+		unlock() //nolint:errcheck // the error that matters is returned
 		d.close()
 		return nil, fmt.Errorf("open mail queue %s: %w", dir, err)
 	}

@@ -220,7 +220,6 @@ func (c *command) lookup(specs []string, key string) (string, bool, error) {
 
 func (c *command) listAll(specs []string) error {
 	out := bufio.NewWriter(c.stdout)
-	defer out.Flush()
 	for _, spec := range specs {
 		t, err := c.open(spec)
 		if err != nil {
@@ -237,7 +236,7 @@ func (c *command) listAll(specs []string) error {
 			return err
 		}
 	}
-	return nil
+	return out.Flush()
 }
 
 // deleteAll removes a key, or those on standard input, from each table.

@@ -145,8 +145,9 @@ func (x *Index) Commit(tx *Tx) error {
 		return err
 	}
 	if err := WriteAll(x.log.fd, b); err != nil {
-		// A part of it may be there.
-		unix.Ftruncate(x.log.fd, int64(x.st.logOff))
+		// A part of it may be there. If it cannot be cut off now, whoever
+		// locks the log next does.
+		unix.Ftruncate(x.log.fd, int64(x.st.logOff)) //nolint:errcheck // see above
 		return sysError("write", x.dir.File(LogName), err)
 	}
 	x.st = s
