@@ -35,18 +35,16 @@ func smtpToMailbox(e *env, p harness.Program) []float64 {
 	log := openLog(e, tr.Log)
 	g := &generator{addr: tr.SMTP, hello: "EHLO"}
 	e.createMailboxes(g)
-	log.waitSent(e, users)
-	begin := time.Now()
-	g.limited(e, users+500)
-	log.waitSent(e, users+500)
-	n := 500 * int64(e.duration) / int64(time.Since(begin))
-	total := users + 500 + int(max(n, 500))
-	begin = time.Now()
-	g.limited(e, total)
-	log.waitSent(e, total)
-	elapsed := time.Since(begin)
+	total := users
+	rate := e.rate(func(n int) time.Duration {
+		begin := time.Now()
+		total += n
+		g.limited(e, total)
+		log.waitSent(e, total)
+		return time.Since(begin)
+	})
 	e.checkStored(mb, g)
-	return []float64{float64(total-users-500) / elapsed.Seconds()}
+	return []float64{rate}
 }
 
 // createMailboxes delivers to each user once: the first delivery makes the

@@ -43,6 +43,7 @@ func (s *session) measure(b *benchmark) ([]*result, error) {
 			if b.alone && p == harness.Original {
 				continue
 			}
+			m := newMeter()
 			values, err := s.once(b, p)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %v: %w", b.rows[0].name, p, err)
@@ -50,7 +51,8 @@ func (s *session) measure(b *benchmark) ([]*result, error) {
 			for i, v := range values {
 				r := results[i]
 				r.values[p] = append(r.values[p], v)
-				fmt.Fprintf(os.Stderr, "%s: round %d: %v: %s %s\n", r.name, round+1, p, number(v), r.unit)
+				fmt.Fprintf(os.Stderr, "%s: round %d: %v: %s %s, others took %.0f%% of the processors\n",
+					r.name, round+1, p, number(v), r.unit, 100*m.others())
 			}
 		}
 	}

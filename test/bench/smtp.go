@@ -28,11 +28,14 @@ func (e *env) acceptance(p harness.Program, options ...string) []float64 {
 	tr := harness.StartTransport(e, p, harness.TransportOptions{})
 	log := openLog(e, tr.Log)
 	source := source{addr: tr.SMTP, to: harness.User(0), options: options}
-	n := e.messages(e.send(&source, 200))
-	log.waitSent(e, 200)
-	elapsed := e.send(&source, n)
-	log.waitSent(e, 200+n) // none was lost
-	return []float64{float64(n) / elapsed.Seconds()}
+	total := 0
+	rate := e.rate(func(n int) time.Duration {
+		elapsed := e.send(&source, n)
+		total += n
+		log.waitSent(e, total) // none was lost
+		return elapsed
+	})
+	return []float64{rate}
 }
 
 // relay measures the way through a transport into another one.
@@ -41,25 +44,28 @@ func relay(e *env, p harness.Program) []float64 {
 	tr := harness.StartTransport(e, p, harness.TransportOptions{Relay: "smtp:[127.0.0.1]:" + sink.port})
 	log := openLog(e, tr.Log)
 	source := source{addr: tr.SMTP, to: "someone@relay.test", options: []string{"-d"}}
-	begin := time.Now()
-	e.send(&source, 200)
-	log.waitSent(e, 200)
-	n := e.messages(time.Since(begin))
-	begin = time.Now()
-	e.send(&source, n)
-	log.waitSent(e, 200+n)
-	elapsed := time.Since(begin)
-	if got := sink.messages(e); got != 200+n {
-		e.Fatalf("%d messages arrived in the sink, %d were sent", got, 200+n)
+	total := 0
+	rate := e.rate(func(n int) time.Duration {
+		begin := time.Now()
+		e.send(&source, n)
+		total += n
+		log.waitSent(e, total)
+		return time.Since(begin)
+	})
+	if got := sink.messages(e); got != total {
+		e.Fatalf("%d messages arrived in the sink, %d were sent", got, total)
 	}
-	return []float64{float64(n) / elapsed.Seconds()}
+	return []float64{rate}
 }
 
-// messages is how many messages last about as long as a measurement should,
-// when 200 take so long.
-func (e *env) messages(for200 time.Duration) int {
-	n := int(200 * e.duration.Seconds() / for200.Seconds())
-	return max(n, 500)
+// rate measures something that can be done a given number of times. It is tried
+// first, for the services to warm up and to learn how often it can be done in
+// the time that a measurement should take.
+func (e *env) rate(do func(n int) time.Duration) float64 {
+	const first, second = 200, 800
+	do(first)
+	n := max(second, int(second*e.duration.Seconds()/do(second).Seconds()))
+	return float64(n) / do(n).Seconds()
 }
 
 // A source is a use of smtp-source.

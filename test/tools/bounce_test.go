@@ -102,7 +102,7 @@ func TestNotifications(t *testing.T) {
 				tr := harness.NewTransport(t, p, harness.TransportOptions{
 					Relay: "smtp:[127.0.0.1]:" + portOf(next.Addr),
 					Main: strings.ReplaceAll("smtpd_recipient_restrictions = permit_mynetworks, reject\nsmtpd_client_port_logging = no\n"+
-						"smtpd_reject_unlisted_recipient = no\n"+c.main, "@DIR@", "$config_directory/.."),
+						"smtpd_reject_unlisted_recipient = no\nsmtpd_sasl_type = dovecot\n"+c.main, "@DIR@", "$config_directory/.."),
 				})
 				harness.Write(t, tr.Dir+"/aliases", "one@alias.test good@remote.test\nmany@alias.test good@remote.test, r550@remote.test\n")
 				tr.Start(t)
@@ -160,7 +160,7 @@ func (n *nexthop) collect(t *testing.T, count int) []string {
 		select {
 		case l := <-n.mail:
 			all = append(all, normal(l.From+"\n"+l.To+"\n"+strings.ReplaceAll(l.Content, "\r\n", "\n")))
-		case <-time.After(30 * time.Second):
+		case <-time.After(10 * time.Second):
 			t.Fatalf("%d of %d letters came:\n%s", len(all), count, strings.Join(all, "\n"))
 		}
 	}
