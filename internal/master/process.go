@@ -84,23 +84,24 @@ func Enter() (*Process, error) {
 		return nil, fmt.Errorf("waiting for the master: unexpected message %q", m.Kind)
 	}
 	p := &Process{Control: conn}
-	if _, err := p.adopt(&m); err != nil {
+	if err := p.adopt(&m); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// adopt takes over what an init or reload message brings and returns the listeners.
-func (p *Process) adopt(m *Message) ([]*Listener, error) {
+// adopt takes over what an init or reload message brings. The listeners that
+// were there before stay open.
+func (p *Process) adopt(m *Message) error {
 	var in initial
 	if err := m.Decode(&in); err != nil {
-		return nil, err
+		return err
 	}
 	files := m.Files
 	if in.HasConfig {
 		content, err := ReadMemfd(files[0])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		p.Config, files = content, files[1:]
 	}
@@ -109,10 +110,15 @@ func (p *Process) adopt(m *Message) ([]*Listener, error) {
 		logFile, files = files[0], files[1:]
 	}
 	if err := p.openLog(in.Log, logFile); err != nil {
-		return nil, err
+		return err
+	}
+	listeners, err := newListeners(in.Listeners, files)
+	if err != nil {
+		return err
 	}
 	p.Identity, p.Arg = in.Identity, in.Arg
-	return p.replaceListeners(in.Listeners, files)
+	p.setListeners(listeners)
+	return nil
 }
 
 func (p *Process) openLog(t LogTarget, f *os.File) error {
@@ -136,10 +142,10 @@ func (p *Process) openLog(t LogTarget, f *os.File) error {
 	return nil
 }
 
-// replaceListeners makes listeners of the descriptors that came along and
-// closes those that were there before. A socket that stays is the master's: the
-// new listener is another descriptor of it, and no client notices.
-func (p *Process) replaceListeners(specs []ListenerSpec, files []*os.File) ([]*Listener, error) {
+// newListeners makes listeners of the descriptors that came along. A socket that
+// stays is the master's: its new listener is another descriptor of it, and no
+// client notices.
+func newListeners(specs []ListenerSpec, files []*os.File) ([]*Listener, error) {
 	if len(files) != len(specs) {
 		return nil, fmt.Errorf("master sent %d sockets for %d listeners", len(files), len(specs))
 	}
@@ -148,6 +154,7 @@ func (p *Process) replaceListeners(specs []ListenerSpec, files []*os.File) ([]*L
 		ln, err := net.FileListener(files[i])
 		files[i].Close()
 		if err != nil {
+			closeAll(listeners[:i])
 			return nil, fmt.Errorf("listener %s: %w", specs[i].Name, err)
 		}
 		if u, ok := ln.(*net.UnixListener); ok {
@@ -155,13 +162,19 @@ func (p *Process) replaceListeners(specs []ListenerSpec, files []*os.File) ([]*L
 		}
 		listeners[i] = &Listener{Listener: ln, ListenerSpec: specs[i]}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.listeners {
+	return listeners, nil
+}
+
+func closeAll(listeners []*Listener) {
+	for _, l := range listeners {
 		l.Close()
 	}
+}
+
+func (p *Process) setListeners(listeners []*Listener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.listeners = listeners
-	return slices.Clone(listeners), nil
 }
 
 // Listeners returns the current listeners.
@@ -175,15 +188,28 @@ func (p *Process) Listeners() []*Listener {
 func (p *Process) CloseListeners() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, l := range p.listeners {
-		l.Close()
-	}
+	closeAll(p.listeners)
 	p.listeners = nil
 }
 
-// Reload takes over a reload message. It returns the listeners to accept from
-// now on; those that were there before are closed.
-func (p *Process) Reload(m *Message) ([]*Listener, error) { return p.adopt(m) }
+// Reload takes over a reload message and has apply put it into force, with the
+// listeners to accept from now on. Those that were there before are closed
+// then. If apply fails everything stays as it was.
+func (p *Process) Reload(m *Message, apply func([]*Listener) error) error {
+	config, identity, arg, before := p.Config, p.Identity, p.Arg, p.Listeners()
+	if err := p.adopt(m); err != nil {
+		p.Config = config
+		return err
+	}
+	if err := apply(p.Listeners()); err != nil {
+		p.CloseListeners()
+		p.Config, p.Identity, p.Arg = config, identity, arg
+		p.setListeners(before)
+		return err
+	}
+	closeAll(before)
+	return nil
+}
 
 // Ready tells the master that the process serves.
 func (p *Process) Ready() error { return p.Control.Send("ready", struct{}{}) }

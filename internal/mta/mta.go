@@ -141,12 +141,8 @@ func (m *process) control() {
 			msg.CloseFiles()
 			continue
 		}
-		listeners, err := m.p.Reload(&msg)
-		if err == nil {
-			err = m.start(listeners)
-		}
-		if err != nil {
-			m.p.Log.Errorf("reload: %v", err)
+		if err := m.p.Reload(&msg, m.start); err != nil {
+			m.p.Log.Errorf("reload failed, the running configuration stays in force: %v", err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -83,7 +82,7 @@ func (p *ruleParser[M]) lines() ([]ruleLine, error) {
 		if err != nil {
 			return nil, openError("", p.name, err)
 		}
-		lines = append(lines, ruleLine{string(bytes.TrimRight(text, " \t\r\v\f")), n})
+		lines = append(lines, ruleLine{strings.TrimRight(text, logline.Spaces), n})
 	}
 }
 

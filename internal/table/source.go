@@ -33,7 +33,7 @@ func readSource(in io.Reader, name, noValue string, warn func(string), fn func(R
 		if err != nil {
 			return err
 		}
-		key, value, ok := splitRecord(string(text))
+		key, value, ok := splitRecord(text)
 		if !ok {
 			warn(fmt.Sprintf("%s, line %d: unbalanced '\"' in '%s' -- ignoring this line", name, n, text))
 			continue
@@ -72,7 +72,7 @@ func splitRecord(line string) (key, value string, ok bool) {
 	if quoted {
 		return "", "", false
 	}
-	return line[:i], strings.TrimFunc(line[i:], func(r rune) bool { return r < 0x80 && logline.IsSpace(byte(r)) }), true
+	return line[:i], strings.Trim(line[i:], logline.Spaces), true
 }
 
 func openTexthash(_, name string, o *Options) (Table, error) {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -102,14 +100,14 @@ func make250(n int) []string {
 func (e *env) settled(p *harness.Process) int64 {
 	const calm, patience = 5 * time.Second, 30 * time.Second
 	begin := time.Now()
-	low, since := pss(e, p), begin
+	low, since := pss(p), begin
 	for time.Since(since) < calm && time.Since(begin) < patience {
 		select {
 		case <-e.ctx.Done():
 			e.check(e.ctx.Err())
 		case <-time.After(calm / 10):
 		}
-		if now := pss(e, p); now < low-low/100 {
+		if now := pss(p); now < low-low/100 {
 			low, since = now, time.Now()
 		}
 	}
@@ -117,10 +115,10 @@ func (e *env) settled(p *harness.Process) int64 {
 }
 
 // pss is the proportional set size of a process and its descendants.
-func pss(e *env, p *harness.Process) int64 {
+func pss(p *harness.Process) int64 {
 	var sum int64
-	for _, pid := range descendants(e, p.Cmd.Process.Pid) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	for _, d := range descendants(p.Cmd.Process.Pid) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", d.pid))
 		if err != nil {
 			continue // it has ended
 		}
@@ -132,27 +130,4 @@ func pss(e *env, p *harness.Process) int64 {
 		}
 	}
 	return sum
-}
-
-// descendants returns the process ids of a process and all below it.
-func descendants(e *env, root int) []int {
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
-	e.check(err)
-	children := make(map[int][]int)
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			continue // it has ended
-		}
-		// PID (NAME) STATE PPID ...; a name may contain anything.
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-		parent, _ := strconv.Atoi(string(fields[1]))
-		children[parent] = append(children[parent], pid)
-	}
-	all := []int{root}
-	for i := 0; i < len(all); i++ {
-		all = append(all, children[all[i]]...)
-	}
-	return all
 }

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// tick is the unit of times in /proc: USER_HZ, see proc(5).
+const tick = time.Second / 100
+
 // A meter tells how much of the processors others took, who make all rates
 // lower and, because what runs in many processes suffers less, ratios too.
 type meter struct {
@@ -20,8 +23,7 @@ func newMeter() meter {
 	return meter{begin: time.Now(), busy: busyTime(), own: ownTime()}
 }
 
-// others is the part of the processors' time that went to others since, where
-// that can be known.
+// others is the part of the processors' time that went to others since.
 func (m meter) others() float64 {
 	total := time.Since(m.begin) * time.Duration(runtime.NumCPU())
 	others := (busyTime() - m.busy) - (ownTime() - m.own)
@@ -30,7 +32,6 @@ func (m meter) others() float64 {
 
 // busyTime is the time that all processors have worked.
 func busyTime() time.Duration {
-	const tick = time.Second / 100 // USER_HZ, see proc(5)
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
@@ -52,8 +53,7 @@ func busyTime() time.Duration {
 	return sum
 }
 
-// ownTime is the time that this process and those that it has started, and that
-// have ended, have worked.
+// ownTime is the time that this process and all below it have worked.
 func ownTime() time.Duration {
 	var sum time.Duration
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
@@ -61,6 +61,9 @@ func ownTime() time.Duration {
 		if syscall.Getrusage(who, &usage) == nil {
 			sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 		}
+	}
+	for _, p := range descendants(os.Getpid())[1:] {
+		sum += p.cpu
 	}
 	return sum
 }

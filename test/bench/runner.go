@@ -43,8 +43,7 @@ func (s *session) measure(b *benchmark) ([]*result, error) {
 			if b.alone && p == harness.Original {
 				continue
 			}
-			m := newMeter()
-			values, err := s.once(b, p)
+			values, others, err := s.once(b, p)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %v: %w", b.rows[0].name, p, err)
 			}
@@ -52,7 +51,7 @@ func (s *session) measure(b *benchmark) ([]*result, error) {
 				r := results[i]
 				r.values[p] = append(r.values[p], v)
 				fmt.Fprintf(os.Stderr, "%s: round %d: %v: %s %s, others took %.0f%% of the processors\n",
-					r.name, round+1, p, number(v), r.unit, 100*m.others())
+					r.name, round+1, p, number(v), r.unit, 100*others)
 			}
 		}
 	}
@@ -60,7 +59,7 @@ func (s *session) measure(b *benchmark) ([]*result, error) {
 }
 
 // once runs a benchmark with one program.
-func (s *session) once(b *benchmark, p harness.Program) (values []float64, err error) {
+func (s *session) once(b *benchmark, p harness.Program) (values []float64, others float64, err error) {
 	e := &env{ctx: s.ctx, duration: s.duration}
 	defer e.close()
 	defer func() {
@@ -73,7 +72,9 @@ func (s *session) once(b *benchmark, p harness.Program) (values []float64, err e
 		}
 	}()
 	syscall.Sync() // nobody pays for the writes of the one before
-	return b.run(e, p), s.ctx.Err()
+	m := newMeter()
+	values = b.run(e, p)
+	return values, m.others(), s.ctx.Err()
 }
 
 // An env is where a benchmark starts its servers; it ends them.

@@ -93,6 +93,21 @@ func TestSubmissionNeedsTheRightPassword(t *testing.T) {
 	})
 }
 
+// The same over TCP, as with a mailbox service on another host.
+func TestSubmissionAsksOverTCP(t *testing.T) {
+	for _, p := range pairs {
+		t.Run(fmt.Sprintf("transport=%v,mailbox=%v", p.transport, p.mailbox), func(t *testing.T) {
+			mb := harness.StartMailbox(t, p.mailbox, harness.MailboxOptions{})
+			tr := harness.StartTransport(t, p.transport, harness.TransportOptions{Auth: "inet:" + mb.AuthTCP})
+			args := []string{"--server", tr.Submission, "--from", harness.User(0), "--to", harness.User(1), "-n", "--auth", "PLAIN", "--auth-user", harness.User(0)}
+			harness.Run(t, "", "swaks", append(args, "--auth-password", harness.Password)...)
+			if out, err := harness.Try("", "swaks", append(args, "--auth-password", "wrong")...); err == nil {
+				t.Errorf("a wrong password is taken:\n%s", out)
+			}
+		})
+	}
+}
+
 // An unknown recipient is refused at the door, one that the mailbox service does not
 // know bounces to the sender.
 func TestUnknownRecipients(t *testing.T) {

@@ -1,6 +1,8 @@
 package tools
 
 import (
+	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,7 +34,7 @@ var notices = []struct {
 	letters  int // that the next hop gets in the end
 }{
 	{"reasons", "", "", []sending{{"<sender@origin.test>",
-		[]string{"<r550@remote.test>", "<multi@remote.test>", "<r5noenh@remote.test>", "<long@remote.test>", "<longword@remote.test>", "<\"quoted user\"@remote.test>"}, plainLetter}}, 1},
+		[]string{"<long@remote.test>", "<longword@remote.test>", "<multi@remote.test>", "<\"quoted user\"@remote.test>", "<r550@remote.test>", "<r5noenh@remote.test>"}, plainLetter}}, 1},
 	{"end of content", "", "", []sending{{"<sender@origin.test>", []string{"<spam@remote.test>"}, plainLetter}}, 1},
 	{"some are taken", "", "", []sending{{"<sender@origin.test>", []string{"<r550@remote.test>", "<good@remote.test>"}, plainLetter}}, 2},
 	{"envelope id and original recipient", "", "", []sending{{"<sender@origin.test> RET=HDRS ENVID=QQ+2B314159",
@@ -43,9 +45,10 @@ var notices = []struct {
 		{"<sender@origin.test> RET=FULL", []string{"<r550@remote.test> NOTIFY=DELAY,FAILURE"}, plainLetter}}, 1},
 	{"eight bits", "", "", []sending{{"<sender@origin.test> BODY=8BITMIME", []string{"<r550@remote.test>"},
 		"Subject: eight\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"}}, 1},
+	{"seven bits", "", "", []sending{{"<sender@origin.test> BODY=7BIT", []string{"<r550@remote.test>"}, plainLetter}}, 1},
 	{"undeclared eight bits", "", "", []sending{{"<sender@origin.test>", []string{"<r550@remote.test>"},
 		"Subject: eight\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"}}, 1},
-	{"international", "", "", []sending{{"<gr\xc3\xbc\xc3\x9fe@origin.test> SMTPUTF8 BODY=8BITMIME", []string{"<r550@remote.test>", "<gr\xc3\xbc\xc3\x9fe@remote.test>"},
+	{"international", "", "", []sending{{"<gr\xc3\xbc\xc3\x9fe@origin.test> SMTPUTF8 BODY=8BITMIME", []string{"<gr\xc3\xbc\xc3\x9fe@remote.test>", "<r550@remote.test>"},
 		"Subject: gr\xc3\xbc\xc3\x9fe\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"}}, 1},
 	{"large", "bounce_size_limit = 1000\n", "", []sending{
 		{"<sender@origin.test>", []string{"<r550@remote.test>"}, plainLetter},
@@ -84,11 +87,11 @@ var notices = []struct {
 		{"<sender@origin.test>", []string{"<one@alias.test> NOTIFY=SUCCESS,FAILURE", "<many@alias.test> NOTIFY=SUCCESS,FAILURE", "<nobody@alias.test>"}, plainLetter},
 	}, 4},
 	{"delay", "delay_warning_time = 1s\nqueue_run_delay = 2s\nminimal_backoff_time = 2s\nnotify_classes = delay\n", "", []sending{
-		{"<sender@origin.test> ENVID=waits", []string{"<busy@remote.test>", "<busy@other.test> NOTIFY=DELAY", "<busy@third.test> NOTIFY=FAILURE"}, plainLetter}}, 2},
+		{"<sender@origin.test> ENVID=waits", []string{"<busy@other.test> NOTIFY=DELAY", "<busy@remote.test>", "<busy@third.test> NOTIFY=FAILURE"}, plainLetter}}, 2},
 	{"lifetime", "maximal_queue_lifetime = 0\nbounce_queue_lifetime = 0\n", "", []sending{
 		{"<sender@origin.test>", []string{"<busy@remote.test>"}, plainLetter}}, 1},
 	{"words", "mail_name = Mailer\nmyhostname = other.example.test\nmyorigin = origin.example.test\n", "", []sending{
-		{"<sender@origin.test>", []string{"<r550@remote.test>", "<nowhere@error.test>"}, plainLetter}}, 1},
+		{"<sender@origin.test>", []string{"<nowhere@error.test>", "<r550@remote.test>"}, plainLetter}}, 2},
 }
 
 // Every notification is what Postfix sends for the same message.
@@ -117,6 +120,7 @@ func TestNotifications(t *testing.T) {
 					t.Errorf("%v: %d letters more than expected", p, more)
 				}
 			}
+			for i := range got { os.WriteFile(fmt.Sprintf("/tmp/q/out/%s.%d", strings.ReplaceAll(c.name, " ", "-"), i), []byte(strings.Join(got[i], "\n====\n")), 0o644) }
 			if diff := cmp.Diff(got[0], got[1]); diff != "" {
 				t.Errorf("Postfix (-), Dovetail (+):\n%s\nPostfix:\n%s", diff, strings.Join(got[0], "\n====\n"))
 			}
@@ -161,7 +165,8 @@ func (n *nexthop) collect(t *testing.T, count int) []string {
 		case l := <-n.mail:
 			all = append(all, normal(l.From+"\n"+l.To+"\n"+strings.ReplaceAll(l.Content, "\r\n", "\n")))
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%d of %d letters came:\n%s", len(all), count, strings.Join(all, "\n"))
+			t.Errorf("%d of %d letters came:\n%s", len(all), count, strings.Join(all, "\n"))
+			return all
 		}
 	}
 	slices.Sort(all)

@@ -9,111 +9,134 @@ package logline
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// MaxLength is the longest logical line, in bytes.
-const MaxLength = 16 << 20
+// maxLine is the longest logical line. A longer one is refused instead of
+// being collected in memory.
+const maxLine = 1 << 20
+
+// ErrTooLong is a logical line of more than 1 MB.
+var ErrTooLong = errors.New("line is too long")
 
 // A Reader reads logical lines.
 type Reader struct {
-	name    string
-	in      *bufio.Reader
-	number  int // of the physical line read last
-	ahead   []byte
-	hasMore bool // ahead holds a line
-	warn    func(string)
-	line    []byte
+	r     *bufio.Reader
+	name  string
+	num   int    // physical lines read
+	ahead []byte // the first line of the next logical line
+	warn  func(string)
 }
 
-// NewReader returns a reader of in. name is the file's, for warnings, which go to
+// NewReader returns a reader of r. name is the file's, for warnings, which go to
 // warn; nil drops them.
-func NewReader(in io.Reader, name string, warn func(string)) *Reader {
+func NewReader(r io.Reader, name string, warn func(string)) *Reader {
 	if warn == nil {
 		warn = func(string) {}
 	}
-	return &Reader{name: name, in: bufio.NewReader(in), warn: warn}
+	return &Reader{r: bufio.NewReader(r), name: name, warn: warn}
 }
 
-// Next returns the next logical line and the number of its first physical
-// line. The text is valid until the next call. At the end the error is io.EOF.
-func (r *Reader) Next() (text []byte, first int, err error) {
-	r.line = r.line[:0]
+// Next returns a logical line without its newlines, and the number of its
+// first physical line. At the end it returns io.EOF. A file that begins with a
+// continuation has nothing that it continues: that line is left out.
+func (l *Reader) Next() (text string, num int, err error) {
 	for {
-		line, err := r.physical()
-		if err == io.EOF && first > 0 {
-			return r.line, first, nil
+		logical, num, err := l.logical()
+		if err != nil {
+			return "", num, err
+		}
+		if !IsSpace(logical[0]) {
+			return string(logical), num, nil
+		}
+		l.warn(fmt.Sprintf("%s: logical line must not start with whitespace: \"%s\"", l.name, Excerpt(logical)))
+	}
+}
+
+func (l *Reader) logical() (line []byte, num int, err error) {
+	if line = l.ahead; line == nil {
+		if line, err = l.physical(); err != nil {
+			return nil, l.num, err
+		}
+	}
+	l.ahead, num = nil, l.num
+	for {
+		more, err := l.physical()
+		if err == io.EOF {
+			return line, num, nil
 		}
 		if err != nil {
-			return nil, 0, err
+			return nil, l.num, err
 		}
-		rest := trimLeft(line)
-		switch {
-		case len(rest) == 0 || rest[0] == '#':
-			continue
-		case len(rest) < len(line) && first == 0:
-			r.warn(fmt.Sprintf("%s: logical line must not start with whitespace: %q", r.name, cut(line)))
-			continue
-		case len(rest) == len(line) && first > 0:
-			r.ahead, r.hasMore = line, true
-			return r.line, first, nil
+		if !IsSpace(more[0]) {
+			l.ahead = more
+			return line, num, nil
 		}
-		if first == 0 {
-			first = r.number
+		if len(line)+len(more) > maxLine {
+			return nil, num, ErrTooLong
 		}
-		if len(r.line)+len(line) > MaxLength {
-			return nil, 0, fmt.Errorf("%s, line %d: logical line is longer than %d bytes", r.name, first, MaxLength)
-		}
-		r.line = append(r.line, line...)
+		line = append(line, more...)
 	}
 }
 
-// physical returns the next line without its newline.
-func (r *Reader) physical() ([]byte, error) {
-	if r.hasMore {
-		r.hasMore = false
-		return r.ahead, nil
+// physical returns the next line that is neither blank nor a comment. What
+// follows a NUL is not seen, as in a C string.
+func (l *Reader) physical() ([]byte, error) {
+	for {
+		raw, err := l.read()
+		if len(raw) == 0 && err != nil {
+			return nil, err
+		}
+		l.num++
+		raw = bytes.TrimSuffix(raw, []byte("\n"))
+		if i := bytes.IndexByte(raw, 0); i >= 0 {
+			raw = raw[:i]
+		}
+		if rest := bytes.TrimLeft(raw, Spaces); len(rest) > 0 && rest[0] != '#' {
+			return raw, nil
+		}
 	}
+}
+
+// read returns one line of any length up to maxLine, in memory of its own.
+func (l *Reader) read() ([]byte, error) {
 	var line []byte
 	for {
-		part, err := r.in.ReadSlice('\n')
+		part, err := l.r.ReadSlice('\n')
 		line = append(line, part...)
-		if errors.Is(err, bufio.ErrBufferFull) {
-			if len(line) > MaxLength {
-				return nil, fmt.Errorf("%s, line %d: line is longer than %d bytes", r.name, r.number+1, MaxLength)
-			}
+		if len(line) > maxLine {
+			return nil, ErrTooLong
+		}
+		if err == bufio.ErrBufferFull {
 			continue
 		}
 		if err == io.EOF && len(line) > 0 {
 			err = nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		r.number++
-		if line[len(line)-1] == '\n' {
-			line = line[:len(line)-1]
-		}
-		return line, nil
+		return line, err
 	}
 }
 
-func trimLeft(b []byte) []byte {
-	for len(b) > 0 && IsSpace(b[0]) {
-		b = b[1:]
-	}
-	return b
-}
+// Spaces is white space as the C library's isspace has it.
+const Spaces = " \t\n\v\f\r"
 
-// IsSpace reports whether c is white space to these files.
-func IsSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+// IsSpace reports whether c is white space.
+func IsSpace(c byte) bool { return strings.IndexByte(Spaces, c) >= 0 }
 
-// cut shortens a text for a warning.
-func cut(b []byte) string {
-	if len(b) > 30 {
-		return string(b[:30]) + "..."
+// Excerpt is the beginning of a line for a message, fit to be printed.
+func Excerpt(s []byte) string {
+	tail := ""
+	if len(s) > 30 {
+		s, tail = s[:30], "..."
 	}
-	return string(b)
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, string(s)) + tail
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/logline"
 )
 
 // Main is a parsed main.cf with the overrides of one service. It never changes and may be
@@ -55,15 +57,15 @@ func Parse(dir, text string) (*Main, error) { return read(dir, strings.NewReader
 func read(dir string, r io.Reader) (*Main, error) {
 	path := filepath.Join(dir, "main.cf")
 	m := &Main{dir: dir, values: map[string]entry{}, computed: newComputed()}
-	lines := newLineReader(path, r, m.warn)
+	lines := logline.NewReader(r, path, m.warn)
 	size := 0
 	for {
-		text, num, err := lines.next()
+		text, num, err := lines.Next()
 		if err == io.EOF {
 			m.warnNoEffect()
 			return m, m.checkLevel()
 		}
-		if errors.Is(err, errLineTooLong) {
+		if errors.Is(err, logline.ErrTooLong) {
 			return nil, fmt.Errorf("%s, line %d: %w", path, num, err)
 		}
 		if err != nil {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/logline"
 )
 
 // Master is a parsed master.cf.
@@ -58,9 +60,9 @@ func ParseMaster(path, text string) (*Master, error) {
 
 func readMaster(path string, r io.Reader) (*Master, error) {
 	m := &Master{}
-	lines := newLineReader(path, r, func(w string) { m.warnings = append(m.warnings, w) })
+	lines := logline.NewReader(r, path, func(w string) { m.warnings = append(m.warnings, w) })
 	for {
-		text, num, err := lines.next()
+		text, num, err := lines.Next()
 		if err == io.EOF {
 			return m, nil
 		}

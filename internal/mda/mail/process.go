@@ -179,16 +179,17 @@ func (m *process) control() error {
 }
 
 func (m *process) reload(msg *master.Message) {
-	listeners, err := m.p.Reload(msg)
-	if err == nil {
-		err = m.configure()
-	}
+	err := m.p.Reload(msg, func(listeners []*master.Listener) error {
+		if err := m.configure(); err != nil {
+			return err
+		}
+		for _, l := range listeners {
+			go m.serveLMTP(l)
+		}
+		return nil
+	})
 	if err != nil {
 		m.log.Errorf("reload: %v", err)
-		return
-	}
-	for _, l := range listeners {
-		go m.serveLMTP(l)
 	}
 }
 

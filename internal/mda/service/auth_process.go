@@ -74,10 +74,8 @@ func awaitReload(ctx context.Context, p *master.Process) {
 			msg.CloseFiles()
 			continue
 		}
-		// The old listeners are closed by it; on the new ones the successor accepts.
-		if _, err := p.Reload(&msg); err != nil {
-			p.Log.Errorf("reload: %v", err)
-		}
+		// The successor accepts from now on.
+		msg.CloseFiles()
 		p.CloseListeners()
 		select {
 		case <-ctx.Done():

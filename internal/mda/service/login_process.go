@@ -161,17 +161,15 @@ func (l *loginProcess) control() {
 }
 
 func (l *loginProcess) reload(msg *master.Message) error {
-	listeners, err := l.p.Reload(msg)
-	if err != nil {
-		return err
-	}
-	if err := l.configure(); err != nil {
-		return err
-	}
-	for _, listener := range listeners {
-		go l.accept(listener)
-	}
-	return nil
+	return l.p.Reload(msg, func(listeners []*master.Listener) error {
+		if err := l.configure(); err != nil {
+			return err
+		}
+		for _, listener := range listeners {
+			go l.accept(listener)
+		}
+		return nil
+	})
 }
 
 // A passer sends authenticated clients to the master.

@@ -54,6 +54,9 @@ func Load(path string) (*dovecot.Config, error) {
 // Run starts the service and returns when it has ended: nil after a stop. ready is
 // called once it serves.
 func Run(ctx context.Context, path string, ready func()) error {
+	// A signal that comes while the service starts is for later.
+	signals, ignore := notifySignals()
+	defer ignore()
 	cfg, err := Load(path)
 	if err != nil {
 		return err
@@ -86,7 +89,7 @@ func Run(ctx context.Context, path string, ready func()) error {
 	}
 	ready()
 	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // without systemd there is nobody to tell
-	m.serveSignals()
+	m.serveSignals(signals)
 	m.stop()
 	return nil
 }
@@ -245,9 +248,7 @@ func (m *Master) startChild(service string) error {
 func (m *Master) ignore(c *master.Child, msg *master.Message) { msg.CloseFiles() }
 
 // serveSignals reloads and reopens logs until it is told to stop.
-func (m *Master) serveSignals() {
-	signals, stop := notifySignals()
-	defer stop()
+func (m *Master) serveSignals(signals <-chan os.Signal) {
 	for {
 		select {
 		case <-m.ctx.Done():

@@ -40,6 +40,10 @@ type Master struct {
 // Run starts the mail transport with the configuration in dir and returns when
 // it has ended: nil after a stop. ready is called once it serves.
 func Run(ctx context.Context, dir string, ready func()) error {
+	// A signal that comes while the service starts is for later.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	defer signal.Stop(signals)
 	p, err := newPlan(dir)
 	if err != nil {
 		return err
@@ -68,7 +72,7 @@ func Run(ctx context.Context, dir string, ready func()) error {
 	m.log.Infof("daemon started -- version %s, configuration %s", p.core.MailVersion, dir)
 	ready()
 	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // without systemd there is nobody to tell
-	m.serveSignals(ctx)
+	m.serveSignals(ctx, signals)
 	m.stop()
 	return nil
 }
@@ -97,10 +101,7 @@ func (m *Master) start() error {
 	return m.mta.WaitReady(startTimeout)
 }
 
-func (m *Master) serveSignals(ctx context.Context) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
-	defer signal.Stop(signals)
+func (m *Master) serveSignals(ctx context.Context, signals <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -65,7 +65,7 @@ type doveadm struct {
 
 func newDoveadm(t *testing.T, w *world) *doveadm {
 	if _, err := exec.LookPath("doveadm"); err != nil {
-		t.Skip("doveadm is not installed")
+		t.Fatal("doveadm is not installed: run test/install-packages")
 	}
 	home := t.TempDir()
 	conf := filepath.Join(home, "dovecot.conf")
