@@ -32,7 +32,7 @@ const (
 
 // A clientConn is a connection of the client protocol.
 type clientConn struct {
-	server *Server
+	shared *shared
 	conn   net.Conn
 	kind   Kind
 	cuid   uint32
@@ -53,14 +53,17 @@ func newClientConn(s *Server, conn net.Conn, kind Kind) *clientConn {
 	var cookie [16]byte
 	rand.Read(cookie[:])
 	return &clientConn{
-		server: s, conn: conn, kind: kind,
-		cuid:     s.lastCUID.Add(1),
+		shared: s.shared, conn: conn, kind: kind,
+		cuid:     s.shared.lastCUID.Add(1),
 		cookie:   hex.EncodeToString(cookie[:]),
 		r:        wire.NewReader(conn),
 		w:        wire.NewWriter(deadlineWriter{conn}),
 		requests: make(map[uint32]*request),
 	}
 }
+
+// server is the one in force.
+func (c *clientConn) server() *Server { return c.shared.present.Load() }
 
 // A deadlineWriter gives up on a peer that does not read.
 type deadlineWriter struct{ net.Conn }
@@ -112,20 +115,20 @@ func (c *clientConn) close(ctx context.Context, err error) {
 	}
 	c.mu.Unlock()
 	c.conn.Close()
-	c.server.removeLogin(c)
+	c.server().removeLogin(c)
 	if pending > 0 && ctx.Err() == nil && !errors.Is(err, errProtocol) {
 		reason := "EOF"
 		if err != nil && !errors.Is(err, io.EOF) {
 			reason = err.Error()
 		}
-		c.server.log.Errorf("auth client %d disconnected with %d pending requests: %s", c.pid, pending, reason)
+		c.server().log.Errorf("auth client %d disconnected with %d pending requests: %s", c.pid, pending, reason)
 	}
 }
 
 // appendHandshake appends what the server says first.
 func (c *clientConn) appendHandshake(b []byte) []byte {
 	b = append(b, "VERSION\t1\t2\n"...)
-	for _, m := range c.server.mechs {
+	for _, m := range c.server().mechs {
 		if m.Flags&sasl.Private != 0 && c.kind != KindLogin {
 			continue
 		}
@@ -147,7 +150,7 @@ var errProtocol = errors.New("auth: protocol error")
 
 // bug logs a mistake of the peer.
 func (c *clientConn) bug(format string, args ...any) error {
-	c.server.log.Errorf("BUG: Authentication client "+format, args...)
+	c.server().log.Errorf("BUG: Authentication client "+format, args...)
 	return errProtocol
 }
 
@@ -158,7 +161,7 @@ func (c *clientConn) handshake(line []byte) (ready bool, err error) {
 	case "VERSION":
 		major, _, _ := wire.Cut(rest)
 		if n, ok := wire.ParseID(major); !ok || n != wire.ClientMajor {
-			c.server.log.Errorf("Authentication client not compatible with this server (mixed old and new binaries?)")
+			c.server().log.Errorf("Authentication client not compatible with this server (mixed old and new binaries?)")
 			return false, errProtocol
 		}
 		return false, nil
@@ -171,7 +174,7 @@ func (c *clientConn) handshake(line []byte) (ready bool, err error) {
 			return true, nil // its pid is nobody's business, so it cannot be in the way of others
 		}
 		c.pid = pid
-		if !c.server.addLogin(c) {
+		if !c.server().addLogin(c) {
 			return false, c.bug("gave a PID %d of existing connection", pid)
 		}
 		return true, nil
@@ -363,25 +366,25 @@ func (c *clientConn) sweep() {
 
 // addLogin registers a login process, whose requests can be confirmed.
 func (s *Server) addLogin(c *clientConn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.logins[c.pid] != nil {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	if s.shared.logins[c.pid] != nil {
 		return false
 	}
-	s.logins[c.pid] = c
+	s.shared.logins[c.pid] = c
 	return true
 }
 
 func (s *Server) removeLogin(c *clientConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.logins[c.pid] == c {
-		delete(s.logins, c.pid)
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	if s.shared.logins[c.pid] == c {
+		delete(s.shared.logins, c.pid)
 	}
 }
 
 func (s *Server) login(pid uint32) *clientConn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.logins[pid]
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	return s.shared.logins[pid]
 }

@@ -39,8 +39,8 @@ func (m *masterConn) request(id uint32, args []byte) error {
 		return m.reply("FAIL", id)
 	}
 	req.SessionPID = sessionPID
-	return m.dispatch(m.server.blocksUserdb(), func() error {
-		res := m.server.lookupUser(m.ctx, &req.Request, lookupLogin)
+	return m.dispatch(m.server().blocksUserdb(), func() error {
+		res := m.server().lookupUser(m.ctx, &req.Request, lookupLogin)
 		return m.replyUser(id, &req.Request, res, func(b []byte) []byte {
 			return m.appendLogin(b, req, wantToken && sessionPID != 0)
 		})
@@ -50,7 +50,7 @@ func (m *masterConn) request(id uint32, args []byte) error {
 // confirm finds the successful request of a login process, which can be
 // confirmed once, by whoever knows that process's cookie.
 func (m *masterConn) confirm(pid, clientID uint32, cookie []byte, sessionPID uint32) *request {
-	login := m.server.login(pid)
+	login := m.server().login(pid)
 	switch {
 	case login == nil:
 		m.errorf("Master requested auth for nonexistent client %d", pid)
@@ -78,11 +78,11 @@ func (m *masterConn) appendLogin(b []byte, req *request, token bool) []byte {
 		b = wire.AppendField(b, "master_user", req.MasterUser)
 	}
 	b = wire.AppendField(b, "auth_mech", req.Mechanism)
-	if req.mech.Flags&sasl.Anonymous != 0 || (m.server.set.AnonymousUsername != "" && req.User == m.server.set.AnonymousUsername) {
+	if req.mech.Flags&sasl.Anonymous != 0 || (m.server().set.AnonymousUsername != "" && req.User == m.server().set.AnonymousUsername) {
 		b = append(b, "\tanonymous"...)
 	}
 	if token {
-		b = wire.AppendField(b, "auth_token", m.server.token(req))
+		b = wire.AppendField(b, "auth_token", m.server().token(req))
 	}
 	switch {
 	case req.MasterUser != "":
@@ -96,7 +96,7 @@ func (m *masterConn) appendLogin(b []byte, req *request, token bool) []byte {
 // token proves, to a token socket of this server, that a session was
 // authenticated.
 func (s *Server) token(req *request) string {
-	h := hmac.New(sha256.New, s.tokenKey[:])
+	h := hmac.New(sha256.New, s.shared.tokenKey[:])
 	for _, part := range [...]string{strconv.FormatUint(uint64(req.SessionPID), 10), req.Service, req.User, req.Session} {
 		h.Write([]byte(part))
 		h.Write([]byte{0})

@@ -17,7 +17,7 @@ const maxLookups = 256
 
 // A masterConn is a connection of the master or userdb protocol.
 type masterConn struct {
-	server     *Server
+	shared     *shared
 	conn       net.Conn
 	kind       Kind
 	peer       peer
@@ -33,7 +33,7 @@ type masterConn struct {
 
 func newMasterConn(s *Server, conn net.Conn, l net.Listener, kind Kind) *masterConn {
 	m := &masterConn{
-		server: s, conn: conn, kind: kind, connected: time.Now(),
+		shared: s.shared, conn: conn, kind: kind, connected: time.Now(),
 		r: wire.NewReader(conn), w: wire.NewWriter(deadlineWriter{conn}),
 		slots: make(chan struct{}, maxLookups),
 	}
@@ -44,6 +44,9 @@ func newMasterConn(s *Server, conn net.Conn, l net.Listener, kind Kind) *masterC
 	}
 	return m
 }
+
+// server is the one in force.
+func (m *masterConn) server() *Server { return m.shared.present.Load() }
 
 func (m *masterConn) serve(ctx context.Context) {
 	m.ctx = ctx
@@ -82,7 +85,7 @@ func (m *masterConn) bug(text string, args ...any) error {
 
 func (m *masterConn) errorf(text string, args ...any) {
 	ms := time.Since(m.connected).Milliseconds()
-	m.server.log.Errorf("auth-master client: "+text+" (created %d msecs ago, handshake %d msecs ago)", append(args, ms, ms)...)
+	m.server().log.Errorf("auth-master client: "+text+" (created %d msecs ago, handshake %d msecs ago)", append(args, ms, ms)...)
 }
 
 func (m *masterConn) handshake(line []byte) error {
@@ -133,7 +136,7 @@ func (m *masterConn) lookup(verb string, args []byte) (*db.Request, error) {
 	if len(args) == 0 {
 		return nil, m.bug("BUG: Master sent broken USER")
 	}
-	req := &db.Request{Log: m.server.log}
+	req := &db.Request{Log: m.server().log}
 	for more {
 		var param []byte
 		param, rest, more = wire.Cut(rest)
@@ -143,9 +146,9 @@ func (m *masterConn) lookup(verb string, args []byte) (*db.Request, error) {
 	if req.Service == "" {
 		return nil, m.bug("BUG: Master sent %s request without service", verb)
 	}
-	if err := m.server.names.set(req, wire.Unescape(string(name))); err != nil {
-		if m.server.set.Verbose {
-			m.server.log.Infof("%v", err)
+	if err := m.server().names.set(req, wire.Unescape(string(name))); err != nil {
+		if m.server().set.Verbose {
+			m.server().log.Infof("%v", err)
 		}
 		return nil, nil
 	}
@@ -163,11 +166,11 @@ func (m *masterConn) dispatch(blocking bool, job func() error) error {
 	case <-m.ctx.Done():
 		return m.ctx.Err()
 	}
-	m.server.workers.submit(func() {
+	m.server().workers.submit(func() {
 		err := errProtocol
 		defer func() {
 			if v := recover(); v != nil {
-				logPanic(m.server.log, v)
+				logPanic(m.server().log, v)
 			}
 			if err != nil {
 				m.conn.Close() // the peer asks again
@@ -191,8 +194,8 @@ func (m *masterConn) user(id uint32, args []byte) error {
 	if req.LoginUser != "" { // whose data is wanted, whoever may log in as that one
 		req.User, req.LoginUser = req.LoginUser, ""
 	}
-	return m.dispatch(m.server.blocksUserdb(), func() error {
-		res := m.server.lookupUser(m.ctx, req, lookupOnly)
+	return m.dispatch(m.server().blocksUserdb(), func() error {
+		res := m.server().lookupUser(m.ctx, req, lookupOnly)
 		if res == resultOK && !m.maySee(req) {
 			res = resultInternal
 		}
@@ -262,8 +265,8 @@ func (m *masterConn) pass(id uint32, args []byte) error {
 		m.errorf("Auth client doesn't have permissions to do a PASS lookup: %s", m.socket)
 		return m.reply("FAIL", id)
 	}
-	return m.dispatch(m.server.blocksPassdb(), func() error {
-		chain := m.server.newPassChain(req, purposeLookup)
+	return m.dispatch(m.server().blocksPassdb(), func() error {
+		chain := m.server().newPassChain(req, purposeLookup)
 		res, _, _ := chain.run(m.ctx, stageWork)
 		return m.replyPass(id, req, res)
 	})
@@ -303,7 +306,7 @@ func (m *masterConn) list(id uint32, _ []byte) error {
 	}
 	listers, failed := 0, false
 	var writeErr error
-	for _, u := range m.server.userdbs {
+	for _, u := range m.server().userdbs {
 		l, ok := u.driver.(db.Lister)
 		if !ok {
 			continue
@@ -320,7 +323,7 @@ func (m *masterConn) list(id uint32, _ []byte) error {
 			return writeErr
 		}
 		if err != nil {
-			m.server.log.Errorf("%v", err)
+			m.server().log.Errorf("%v", err)
 			failed = true
 		}
 	}

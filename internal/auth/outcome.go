@@ -22,7 +22,7 @@ func (r *request) sendOK() {
 		r.Fields.Set(db.Field{Name: "resp", Value: base64.StdEncoding.EncodeToString(r.final), HasValue: true})
 	}
 	if r.failures > 0 {
-		r.conn.server.penalties.reset(r.Remote.Addr())
+		r.conn.shared.penalties.reset(r.Remote.Addr())
 	}
 	tried := r.Password
 	r.conn.finish(r, r.needsConfirmation(), func(b []byte) []byte {
@@ -49,7 +49,7 @@ func (r *request) appendTail(b []byte) []byte {
 	if r.MasterUser != "" {
 		b = wire.AppendField(b, "auth_user", r.MasterUser)
 	}
-	if anonymous := r.conn.server.set.AnonymousUsername; anonymous != "" && r.User == anonymous {
+	if anonymous := r.conn.server().set.AnonymousUsername; anonymous != "" && r.User == anonymous {
 		b = append(b, "\tanonymous"...)
 	}
 	return b
@@ -72,9 +72,9 @@ func (r *request) appendProxy(b []byte, tried string) []byte {
 
 // fail answers FAIL after the delay.
 func (r *request) fail(res result) {
-	s := r.conn.server
+	s := r.conn.server()
 	if !r.noPenalty && res != resultInternal {
-		s.penalties.failed(r.Remote.Addr(), r.OriginalUser, r.Password)
+		s.shared.penalties.failed(r.Remote.Addr(), r.OriginalUser, r.Password)
 	}
 	delay := s.set.FailureDelay
 	if r.Fields.Has("nodelay") {

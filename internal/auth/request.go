@@ -53,12 +53,12 @@ func (c *clientConn) parseAuth(args []byte) (*request, error) {
 	if len(name) == 0 || !idOK || id == 0 {
 		return nil, c.bug("%d sent broken AUTH request", c.pid)
 	}
-	mech := c.server.mechanism(string(name))
+	mech := c.server().mechanism(string(name))
 	if mech == nil || (mech.Flags&sasl.Private != 0 && c.kind != KindLogin) {
 		return nil, c.bug("%d requested unsupported authentication mechanism %s", c.pid, shown(name))
 	}
 	req := &request{conn: c, id: id, mech: mech}
-	req.Mechanism, req.Log, req.ClientPID = mech.Name, c.server.log, c.pid
+	req.Mechanism, req.Log, req.ClientPID = mech.Name, c.server().log, c.pid
 	for ok {
 		var param []byte
 		param, rest, ok = wire.Cut(rest)
@@ -176,7 +176,7 @@ func withPort(a netip.AddrPort, text string) netip.AddrPort {
 
 // infof logs a failure of the exchange itself.
 func (r *request) infof(format string, args ...any) {
-	set := r.conn.server.set
+	set := r.conn.server().set
 	if set.Verbose || set.VerbosePasswords != "no" {
 		r.Log.Infof("%s"+format, append([]any{r.Prefix(strings.ToLower(r.Mechanism))}, args...)...)
 	}
@@ -198,7 +198,7 @@ func (r *request) refuse(code, reason string) {
 // begin waits for the penalty of the client's address, then starts the
 // exchange.
 func (r *request) begin() {
-	s := r.conn.server
+	s := r.conn.server()
 	switch {
 	case s.set.SSLRequireCert && !r.ValidCert:
 		r.refuse("", "Client didn't present valid SSL certificate")
@@ -216,7 +216,7 @@ func (r *request) begin() {
 	}
 	r.exchange = r.mech.NewServer(session)
 	if !r.noPenalty {
-		r.failures = s.penalties.lookup(r.Remote.Addr())
+		r.failures = s.shared.penalties.lookup(r.Remote.Addr())
 		if wait := penaltyWait(r.failures); wait > 0 {
 			time.AfterFunc(wait, func() { r.guard(r.start) })
 			return
@@ -277,9 +277,9 @@ func (r *request) identify(step sasl.Step) bool {
 		return true
 	}
 	r.hasOriginal = true
-	names := r.conn.server.names
+	names := r.conn.server().names
 	name := step.Authcid
-	if cert := r.certUsername; cert != "" && r.ValidCert && r.conn.server.set.SSLUsernameFromCert {
+	if cert := r.certUsername; cert != "" && r.ValidCert && r.conn.server().set.SSLUsernameFromCert {
 		name = cert // whatever the client says
 	}
 	err := names.set(&r.Request, name)
@@ -305,7 +305,7 @@ func (r *request) verify(step sasl.Step) {
 		return
 	}
 	r.Password = step.Password
-	r.chain = r.conn.server.newPassChain(&r.Request, purposeVerify)
+	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
 	r.ask(stageInline)
 }
 
@@ -322,7 +322,7 @@ func (r *request) accept(step sasl.Step) {
 		return
 	}
 	r.final = step.Data
-	r.chain = r.conn.server.newPassChain(&r.Request, purposeVerify)
+	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
 	r.chain.verified = true
 	r.ask(stageInline)
 }
@@ -332,14 +332,14 @@ func (r *request) fetch(step sasl.Step) {
 	if !r.identify(step) {
 		return
 	}
-	r.chain = r.conn.server.newPassChain(&r.Request, purposeVerify)
+	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
 	r.chain.fetch = step.Scheme
 	r.ask(stageInline)
 }
 
 // ask runs the chain of passdbs here, or where it may run.
 func (r *request) ask(at stage) {
-	s := r.conn.server
+	s := r.conn.server()
 	res, done, need := r.chain.run(r.conn.ctx, at)
 	switch {
 	case !done && need == stageHash:

@@ -59,14 +59,35 @@ type Server struct {
 	passdbs   []*passdb
 	masterdbs []*passdb
 	userdbs   []*userdb
-	penalties *penalties
 	hashers   pool // compute expensive hashes
 	workers   pool // wait for databases
+	shared    *shared
+}
+
+// shared is what stays when a new configuration comes into force. Connections
+// stay, too: requests that begin then are for the new server.
+type shared struct {
+	present   atomic.Pointer[Server]
+	penalties *penalties
 	lastCUID  atomic.Uint32
 	tokenKey  [32]byte
 
 	mu     sync.Mutex
 	logins map[uint32]*clientConn // of KindLogin, by process id
+}
+
+func newShared(present *Server) *shared {
+	s := &shared{penalties: newPenalties(), logins: make(map[uint32]*clientConn)}
+	rand.Read(s.tokenKey[:])
+	s.present.Store(present)
+	return s
+}
+
+// Replace puts next, which has the new configuration, in the place of s. What
+// has begun goes on.
+func (s *Server) Replace(next *Server) {
+	next.shared = s.shared
+	s.shared.present.Store(next)
 }
 
 // NewServer checks the auth settings of cfg and opens its databases. Errors are
@@ -89,17 +110,15 @@ func newServer(set *Settings, dbs *dovecot.Auth, log *maillog.Logger) (*Server, 
 	}
 	s := &Server{
 		log: log, set: set,
-		env:       &db.Env{Log: log, FirstValidUID: set.FirstValidUID, LastValidUID: set.LastValidUID},
-		names:     newUsernames(set),
-		penalties: newPenalties(),
-		hashers:   pool{max: runtime.GOMAXPROCS(0)},
-		workers:   pool{max: max(1, int(set.WorkerMaxCount))},
-		logins:    make(map[uint32]*clientConn),
+		env:     &db.Env{Log: log, FirstValidUID: set.FirstValidUID, LastValidUID: set.LastValidUID},
+		names:   newUsernames(set),
+		hashers: pool{max: runtime.GOMAXPROCS(0)},
+		workers: pool{max: max(1, int(set.WorkerMaxCount))},
 	}
+	s.shared = newShared(s)
 	s.session.Hostname, _ = os.Hostname()
 	s.session.Realms = strings.Fields(set.Realms)
 	s.session.Username = set.AnonymousUsername
-	rand.Read(s.tokenKey[:])
 	if err := s.openDatabases(dbs); err != nil {
 		return nil, err
 	}
@@ -170,7 +189,8 @@ func (s *Server) mechanism(name string) *sasl.Mechanism {
 }
 
 // Serve accepts connections from l until ctx is done, then closes l and the
-// connections and returns nil.
+// connections and returns nil. If l is closed, by a reload, the connections
+// that are there stay.
 func (s *Server) Serve(ctx context.Context, l net.Listener, kind Kind) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -178,16 +198,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, kind Kind) error {
 	defer stop()
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
-	defer cancel()
 	for {
 		conn, err := l.Accept()
 		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
 		case ctx.Err() != nil:
 			if err == nil {
 				conn.Close()
 			}
 			return nil
 		case err != nil:
+			cancel()
 			return fmt.Errorf("auth: accept: %w", err)
 		}
 		sessions.Go(func() { s.serveConn(ctx, conn, l, kind) })

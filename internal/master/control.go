@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -96,11 +97,30 @@ func (c *Conn) Send(kind string, body any, files ...*os.File) error {
 	if len(files) > 0 {
 		fds := make([]int, len(files))
 		for i, f := range files {
-			fds[i] = int(f.Fd())
+			fd, err := descriptor(f)
+			if err != nil {
+				return err
+			}
+			fds[i] = fd
 		}
 		oob = unix.UnixRights(fds...)
 	}
-	return c.send(kind, body, oob)
+	err := c.send(kind, body, oob)
+	runtime.KeepAlive(files)
+	return err
+}
+
+// descriptor returns the descriptor of f. [os.File.Fd] would put a socket into
+// blocking mode, and with it all descriptors of it in all processes: one that waits
+// for clients at a listener would no longer notice that it was closed.
+func descriptor(f *os.File) (int, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var n int
+	err = raw.Control(func(fd uintptr) { n = int(fd) })
+	return n, err
 }
 
 // SendConn sends one message with a connection's descriptor. The connection

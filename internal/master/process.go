@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,12 @@ type Identity struct {
 	GID    int    `json:"gid"`
 	Groups []int  `json:"groups,omitempty"`
 	Chroot string `json:"chroot,omitempty"`
+}
+
+// Equal reports whether it is the same identity.
+func (id Identity) Equal(other Identity) bool {
+	return id.Change == other.Change && id.UID == other.UID && id.GID == other.GID &&
+		id.Chroot == other.Chroot && slices.Equal(id.Groups, other.Groups)
 }
 
 // LogTarget is where a process logs. A file arrives as a descriptor.
@@ -87,6 +94,8 @@ func Enter() (*Process, error) {
 	if err := p.adopt(&m); err != nil {
 		return nil, err
 	}
+	// What ps and top show; it would be that of /proc/self/exe.
+	os.WriteFile("/proc/self/comm", []byte(p.Log.Tag()), 0) //nolint:errcheck // a name is not worth failing for
 	return p, nil
 }
 
@@ -137,7 +146,11 @@ func (p *Process) openLog(t LogTarget, f *os.File) error {
 		p.Sink = maillog.NewSyslog(conn, t.Style, t.Facility, t.Ident)
 	}
 	if p.Log == nil {
-		p.Log = maillog.New(p.Sink, t.Tag)
+		tag := t.Tag
+		if t.Style == maillog.Postfix {
+			tag += "[" + strconv.Itoa(os.Getpid()) + "]"
+		}
+		p.Log = maillog.New(p.Sink, tag)
 	}
 	return nil
 }

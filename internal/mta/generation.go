@@ -172,7 +172,11 @@ func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bo
 	}
 	switch e.Command {
 	case "smtp", "lmtp":
-		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.files.Read, Log: t.Log}
+		tables, err := resolve.NewOpener(main, table.Options{Log: t.Log})
+		if err != nil {
+			return t, false, err
+		}
+		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.files.Read, Tables: tables, Log: t.Log}
 		if e.Command == "lmtp" {
 			c.Protocol = smtp.LMTP
 		}
@@ -243,7 +247,7 @@ func (g *generation) run(listeners []*master.Listener) {
 }
 
 func (g *generation) serveTools(l *master.Listener) {
-	if err := queuetool.Serve(g.ctx, l, g.m.store, g.sched); err != nil {
+	if err := queuetool.Serve(g.ctx, l, g.m.store, g.sched, g.log("postsuper")); err != nil {
 		g.log("showq").Errorf("%v", err)
 	}
 }

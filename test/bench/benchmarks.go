@@ -28,6 +28,7 @@ var benchmarks = []*benchmark{
 	{rows: []row{{"SMTP to mailbox (sdbox)", "messages/s", times(4)}}, run: smtpToMailbox},
 	{rows: []row{{"LMTP to mailbox (sdbox)", "messages/s", times(2.5)}}, run: lmtpToMailbox},
 	{rows: []row{{"IMAP logins", "logins/s", times(4)}}, run: logins},
+	{rows: []row{{"IMAP logins, imap processes used again", "logins/s", goal{}}}, run: loginsReused},
 	{rows: []row{{"IMAP idle session", "KB", atMost(30)}}, run: idleMemory},
 	{rows: []row{
 		{"Start with 100,000 deferred messages", "s", atMost(5)},

@@ -154,7 +154,10 @@ func (g goal) String() string {
 	if g.factor > 0 {
 		return fmt.Sprintf("≥ %v×", g.factor)
 	}
-	return fmt.Sprintf("≤ %v", g.limit)
+	if g.limit > 0 {
+		return fmt.Sprintf("≤ %v", g.limit)
+	}
+	return ""
 }
 
 func (r *result) ratios() []float64 {
@@ -162,7 +165,7 @@ func (r *result) ratios() []float64 {
 	original, dovetail := r.values[harness.Original], r.values[harness.Dovetail]
 	for i := range min(len(original), len(dovetail)) {
 		ratio := dovetail[i] / original[i]
-		if r.goal.factor == 0 {
+		if r.goal.limit > 0 {
 			ratio = original[i] / dovetail[i]
 		}
 		ratios = append(ratios, ratio)
@@ -174,7 +177,7 @@ func (r *result) ratios() []float64 {
 func (r *result) reached() string {
 	ours, ratios := r.values[harness.Dovetail], r.ratios()
 	switch {
-	case r.goal.factor > 0 && len(ratios) == 0, len(ours) == 0:
+	case r.goal == goal{}, r.goal.factor > 0 && len(ratios) == 0, len(ours) == 0:
 		return ""
 	case r.goal.factor > 0 && median(ratios) >= r.goal.factor, r.goal.limit > 0 && median(ours) <= r.goal.limit:
 		return "reached"

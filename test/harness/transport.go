@@ -166,8 +166,18 @@ func (tr *Transport) Start(t TB, env ...string) {
 		tr.Process = Start(t, env, Binary(t), "postfix", "-c", tr.Config, "start-fg")
 	} else {
 		tr.Process = Start(t, env, "/usr/sbin/postfix", "-c", tr.Config, "start-fg")
+		t.Cleanup(tr.Stop)
 	}
 	WaitTCP(t, tr.Process, tr.SMTP)
+}
+
+// Stop ends the transport in order. Postfix's master is not what was started
+// but a child of a script that passes no signal on.
+func (tr *Transport) Stop() {
+	if tr.Program == Original {
+		Try("", "/usr/sbin/postfix", "-c", tr.Config, "stop") //nolint:errcheck // it may have been stopped
+	}
+	tr.Process.Stop()
 }
 
 // Postqueue runs the queue listing command of the transport's program.

@@ -130,7 +130,11 @@ func (d *delivery) save(ctx context.Context, box *mailbox.Mailbox) error {
 	if err != nil {
 		return err
 	}
-	if _, err := writeContent(save, d.msg); err != nil {
+	n, err := writeContent(save, d.msg)
+	if err == nil && n != d.msg.Size() {
+		err = fmt.Errorf("%d bytes of %d: %w", n, d.msg.Size(), io.ErrUnexpectedEOF)
+	}
+	if err != nil {
 		save.Abort()
 		return err
 	}

@@ -185,9 +185,10 @@ func (m *process) deliver(msg *master.Message) {
 	}()
 }
 
-// sizedFile is a message in a file.
+// sizedFile is a message in a file. It is no more than that: the file itself can
+// be read from its present offset, too, which is the end.
 type sizedFile struct {
-	*os.File
+	io.ReaderAt
 	size int64
 }
 

@@ -12,46 +12,60 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/master"
 )
 
-// authGrace is how long an auth process goes on after a reload, for exchanges
-// that have begun.
+// authGrace is how long an auth process goes on for exchanges that have begun
+// when another takes its place.
 const authGrace = 2 * time.Second
 
+// An authProcess is the running auth process.
+type authProcess struct {
+	p       *master.Process
+	ctx     context.Context
+	server  *auth.Server
+	serving sync.WaitGroup
+}
+
 // RunAuth is the auth process. It serves until its master is gone or tells it
-// to stop. On a reload it ends; its successor begins with the new
-// configuration. Clients connect again, and meanwhile wait at
-// the listeners, which the master keeps open.
+// to stop. After a reload its connections stay, and what begins on them then
+// meets the new databases. Only if it must be somebody else does it end, for
+// its successor to begin.
 func RunAuth(p *master.Process) error {
 	if err := p.Drop(); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	srv, err := newAuth(p)
-	if err != nil {
+	a := &authProcess{p: p, ctx: ctx}
+	var err error
+	if a.server, err = newAuth(p); err != nil {
 		return err
 	}
-	var serving sync.WaitGroup
-	for _, l := range p.Listeners() {
-		kind := auth.KindOf(l.Name)
-		if l.Network != "unix" {
-			kind = auth.KindClient
-		}
-		serving.Go(func() {
-			if err := srv.Serve(ctx, l, kind); err != nil {
-				p.Log.Errorf("%s: %v", l.Name, err)
-			}
-		})
-	}
+	a.serve(p.Listeners())
 	if err := p.Ready(); err != nil {
 		return err
 	}
 	go func() {
 		defer stop()
-		awaitReload(ctx, p)
+		a.control()
 	}()
 	<-ctx.Done()
-	serving.Wait()
+	a.serving.Wait()
 	return nil
+}
+
+// serve accepts clients until the listeners are closed.
+func (a *authProcess) serve(listeners []*master.Listener) {
+	for _, l := range listeners {
+		kind := auth.KindOf(l.Name)
+		if l.Network != "unix" {
+			kind = auth.KindClient
+		}
+		server := a.server
+		a.serving.Go(func() {
+			if err := server.Serve(a.ctx, l, kind); err != nil {
+				a.p.Log.Errorf("%s: %v", l.Name, err)
+			}
+		})
+	}
 }
 
 func newAuth(p *master.Process) (*auth.Server, error) {
@@ -62,11 +76,10 @@ func newAuth(p *master.Process) (*auth.Server, error) {
 	return auth.NewServer(cfg, p.Log)
 }
 
-// awaitReload returns when the process is to end: some time after a reload, or
-// when the master is gone.
-func awaitReload(ctx context.Context, p *master.Process) {
+// control serves the master's messages until the process is to end.
+func (a *authProcess) control() {
 	for {
-		msg, err := p.Control.Receive()
+		msg, err := a.p.Control.Receive()
 		if err != nil {
 			return
 		}
@@ -74,13 +87,28 @@ func awaitReload(ctx context.Context, p *master.Process) {
 			msg.CloseFiles()
 			continue
 		}
-		// The successor accepts from now on.
-		msg.CloseFiles()
-		p.CloseListeners()
-		select {
-		case <-ctx.Done():
-		case <-time.After(authGrace):
+		before := a.p.Identity
+		if err := a.p.Reload(&msg, a.reload); err != nil {
+			a.p.Log.Errorf("reload: %v", err)
 		}
-		return
+		if !a.p.Identity.Equal(before) {
+			a.p.CloseListeners() // the successor accepts from now on
+			select {
+			case <-a.ctx.Done():
+			case <-time.After(authGrace):
+			}
+			return
+		}
 	}
+}
+
+func (a *authProcess) reload(listeners []*master.Listener) error {
+	next, err := newAuth(a.p)
+	if err != nil {
+		return err
+	}
+	a.server.Replace(next)
+	a.server = next
+	a.serve(listeners)
+	return nil
 }

@@ -106,15 +106,22 @@ func (p *plan) addService(s dovecot.Service, ssl *dovecot.SSL) error {
 
 func (p *plan) unixListener(s *dovecot.Service, l *dovecot.UnixListener) (master.ListenerSpec, error) {
 	spec := master.ListenerSpec{Name: l.Path, Service: s.Name, Network: "unix", Address: p.path(l.Path), Mode: fileMode(l.Mode), UID: -1, GID: -1}
-	id, err := master.UserIdentity(orDefault(l.User, "root"), l.Group, nil, "")
-	if err != nil {
-		return spec, fmt.Errorf("service(%s): unix_listener %s: %w", s.Name, l.Path, err)
+	if master.SingleUser() {
+		return spec, nil
 	}
-	if id.Change {
-		spec.UID, spec.GID = id.UID, -1
-		if l.Group != "" {
-			spec.GID = id.GID
-		}
+	user := orDefault(l.User, "root")
+	where := func(setting string) string {
+		return fmt.Sprintf("(See service %s { unix_listener %s { %s } } setting)", s.Name, spec.Address, setting)
+	}
+	var err error
+	if spec.UID, _, err = master.LookupUser(user); err != nil {
+		return spec, fmt.Errorf("service(%s) User doesn't exist: %s %s", s.Name, user, where("user"))
+	}
+	if l.Group == "" {
+		return spec, nil
+	}
+	if spec.GID, err = master.LookupGroup(l.Group); err != nil {
+		return spec, fmt.Errorf("service(%s) Group doesn't exist: %s %s", s.Name, l.Group, where("group"))
 	}
 	return spec, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -57,12 +58,14 @@ func New(c Config) (*Bouncer, error) {
 	return b, c.Main.Decode(&b.core)
 }
 
-// A kind is one of the three notifications.
+// A kind is one of the notifications.
 type kind struct {
 	name       string // in the log: "non-delivery", "delay", "delivery status"
 	subject    string
 	postmaster string // subject of the postmaster's copy
 	class      string // notify class of that copy
+	doing      string // what was done to the sender when that copy failed
+	notify     uint8  // what NOTIFY must say
 	action     string // RFC 3464 2.3.3, where the outcome names none
 	part       string // Content-Description of the third part
 	text       string
@@ -71,25 +74,26 @@ type kind struct {
 
 var (
 	failure = kind{name: "non-delivery", subject: "Undelivered Mail Returned to Sender", postmaster: "Postmaster Copy: Undelivered Mail",
-		class: "bounce", action: "failed", part: "Undelivered Message", text: failureText, whole: true}
-	delay = kind{name: "delay", subject: "Delayed Mail (still being retried)", postmaster: "Postmaster Warning: Delayed Mail",
-		class: "delay", action: "delayed", part: "Undelivered Message", text: delayText}
-	success = kind{name: "delivery status", subject: "Successful Mail Delivery Report", action: "delivered", part: "Message", text: successText}
+		class: "bounce", doing: "bouncing to", notify: queue.NotifyFailure, action: "failed", part: "Undelivered Message", text: failureText, whole: true}
+	doubled = kind{name: "non-delivery", postmaster: failure.postmaster, class: "2bounce", action: "failed", part: failure.part, whole: true}
+	delay   = kind{name: "delay", subject: "Delayed Mail (still being retried)", postmaster: "Postmaster Warning: Delayed Mail",
+		class: "delay", doing: "warning", notify: queue.NotifyDelay, action: "delayed", part: "Undelivered Message", text: delayText}
+	success = kind{name: "delivery status", subject: "Successful Mail Delivery Report", notify: queue.NotifySuccess, action: "delivered", part: "Message", text: successText}
 )
 
 // Failure tells the sender of m about the recipients that failed, by their
-// indexes; m.Outcomes say why. After an error nothing was sent and the call
-// must be repeated: it is temporary.
+// indexes; m.Outcomes say why. Those whose NOTIFY does not ask for it are left
+// out here, but the postmaster's copy shows all. After an error the sender was
+// not told and the call must be repeated: it is temporary.
 func (b *Bouncer) Failure(ctx context.Context, m *queue.Message, recipients []int) error {
-	if m.Sender == "" {
+	switch {
+	case m.Sender == "":
 		return b.double(ctx, m, recipients)
-	}
-	if strings.EqualFold(m.Sender, b.doubleBounce()) {
+	case strings.EqualFold(m.Sender, b.doubleBounce()):
 		b.log.Warningf("%s: undeliverable postmaster notification discarded", m.ID)
 		return nil
 	}
-	told := wanting(m, recipients, func(notify uint8) bool { return notify == 0 || notify&queue.NotifyFailure != 0 })
-	return b.tell(ctx, m, told, &failure)
+	return b.tell(ctx, m, recipients, &failure)
 }
 
 // Delay warns the sender that mail for the recipients is still being tried.
@@ -97,8 +101,7 @@ func (b *Bouncer) Delay(ctx context.Context, m *queue.Message, recipients []int)
 	if m.Sender == "" {
 		return nil
 	}
-	told := wanting(m, recipients, func(notify uint8) bool { return notify == 0 || notify&queue.NotifyDelay != 0 })
-	return b.tell(ctx, m, told, &delay)
+	return b.tell(ctx, m, recipients, &delay)
 }
 
 // Success tells the sender, who has asked for it, about deliveries.
@@ -106,24 +109,29 @@ func (b *Bouncer) Success(ctx context.Context, m *queue.Message, recipients []in
 	if m.Sender == "" {
 		return nil
 	}
-	told := wanting(m, recipients, func(notify uint8) bool { return notify&queue.NotifySuccess != 0 })
-	return b.send(ctx, m, told, &success, note{to: m.Sender, who: "sender"})
+	return b.send(ctx, m, success.wanted(m, recipients), &success, note{to: m.Sender, who: "sender"})
 }
 
-// wanting returns the recipients whose NOTIFY parameter asks for it (RFC 3461 4.1).
-func wanting(m *queue.Message, recipients []int, want func(uint8) bool) []int {
+// wanted returns the recipients whose NOTIFY parameter asks for it, or leaves it
+// to the system (RFC 3461 4.1).
+func (k *kind) wanted(m *queue.Message, recipients []int) []int {
 	var told []int
 	for _, i := range recipients {
-		if n := m.Recipients[i].Notify; n&queue.NotifyNever == 0 && want(n) {
+		n := m.Recipients[i].Notify
+		if n == 0 {
+			n = queue.NotifyFailure | queue.NotifyDelay
+		}
+		if n&k.notify != 0 {
 			told = append(told, i)
 		}
 	}
 	return told
 }
 
-// tell sends the sender's notification and the postmaster's copy of it.
+// tell sends the sender's notification and the postmaster's copy, which is a
+// convenience: mail is not bounced twice for want of it.
 func (b *Bouncer) tell(ctx context.Context, m *queue.Message, recipients []int, k *kind) error {
-	if err := b.send(ctx, m, recipients, k, note{to: m.Sender, who: "sender"}); err != nil {
+	if err := b.send(ctx, m, k.wanted(m, recipients), k, note{to: m.Sender, who: "sender"}); err != nil {
 		return err
 	}
 	if !b.notifies(k.class) {
@@ -133,15 +141,19 @@ func (b *Bouncer) tell(ctx context.Context, m *queue.Message, recipients []int, 
 	if k == &delay {
 		to = b.set.DelayRecipient
 	}
-	return b.send(ctx, m, recipients, k, note{to: to, from: b.doubleBounce(), who: "postmaster", copy: true})
+	if err := b.send(ctx, m, recipients, k, note{to: to, from: b.doubleBounce(), who: "postmaster", copy: true}); err != nil {
+		b.log.Warningf("%s: postmaster notice failed while %s %s: %v", m.ID, k.doing, m.Sender, err)
+	}
+	return nil
 }
 
-// double deals with a message whose sender cannot be told.
+// double deals with a message whose sender cannot be told: at most the
+// postmaster is, who gets the whole message.
 func (b *Bouncer) double(ctx context.Context, m *queue.Message, recipients []int) error {
-	if !b.notifies("2bounce") {
+	if !b.notifies(doubled.class) {
 		return nil
 	}
-	return b.send(ctx, m, recipients, &failure, note{to: b.set.DoubleRecipient, from: b.doubleBounce(), who: "postmaster", copy: true})
+	return b.send(ctx, m, recipients, &doubled, note{to: b.set.DoubleRecipient, from: b.doubleBounce(), who: "postmaster", copy: true})
 }
 
 func (b *Bouncer) notifies(class string) bool {
@@ -156,7 +168,7 @@ type note struct {
 	to   string
 	from string // envelope sender
 	who  string // for the log
-	copy bool   // the postmaster's: header only
+	copy bool   // the postmaster's: no explanation, normally header only
 }
 
 // send queues one notification about the recipients, if there are any.
@@ -175,12 +187,41 @@ func (b *Bouncer) send(ctx context.Context, m *queue.Message, recipients []int, 
 	}
 	id := out.ID()
 	env := &queue.Envelope{
-		Sender: n.from, Recipients: []queue.Recipient{{Address: n.to, Original: n.to, Notify: queue.NotifyNever}},
-		RewriteContext: "local", SMTPUTF8: m.SMTPUTF8, Encoding: m.Encoding,
+		Sender:         n.from,
+		Recipients:     []queue.Recipient{{Address: n.to, Original: n.to, DSNOrcpt: b.originalRecipient(n.to)}},
+		RewriteContext: "local", SMTPUTF8: m.SMTPUTF8,
+	}
+	if b.encoding(m) == "8bit" {
+		env.Encoding = "8bit"
 	}
 	if err := out.Finish(ctx, env); err != nil {
 		return fmt.Errorf("bounce of %s: %w", m.ID, err)
 	}
 	b.log.Infof("%s: %s %s notification: %s", m.ID, n.who, k.name, id)
 	return nil
+}
+
+// originalRecipient is an address as ORCPT names it, decoded.
+func (b *Bouncer) originalRecipient(addr string) string {
+	if !strings.Contains(addr, "@") {
+		addr += "@" + b.core.Myorigin
+	}
+	return addressType(addr) + ";" + addr
+}
+
+// addressType is the type of an address in a report (RFC 6533 3).
+func addressType(addr string) string {
+	if strings.IndexFunc(addr, func(c rune) bool { return c >= utf8.RuneSelf }) >= 0 {
+		return "utf-8"
+	}
+	return "rfc822"
+}
+
+// encoding is that of the report about m, and of its parts. With smtputf8_enable
+// it is 8-bit whatever the client declared: replies may be.
+func (b *Bouncer) encoding(m *queue.Message) string {
+	if b.core.SMTPUTF8Enable {
+		return "8bit"
+	}
+	return m.Encoding
 }

@@ -4,20 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// mailTime is the form of dates in mail (RFC 5322 3.3) as Postfix writes them.
-const mailTime = "Mon, _2 Jan 2006 15:04:05 -0700 (MST)"
-
-func formatTime(t time.Time) string {
-	return strings.Replace(t.Format(mailTime), ",  ", ", ", 1)
-}
+func formatTime(t time.Time) string { return string(cleanup.AppendDate(nil, t)) }
 
 // report writes one notification. Lines end in CRLF.
 type report struct {
@@ -32,6 +29,7 @@ type report struct {
 	buf        bytes.Buffer
 }
 
+// line writes one line.
 func (r *report) line(format string, args ...any) {
 	fmt.Fprintf(&r.buf, format+"\r\n", args...)
 }
@@ -59,18 +57,20 @@ func (r *report) header() {
 		subject, submitted = r.kind.postmaster, "auto-generated"
 	}
 	r.line("Subject: %s", subject)
-	r.line("To: %s", r.note.to)
+	r.line("To: %s", smtp.QuoteAddress(r.note.to))
 	r.line("Auto-Submitted: %s", submitted)
 	r.line("MIME-Version: 1.0")
 	r.line("Content-Type: multipart/report; report-type=delivery-status;")
 	r.line("\tboundary=%q", r.boundary)
-	r.encoding()
+	if e := r.encoding(r.m); e != "" {
+		r.line("Content-Transfer-Encoding: %s", e)
+	}
 	r.line("")
 }
 
-// encoding says that 8-bit text follows, where the original has it.
-func (r *report) encoding() {
-	if r.m.Encoding == "8bit" {
+// partEncoding ends the header of a part, where its text may be 8-bit.
+func (r *report) partEncoding() {
+	if r.encoding(r.m) == "8bit" {
 		r.line("Content-Transfer-Encoding: 8bit")
 	}
 }
@@ -84,49 +84,86 @@ func (r *report) part(description, contentType string) {
 // text writes the part for people.
 func (r *report) text() {
 	charset := "us-ascii"
-	if r.m.Encoding == "8bit" {
+	if r.encoding(r.m) == "8bit" {
 		charset = "utf-8"
 	}
 	r.part("Notification", "text/plain; charset="+charset)
-	r.encoding()
+	r.partEncoding()
 	r.line("")
-	text := strings.NewReplacer(
-		"$myhostname", r.core.Myhostname,
-		"$delay_warning_time_hours", fmt.Sprint(int(r.set.DelayWarning/time.Hour)),
-		"$maximal_queue_lifetime_days", fmt.Sprint(int(r.set.Lifetime/(24*time.Hour))),
-	).Replace(r.kind.text)
-	for line := range strings.Lines(text) {
-		r.line("%s", strings.TrimSuffix(line, "\n"))
+	if !r.note.copy {
+		r.explain()
 	}
 	for _, i := range r.recipients {
 		rcpt := &r.m.Recipients[i]
 		r.line("")
-		who := "<" + rcpt.Address + ">"
+		who := "<" + smtp.QuoteAddress(rcpt.Address) + ">"
 		if rcpt.Original != "" && !strings.EqualFold(rcpt.Original, rcpt.Address) {
-			who += " (expanded from <" + rcpt.Original + ">)"
+			who += " (expanded from <" + smtp.QuoteAddress(rcpt.Original) + ">)"
 		}
 		r.folded(who + ": " + r.m.Outcomes[i].Text)
 	}
 	r.line("")
 }
 
-// foldWidth is where lines of reasons are broken.
-const foldWidth = 79
-
-// folded writes text in lines of at most foldWidth, further ones indented.
-func (r *report) folded(text string) {
-	indent := ""
-	for len(indent)+len(text) > foldWidth {
-		at := strings.LastIndexByte(text[:foldWidth-len(indent)+1], ' ')
-		if at <= 0 {
-			if at = strings.IndexByte(text, ' '); at <= 0 {
-				break
-			}
-		}
-		r.line("%s%s", indent, text[:at])
-		text, indent = strings.TrimLeft(text[at:], " "), "    "
+// explain writes what the notification means.
+func (r *report) explain() {
+	text := strings.NewReplacer(
+		"$myhostname", r.core.Myhostname,
+		"$delay_warning_time_hours", inUnits(r.set.DelayWarning, time.Hour),
+		"$maximal_queue_lifetime_days", inUnits(r.set.Lifetime, 24*time.Hour),
+	).Replace(r.kind.text)
+	for line := range strings.Lines(text) {
+		r.line("%s", strings.TrimSuffix(line, "\n"))
 	}
-	r.line("%s%s", indent, text)
+}
+
+// inUnits is the number of whole units.
+func inUnits(d, unit time.Duration) string { return strconv.Itoa(int(d / unit)) }
+
+// foldWidth is where lines of reasons are broken, foldIndent what further lines
+// begin with.
+const (
+	foldWidth  = 79
+	foldIndent = "    "
+)
+
+// folded writes text in lines of at most foldWidth bytes, as far as there are
+// blanks to break them at. The text comes from other systems: it cannot begin a
+// line of its own.
+func (r *report) folded(text string) {
+	text = printable(text)
+	for indent := ""; ; indent = foldIndent {
+		at := foldAt(text, foldWidth-len(indent))
+		r.line("%s%s", indent, strings.TrimRight(text[:at], " "))
+		if text = strings.TrimLeft(text[at:], " "); text == "" {
+			return
+		}
+	}
+}
+
+// foldAt returns how much of text goes on a line: all, or up to the last blank
+// within width, or else to the first.
+func foldAt(text string, width int) int {
+	if len(text) <= width {
+		return len(text)
+	}
+	if at := strings.LastIndexByte(text[:width+1], ' '); at > 0 {
+		return at
+	}
+	if at := strings.IndexByte(text, ' '); at > 0 {
+		return at
+	}
+	return len(text)
+}
+
+// printable replaces what is not text.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f || c == utf8.RuneError {
+			return '?'
+		}
+		return c
+	}, s)
 }
 
 // status writes the part for programs (RFC 3464 2).
@@ -137,13 +174,16 @@ func (r *report) status() {
 		contentType = "message/global-delivery-status"
 	}
 	r.part("Delivery report", contentType)
+	if m.SMTPUTF8 {
+		r.partEncoding()
+	}
 	r.line("")
 	r.line("Reporting-MTA: dns; %s", r.core.Myhostname)
 	if m.EnvID != "" {
-		r.line("Original-Envelope-Id: %s", m.EnvID)
+		r.line("Original-Envelope-Id: %s", printable(m.EnvID))
 	}
 	r.line("X-%s-Queue-ID: %s", r.core.MailName, m.ID)
-	r.line("X-%s-Sender: rfc822; %s", r.core.MailName, m.Sender)
+	r.line("X-%s-Sender: %s; %s", r.core.MailName, addressType(m.Sender), r.sender())
 	r.line("Arrival-Date: %s", formatTime(m.Arrival))
 	for _, i := range r.recipients {
 		r.line("")
@@ -152,13 +192,21 @@ func (r *report) status() {
 	r.line("")
 }
 
+// sender is the original's, the name of this system where it is null.
+func (r *report) sender() string {
+	if r.m.Sender == "" {
+		return "MAILER-DAEMON@" + r.core.Myorigin
+	}
+	return smtp.QuoteAddress(r.m.Sender)
+}
+
 func (r *report) recipientStatus(rcpt *queue.Recipient, o *queue.Outcome) {
-	r.line("Final-Recipient: rfc822; %s", rcpt.Address)
+	r.line("Final-Recipient: %s; %s", addressType(rcpt.Address), smtp.QuoteAddress(rcpt.Address))
 	switch {
 	case rcpt.DSNOrcpt != "":
-		r.line("Original-Recipient: %s", rcpt.DSNOrcpt)
+		r.line("Original-Recipient: %s", printable(rcpt.DSNOrcpt))
 	case rcpt.Original != "":
-		r.line("Original-Recipient: rfc822;%s", rcpt.Original)
+		r.line("Original-Recipient: %s;%s", addressType(rcpt.Original), smtp.QuoteAddress(rcpt.Original))
 	}
 	action := o.Action
 	if action == "" {
@@ -186,7 +234,7 @@ func (r *report) original() error {
 		return err
 	}
 	defer content.Close() //nolint:errcheck // it was only read
-	whole := r.kind.whole && !r.note.copy && r.m.Ret != queue.RetHeaders && content.Size() <= int64(r.set.SizeLimit)
+	whole := r.kind.whole && (!r.note.copy || r.kind == &doubled) && r.m.Ret != queue.RetHeaders && content.Size() <= int64(r.set.SizeLimit)
 	r.buf.Reset()
 	description, contentType := r.kind.part, "message/rfc822"
 	if r.m.SMTPUTF8 {
@@ -195,17 +243,20 @@ func (r *report) original() error {
 	if !whole {
 		description += " Headers"
 		contentType = "text/rfc822-headers"
+		if r.m.SMTPUTF8 {
+			contentType = "message/global-headers"
+		}
 	}
 	r.part(description, contentType)
-	r.encoding()
+	r.partEncoding()
 	r.line("")
-	r.line("Return-Path: <%s>", smtp.QuoteAddress(r.m.Sender))
+	r.line("Return-Path: <%s>", r.sender())
 	if _, err := r.out.Write(r.buf.Bytes()); err != nil {
 		return err
 	}
 	var w io.Writer = r.out
 	if !whole {
-		w = &headerOnly{w: r.out}
+		w = &headerOnly{w: r.out, last: [3]byte{2: '\n'}}
 	}
 	if _, err := content.WriteTo(w); err != nil {
 		return err
@@ -220,7 +271,7 @@ func (r *report) original() error {
 // headerOnly passes a message on up to the end of its header.
 type headerOnly struct {
 	w    io.Writer
-	last [3]byte // the last bytes passed on
+	last [3]byte // the last bytes passed on; '\n' at the start
 	done bool
 }
 

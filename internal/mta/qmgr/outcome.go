@@ -37,7 +37,9 @@ func (s *Scheduler) outcome(j *job, to target, st *deliver.Status, log *maillog.
 	case queue.Done:
 		*o = queue.Outcome{State: queue.Done}
 	case queue.Delivered:
-		o.Text = "delivery via " + st.Relay + ": " + st.Text
+		if st.Relay != "none" {
+			o.Text = "delivery via " + st.Relay + ": " + st.Text
+		}
 	}
 	s.record(j, to.i)
 	s.logRecipient(log, m, rcpt, to.addr, word, st, times{m.Arrival, j.active, start, s.now()})
@@ -65,15 +67,14 @@ func (s *Scheduler) record(j *job, i int) {
 }
 
 // state says what is left to do for a recipient after an action: nothing,
-// unless the sender is to be told (RFC 3461 4.1) or it is to be tried again.
+// unless it is to be tried again or the sender is to be told (RFC 3461 4.1). Of
+// failures the postmaster may want to know even when the sender does not.
 func state(a deliver.Action, rcpt *queue.Recipient) queue.State {
 	switch a {
 	case deliver.Deferred:
 		return queue.Pending
 	case deliver.Bounced:
-		if rcpt.Notify == 0 || rcpt.Notify&queue.NotifyFailure != 0 {
-			return queue.Failed
-		}
+		return queue.Failed
 	case deliver.Relayed, deliver.Expanded, deliver.Final:
 		if rcpt.Notify&queue.NotifySuccess != 0 {
 			return queue.Delivered

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/master"
@@ -21,8 +22,10 @@ type client struct {
 	dir  string // configuration directory
 }
 
-// errDown says that the mta does not run; the reason is wrapped.
-var errDown = errors.New("mail system is down")
+// A downError says that the mta cannot be asked, and why.
+type downError struct{ errno syscall.Errno }
+
+func (e *downError) Error() string { return "connect to public/control: " + reason(e.errno) }
 
 func newClient(dir string) (*client, error) {
 	main, err := postfix.Load(dir)
@@ -36,15 +39,19 @@ func newClient(dir string) (*client, error) {
 // handler takes the lines of an answer.
 type handler struct {
 	entry   func(*Entry) error
-	changed func(id string)
+	changed func(id, did string)
 	content func(env *queue.Envelope, r io.Reader) error
 }
 
-// ask sends a request to the mta. It returns errDown if none answers.
+// ask sends a request to the mta. The error is a [downError] if none answers.
 func (c *client) ask(req *Request, h handler) error {
 	conn, err := net.Dial("unix", filepath.Join(c.core.QueueDirectory, "public", "control"))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errDown, err)
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			return &downError{errno}
+		}
+		return err
 	}
 	defer conn.Close()
 	if err := json.NewEncoder(conn).Encode(req); err != nil {
@@ -53,12 +60,15 @@ func (c *client) ask(req *Request, h handler) error {
 	return readAnswer(bufio.NewReaderSize(conn, 32<<10), h)
 }
 
+// maxLine bounds a line of an answer: a message with all its recipients.
+const maxLine = 64 << 20
+
 // readAnswer reads the lines of an answer. A line is an entry, an envelope or
 // one of the fields of answer: they have no field in common.
 func readAnswer(in *bufio.Reader, h handler) error {
 	var env *queue.Envelope
 	for {
-		line, err := in.ReadBytes('\n')
+		line, err := readLine(in)
 		if err != nil {
 			return fmt.Errorf("the mail system ended its answer early: %w", err)
 		}
@@ -75,9 +85,12 @@ func readAnswer(in *bufio.Reader, h handler) error {
 		case l.Done:
 			return nil
 		case l.Changed != "":
-			h.changed(l.Changed)
-		case l.Content > 0:
-			body := io.LimitReader(in, l.Content)
+			h.changed(l.Changed, l.Did)
+		case l.Content != nil:
+			if env == nil || *l.Content < 0 {
+				return errors.New("answer of the mail system: content without envelope")
+			}
+			body := io.LimitReader(in, *l.Content)
 			if err := h.content(env, body); err != nil {
 				return err
 			}
@@ -91,10 +104,35 @@ func readAnswer(in *bufio.Reader, h handler) error {
 		default:
 			env = new(queue.Envelope)
 			if err := json.Unmarshal(line, env); err != nil {
-				return err
+				return fmt.Errorf("answer of the mail system: %w", err)
 			}
 		}
 	}
+}
+
+// readLine reads a line of at most maxLine bytes.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		if err == nil || !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+		if len(line) > maxLine {
+			return nil, errors.New("line too long")
+		}
+	}
+}
+
+// reach asks the mta, or, for root, the queue itself where no mta runs.
+func (c *client) reach(req *Request, h handler) error {
+	err := c.ask(req, h)
+	var down *downError
+	if errors.As(err, &down) && os.Geteuid() == 0 {
+		return c.direct(req, h)
+	}
+	return err
 }
 
 // direct opens the queue in this process and carries a request out.
@@ -106,11 +144,11 @@ func (c *client) direct(req *Request, h handler) error {
 	if err := master.Become(id); err != nil {
 		return err
 	}
-	store, err := queue.Open(filepath.Join(c.core.QueueDirectory, "segments"), &queue.Settings{LongIDs: c.core.EnableLongQueueIDs}, nil)
+	store, err := queue.Open(filepath.Join(c.core.QueueDirectory, queue.Subdir), &queue.Settings{LongIDs: c.core.EnableLongQueueIDs}, nil)
 	if err != nil {
 		return err
 	}
-	err = (&backend{store: store}).do(req, local{h})
+	err = (&backend{store: store}).do(req, local{h}, root)
 	return errors.Join(err, store.Close())
 }
 
@@ -118,18 +156,10 @@ func (c *client) direct(req *Request, h handler) error {
 type local struct{ h handler }
 
 func (l local) entry(e *Entry) error { return l.h.entry(e) }
-func (l local) changed(id string) error {
-	l.h.changed(id)
+func (l local) changed(id, did string) error {
+	l.h.changed(id, did)
 	return nil
 }
 func (l local) content(m *queue.Message, c *queue.Content) error {
 	return l.h.content(&m.Envelope, c.NewReader())
-}
-
-// configDirectory is where main.cf is, without -c.
-func configDirectory() string {
-	if dir := os.Getenv("MAIL_CONFIG"); dir != "" {
-		return dir
-	}
-	return "/etc/postfix"
 }

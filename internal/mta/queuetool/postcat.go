@@ -7,61 +7,76 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-const postcatUsage = "usage: postcat -q [-beh] [-c config_dir] queue_id..."
+const postcatUsage = "usage: postcat [-b (body text)] [-c config_dir] [-d (decimal record type)] [-e (envelope records)] " +
+	"[-h (header text)] [-q (access queue)] [-v] [file(s)...]"
 
 // parts are what of a message postcat shows.
 type parts struct{ envelope, header, body bool }
 
-// Postcat is postcat(1) for messages of the queue (-q).
+// Postcat is postcat(1) for messages of the queue (-q). Other files are never
+// queue files: the queue has none that can be copied.
 func Postcat(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	fail := func(text string) int {
-		fmt.Fprintf(stderr, "postcat: fatal: %s\n", text)
-		return 1
-	}
+	cmd := &command{"postcat", 1, stderr}
 	dir, byID, p := configDirectory(), false, parts{}
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		opts := args[0][1:]
-		args = args[1:]
-		for i := range len(opts) {
-			switch opts[i] {
-			case 'q':
-				byID = true
-			case 'e':
-				p.envelope = true
-			case 'h':
-				p.header = true
-			case 'b':
-				p.body = true
-			case 'c':
-				if len(args) == 0 {
-					return fail(postcatUsage)
-				}
-				dir, args = args[0], args[1:]
-			case 'd', 'n', 'o', 'r', 'v':
-			default:
-				return fail(postcatUsage)
-			}
+	rest, ok := cmd.options(args, "bc:dehnoqrs:v", func(opt byte, value string) {
+		switch opt {
+		case 'b':
+			p.body = true
+		case 'c':
+			dir = value
+		case 'e':
+			p.envelope = true
+		case 'h':
+			p.header = true
+		case 'q':
+			byID = true
 		}
+	})
+	if !ok {
+		return cmd.fatal(postcatUsage)
 	}
-	if !byID || len(args) == 0 {
-		return fail(postcatUsage)
+	if !byID {
+		return cmd.catFiles(rest)
 	}
 	if p == (parts{}) {
 		p = parts{true, true, true}
 	}
+	for _, id := range rest {
+		if !queue.ValidID(id) {
+			return cmd.fatal("bad mail queue ID: %s", id)
+		}
+	}
 	c, err := newClient(dir)
 	if err != nil {
-		return fail(err.Error())
+		return cmd.fatal("%v", err)
 	}
 	w := bufio.NewWriter(stdout)
-	if err := errors.Join(c.cat(args, p, w), w.Flush()); err != nil {
-		return fail(err.Error())
+	if err := errors.Join(c.cat(rest, p, w), w.Flush()); err != nil {
+		return cmd.fatal("%v", err)
+	}
+	return 0
+}
+
+// catFiles says of files that they are not what postcat shows.
+func (cmd *command) catFiles(names []string) int {
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			var errno syscall.Errno
+			errors.As(err, &errno)
+			return cmd.fatal("open %s: %s", name, reason(errno))
+		}
+		f.Close()
+		cmd.warn("%s: input is not a valid queue file", name)
 	}
 	return 0
 }
@@ -73,10 +88,10 @@ func (c *client) cat(ids []string, p parts, w *bufio.Writer) error {
 		content: func(env *queue.Envelope, r io.Reader) error { return p.show(entry, env, r, w) },
 	}
 	for _, id := range ids {
-		req := &Request{Op: "cat", IDs: []string{id}}
-		err := c.ask(req, h)
-		if errors.Is(err, errDown) && os.Geteuid() == 0 {
-			err = c.direct(req, h)
+		err := c.reach(&Request{Op: "cat", IDs: []string{id}}, h)
+		var down *downError
+		if errors.As(err, &down) {
+			return fmt.Errorf("open queue file %s: %s", id, reason(down.errno))
 		}
 		if err != nil {
 			return err
@@ -85,52 +100,113 @@ func (c *client) cat(ids []string, p parts, w *bufio.Writer) error {
 	return nil
 }
 
-// show writes one message as postcat does. Content has LF line ends there.
+// show writes one message as postcat does: with the envelope come the marks
+// between the sections, empty ones included. Content has LF line ends there.
 func (p parts) show(e *Entry, env *queue.Envelope, r io.Reader, w *bufio.Writer) error {
-	// Like Postfix: markers only where envelope records are shown.
+	path := queuePath(e)
 	if p.envelope {
-		fmt.Fprintf(w, "*** ENVELOPE RECORDS %s/%s ***\n", e.Queue, e.ID)
+		fmt.Fprintf(w, "*** ENVELOPE RECORDS %s ***\n", path)
 		p.records(e, env, w)
+		fmt.Fprintf(w, "*** MESSAGE CONTENTS %s ***\n", path)
 	}
 	if p.header || p.body {
-		if p.envelope {
-			fmt.Fprintf(w, "*** MESSAGE CONTENTS %s/%s ***\n", e.Queue, e.ID)
-		}
 		if err := p.text(r, w); err != nil {
 			return err
 		}
 	}
 	if p.envelope {
-		fmt.Fprintf(w, "*** HEADER EXTRACTED %s/%s ***\n*** MESSAGE FILE END %s/%s ***\n", e.Queue, e.ID, e.Queue, e.ID)
+		fmt.Fprintf(w, "*** HEADER EXTRACTED %s ***\n", path)
+		if env.Encoding != "" {
+			fmt.Fprintf(w, "named_attribute: encoding=%s\n", env.Encoding)
+		}
+		fmt.Fprintf(w, "*** MESSAGE FILE END %s ***\n", path)
 	}
 	return nil
 }
 
+// queuePath is where Postfix has the file of a message: the deferred queue has
+// directories named by the first digit of the queue ID.
+func queuePath(e *Entry) string {
+	if e.Queue != "deferred" {
+		return e.Queue + "/" + e.ID
+	}
+	return fmt.Sprintf("%s/%c/%s", e.Queue, firstDigit(e.ID), e.ID)
+}
+
+// longDigits are those of long queue IDs.
+const longDigits = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
+
+// firstDigit is the first hexadecimal digit of the microseconds in a queue ID:
+// of five, with which a short one begins. A long one has four digits of its own
+// for them, before the "z".
+func firstDigit(id string) byte {
+	end := strings.LastIndexByte(id, 'z')
+	if end < 10 {
+		return id[0]
+	}
+	usec := 0
+	for i := end - 4; i < end; i++ {
+		usec = usec*len(longDigits) + strings.IndexByte(longDigits, id[i])
+	}
+	return fmt.Sprintf("%05X", usec)[0]
+}
+
+// records shows the envelope. What the queue does not keep is left out: server
+// address and port, the name of the client's address.
 func (p parts) records(e *Entry, env *queue.Envelope, w *bufio.Writer) {
 	arrival := time.Unix(e.Arrival, 0).Format(time.ANSIC)
 	fmt.Fprintf(w, "message_size: %15d %15d %15d %15d %15d %15d\n", e.Size, 0, len(env.Recipients), 0, e.Size, 0)
 	fmt.Fprintf(w, "message_arrival_time: %s\ncreate_time: %s\n", arrival, arrival)
-	attr := func(name, value string) {
+	record := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "named_attribute: %s=%s\n", name, value)
+			fmt.Fprintf(w, "%s: %s\n", name, value)
 		}
 	}
+	attr := func(name, value string) {
+		if value != "" {
+			record("named_attribute", name+"="+value)
+		}
+	}
+	client := &env.Client
+	if client.Addr != "" {
+		attr("log_ident", e.ID)
+	}
 	attr("rewrite_context", env.RewriteContext)
-	attr("client_name", env.Client.Name)
-	attr("client_address", env.Client.Addr)
-	attr("client_port", env.Client.Port)
-	attr("helo_name", env.Client.Helo)
-	attr("protocol_name", env.Client.Proto)
+	attr("envelope_id", env.EnvID)
+	if env.Ret != 0 {
+		attr("ret_flags", strconv.Itoa(int(env.Ret)))
+	}
+	record("sender_fullname", env.FullName)
+	fmt.Fprintf(w, "sender: %s\n", env.Sender)
+	if client.Addr != "" {
+		origin := client.Name + "[" + client.Addr + "]"
+		for _, prefix := range []string{"log_client_", "client_"} {
+			attr(prefix+"name", client.Name)
+			attr(prefix+"address", client.Addr)
+			attr(prefix+"port", client.Port)
+			log := strings.TrimSuffix(prefix, "client_")
+			if log != "" {
+				attr("log_message_origin", origin)
+			}
+			attr(log+"helo_name", client.Helo)
+			attr(log+"protocol_name", client.Proto)
+		}
+	}
 	attr("sasl_method", env.SASL.Method)
 	attr("sasl_username", env.SASL.Username)
-	if env.FullName != "" {
-		fmt.Fprintf(w, "sender_fullname: %s\n", env.FullName)
-	}
-	fmt.Fprintf(w, "sender: %s\n", env.Sender)
+	attr("sasl_sender", env.SASL.Sender)
 	for i := range env.Recipients {
 		r := &env.Recipients[i]
-		attr("dsn_orig_rcpt", r.DSNOrcpt)
-		fmt.Fprintf(w, "original_recipient: %s\nrecipient: %s\n", r.Original, r.Address)
+		original := r.DSNOrcpt
+		if original == "" && r.Original != "" {
+			original = "rfc822;" + smtp.QuoteAddress(r.Original) // cleanup(8) does so
+		}
+		if r.Notify != 0 {
+			attr("notify_flags", strconv.Itoa(int(r.Notify)))
+		}
+		attr("dsn_orig_rcpt", original)
+		record("original_recipient", r.Original)
+		fmt.Fprintf(w, "recipient: %s\n", r.Address)
 	}
 }
 

@@ -2,127 +2,129 @@ package queuetool
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// exitUnavailable is EX_UNAVAILABLE of sysexits(3).
-const exitUnavailable = 69
+// Exit statuses of sysexits(3).
+const (
+	exitUnavailable = 69
+	exitTempFail    = 75
+)
 
 const postqueueUsage = "usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site"
 
 // Postqueue is postqueue(1).
 func Postqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	fail := func(text string) int {
-		fmt.Fprintf(stderr, "postqueue: fatal: %s\n", text)
-		return exitUnavailable
-	}
-	dir, op, arg := configDirectory(), byte(0), ""
-	for len(args) > 0 {
-		opt := args[0]
-		args = args[1:]
-		if len(opt) < 2 || opt[0] != '-' {
-			return fail(postqueueUsage)
-		}
-		value := opt[2:]
-		needsValue := strings.IndexByte("cis", opt[1]) >= 0
-		if needsValue && value == "" {
-			if len(args) == 0 {
-				return fail(postqueueUsage)
-			}
-			value, args = args[0], args[1:]
-		}
-		switch opt[1] {
+	cmd := &command{"postqueue", exitUnavailable, stderr}
+	dir, ops, arg := configDirectory(), "", ""
+	rest, ok := cmd.options(args, "c:fi:jps:v", func(opt byte, value string) {
+		switch opt {
 		case 'c':
 			dir = value
 		case 'v':
-		case 'f', 'i', 'j', 'p', 's':
-			if op != 0 {
-				return fail(postqueueUsage)
-			}
-			op, arg = opt[1], value
 		default:
-			return fail(postqueueUsage)
+			ops += string(opt)
+			arg = value
 		}
+	})
+	if !ok || len(rest) > 0 || len(ops) != 1 {
+		return cmd.fatal(postqueueUsage)
 	}
 	c, err := newClient(dir)
 	if err != nil {
-		return fail(err.Error())
+		return cmd.fatal("%v", err)
 	}
-	return c.postqueue(op, arg, stdout, stderr, fail)
-}
-
-func (c *client) postqueue(op byte, arg string, stdout, stderr io.Writer, fail func(string) int) int {
-	switch op {
-	case 'p', 'j':
-		list := &listing{w: bufio.NewWriter(stdout), long: c.core.EnableLongQueueIDs}
-		show := list.text
-		if op == 'j' {
-			show = list.json
+	switch ops {
+	case "p", "j":
+		return c.list(cmd, ops == "j", stdout)
+	case "i":
+		if !queue.ValidID(arg) {
+			return cmd.fatal("Cannot flush queue ID - invalid name: \"%s\"", arg)
 		}
-		err := c.list(stderr, handler{entry: show})
-		if err == nil && op == 'p' {
-			err = list.end()
+		return c.flush(cmd, &Request{Op: "flush-id", IDs: []string{arg}})
+	case "s":
+		if !smtp.ValidDomain(strings.TrimPrefix(arg, "@")) {
+			return cmd.fatal("Cannot flush mail queue - invalid destination: \"%s\"", arg)
 		}
-		if err = errors.Join(err, list.w.Flush()); err != nil {
-			if errors.Is(err, errDown) {
-				return fail("Queue report unavailable - mail system is down")
-			}
-			return fail(err.Error())
-		}
-		return 0
-	case 'f':
-		return c.flush(&Request{Op: "flush"}, fail)
-	case 'i':
-		if !validID(arg) {
-			return fail(fmt.Sprintf("Cannot flush queue ID - invalid name: %q", arg))
-		}
-		return c.flush(&Request{Op: "flush-id", IDs: []string{arg}}, fail)
-	case 's':
-		return c.flush(&Request{Op: "flush-site", Site: arg}, fail)
+		return c.flush(cmd, &Request{Op: "flush-site", Site: arg})
 	}
-	return fail(postqueueUsage)
-}
-
-// validID reports whether s can be a queue ID.
-func validID(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 100
+	return c.flush(cmd, &Request{Op: "flush"})
 }
 
 // list lists the queue; root's command reads it itself when the mta is down.
-func (c *client) list(stderr io.Writer, h handler) error {
-	err := c.ask(&Request{Op: "list"}, h)
-	if !errors.Is(err, errDown) || os.Geteuid() != 0 {
-		return err
+func (c *client) list(cmd *command, asJSON bool, stdout io.Writer) int {
+	l := listing{w: bufio.NewWriter(stdout), long: c.core.EnableLongQueueIDs}
+	h := handler{entry: l.text}
+	if asJSON {
+		h.entry = l.json
 	}
-	fmt.Fprintf(stderr, "postqueue: warning: Mail system is down -- accessing queue directly (%v)\n", errors.Unwrap(err))
-	return c.direct(&Request{Op: "list"}, h)
-}
-
-func (c *client) flush(req *Request, fail func(string) int) int {
-	err := c.ask(req, handler{})
-	if errors.Is(err, errDown) {
-		return fail("Cannot flush mail queue - mail system is down")
+	req := &Request{Op: "list"}
+	err := c.ask(req, h)
+	var down *downError
+	if errors.As(err, &down) {
+		text := "Connect to the " + c.core.MailName + " showq service: " + reason(down.errno)
+		switch {
+		case down.errno == syscall.EACCES:
+			return cmd.fatal("%s", text)
+		case os.Geteuid() != 0:
+			return cmd.fatal("Queue report unavailable - mail system is down")
+		}
+		cmd.warn("Mail system is down -- accessing queue directly (%s)", text)
+		err = c.direct(req, h)
 	}
-	if err != nil {
-		return fail(err.Error())
+	if err == nil && !asJSON {
+		err = l.end()
+	}
+	if err = errors.Join(err, l.w.Flush()); err != nil {
+		return cmd.fatal("%v", err)
 	}
 	return 0
 }
 
+func (c *client) flush(cmd *command, req *Request) int {
+	err := c.ask(req, handler{})
+	var down *downError
+	if errors.As(err, &down) {
+		if req.Op != "flush" || down.errno == syscall.EACCES {
+			cmd.warn("%v", down)
+		}
+		return cmd.fatal("Cannot flush mail queue - mail system is down")
+	}
+	if err != nil {
+		return cmd.fatal("%v", err)
+	}
+	return 0
+}
+
+// mailqOptions are those of sendmail(1), which mailq is by another name. All
+// but -C and those that ask for something else say nothing to it.
+const mailqOptions = "A:B:C:F:GIL:N:O:R:UV:X:b:e:f:h:imno:p:q:r:tvx"
+
 // Mailq is mailq(1): postqueue -p.
 func Mailq(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return Postqueue(append([]string{"-p"}, args...), stdin, stdout, stderr)
+	cmd := &command{"mailq", exitTempFail, stderr}
+	list := []string{"-p"}
+	rest, ok := cmd.options(args, mailqOptions, func(opt byte, value string) {
+		if opt == 'C' {
+			list = append(list, "-c", value)
+		}
+	})
+	switch {
+	case !ok:
+		return cmd.fatal("usage: mailq [options]")
+	case len(rest) > 0:
+		return cmd.fatal("display queue mode requires no recipient")
+	}
+	return Postqueue(list, stdin, stdout, stderr)
 }
 
 // A listing writes the queue as postqueue -p and -j do.
@@ -131,19 +133,22 @@ type listing struct {
 	long  bool
 	count int
 	bytes int64
+	line  []byte // kept for the next one
 }
 
-// status is the character behind the queue ID.
+// status is what stands behind the queue ID.
 func status(e *Entry) string {
-	switch {
-	case e.Queue == "active":
-		return "*"
-	case e.Queue == "hold":
-		return "!"
-	case e.Expired:
-		return "#"
+	mark := ""
+	switch e.Queue {
+	case "active":
+		mark = "*"
+	case "hold":
+		mark = "!"
 	}
-	return ""
+	if e.Expired {
+		mark += "#"
+	}
+	return mark
 }
 
 func (l *listing) text(e *Entry) error {
@@ -165,7 +170,7 @@ func (l *listing) text(e *Entry) error {
 	last := ""
 	for _, r := range e.Recipients {
 		if r.Reason != "" && r.Reason != last {
-			fmt.Fprintf(l.w, "%76s\n", "("+r.Reason+")")
+			fmt.Fprintf(l.w, "%78s\n", "("+r.Reason+")")
 			last = r.Reason
 		}
 		fmt.Fprintf(l.w, "%41s%s\n", "", r.Address)
@@ -189,25 +194,48 @@ func (l *listing) end() error {
 
 // json writes an entry on one line with a blank after each comma and colon.
 func (l *listing) json(e *Entry) error {
-	s := func(v any) []byte {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return []byte(`""`)
-		}
-		return b
-	}
-	fmt.Fprintf(l.w, `{"queue_name": %s, "queue_id": %s, "arrival_time": %d, "message_size": %d, "forced_expire": %t, "sender": %s, "recipients": [`,
-		s(e.Queue), s(e.ID), e.Arrival, e.Size, e.Expired, s(e.Sender))
+	b := append(l.line[:0], `{"queue_name": `...)
+	b = appendQuoted(b, e.Queue)
+	b = append(b, `, "queue_id": `...)
+	b = appendQuoted(b, e.ID)
+	b = fmt.Appendf(b, `, "arrival_time": %d, "message_size": %d, "forced_expire": %t, "sender": `, e.Arrival, e.Size, e.Expired)
+	b = appendQuoted(b, e.Sender)
+	b = append(b, `, "recipients": [`...)
 	for i, r := range e.Recipients {
 		if i > 0 {
-			l.w.WriteString(", ") //nolint:errcheck // the buffer keeps its first error
+			b = append(b, ", "...)
 		}
-		fmt.Fprintf(l.w, `{"address": %s`, s(r.Address))
+		b = append(b, `{"address": `...)
+		b = appendQuoted(b, r.Address)
 		if r.Reason != "" {
-			fmt.Fprintf(l.w, `, "delay_reason": %s`, s(r.Reason))
+			b = append(b, `, "delay_reason": `...)
+			b = appendQuoted(b, r.Reason)
 		}
-		l.w.WriteByte('}') //nolint:errcheck // as above
+		b = append(b, '}')
 	}
-	_, err := l.w.WriteString("]}\n")
+	l.line = append(b, "]}\n"...)
+	_, err := l.w.Write(l.line)
 	return err
+}
+
+// shortEscapes are the control characters that have a short form (RFC 8259 7).
+var shortEscapes = map[byte]byte{'\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
+
+// appendQuoted appends a JSON string. Unlike encoding/json it leaves "<" and
+// ">" alone, which addresses in reasons have.
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case shortEscapes[c] != 0:
+			b = append(b, '\\', shortEscapes[c])
+		case c < ' ':
+			b = fmt.Appendf(b, "\\u%04X", c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
 }

@@ -2,123 +2,165 @@ package queuetool
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 )
 
 const postsuperUsage = "usage: postsuper [-c config_dir] [-d queue_id (delete)] [-e queue_id (expire)] " +
 	"[-f queue_id (expire and/or un-hold)] [-h queue_id (hold)] [-H queue_id (un-hold)] [-p (purge temporary files)] " +
 	"[-r queue_id (requeue)] [-s (structure fix)] [-S (redundant structure fix)][-v (verbose)] [queue...]"
 
-// action is what an option of postsuper does.
+// An action is what options of postsuper ask for, in the order in which it is
+// done.
 type action struct {
-	option byte
-	op     string // request
-	each   string // said of each message
-	total  string
+	options string
+	op      string // request
+	total   string
+	place   int // among the totals
 }
 
 var actions = []action{
-	{'d', "delete", "removed", "Deleted"},
-	{'e', "expire", "expired", "Force-expired"},
-	{'f', "expire", "expired", "Force-expired"},
-	{'h', "hold", "placed on hold", "Placed on hold"},
-	{'H', "release", "released from hold", "Released from hold"},
-	{'r', "requeue", "requeued", "Requeued"},
+	{"d", "delete", "Deleted", 1},
+	{"r", "requeue", "Requeued", 0},
+	{"h", "hold", "Placed on hold", 3},
+	{"ef", "expire", "Force-expired", 2},
+	{"fH", "release", "Released from hold", 4},
+}
+
+// queueNames are the directories that postsuper may be restricted to. Some
+// hold no messages.
+var queueNames = []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "maildrop", "saved", "trace"}
+
+// super is one run of postsuper.
+type super struct {
+	*command
+	client *client
+	ids    map[byte][]string // by option
+	queues []string
+	stdin  io.Reader
+	listed []string // what stdin held
 }
 
 // Postsuper is postsuper(1). The queue's structure needs no repair, so -p, -s and
-// -S do nothing.
+// -S do nothing. A message that is requeued keeps its ID.
 func Postsuper(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	fail := func(text string) int {
-		fmt.Fprintf(stderr, "postsuper: fatal: %s\n", text)
-		return 1
-	}
+	s := &super{command: &command{"postsuper", 1, stderr}, ids: make(map[byte][]string), stdin: stdin}
 	if os.Geteuid() != 0 {
-		return fail("use of this command is reserved for the superuser")
+		return s.fatal("use of this command is reserved for the superuser")
 	}
 	dir := configDirectory()
-	ids := make(map[byte][]string)
-	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		opt := args[0]
-		args = args[1:]
-		if strings.Trim(opt[1:], "psSv") == "" {
-			continue
-		}
-		value := opt[2:]
-		if value == "" {
-			if len(args) == 0 {
-				return fail(postsuperUsage)
-			}
-			value, args = args[0], args[1:]
-		}
-		switch {
-		case opt[1] == 'c':
+	rest, ok := s.options(args, "c:d:e:f:h:H:pr:sSv", func(opt byte, value string) {
+		if opt == 'c' {
 			dir = value
-		case strings.IndexByte("defhHr", opt[1]) >= 0:
-			ids[opt[1]] = append(ids[opt[1]], value)
-		default:
-			return fail(postsuperUsage)
+			return
+		}
+		s.ids[opt] = append(s.ids[opt], value)
+	})
+	if !ok {
+		return s.fatal(postsuperUsage)
+	}
+	for _, name := range rest {
+		if !slices.Contains(queueNames, name) {
+			return s.fatal("invalid directory name: %s", name)
 		}
 	}
-	c, err := newClient(dir)
-	if err != nil {
-		return fail(err.Error())
+	s.queues = rest
+	var err error
+	if s.client, err = newClient(dir); err != nil {
+		return s.fatal("%v", err)
 	}
-	for _, a := range actions {
-		if len(ids[a.option]) == 0 {
-			continue
-		}
-		if err := c.super(&a, ids[a.option], stdin, stderr); err != nil {
-			return fail(err.Error())
-		}
+	if err := s.run(); err != nil {
+		return s.fatal("%v", err)
 	}
 	return 0
 }
 
-// super carries one action out.
-func (c *client) super(a *action, ids []string, stdin io.Reader, stderr io.Writer) error {
-	req := &Request{Op: a.op}
-	for _, id := range ids {
-		if id != "-" {
-			req.IDs = appendID(req.IDs, id, stderr)
-			continue
-		}
-		in := bufio.NewScanner(stdin)
-		for in.Scan() {
-			req.IDs = appendID(req.IDs, strings.TrimSpace(in.Text()), stderr)
-		}
-		if err := in.Err(); err != nil {
+// run carries all actions out, then tells the totals.
+func (s *super) run() error {
+	totals := make([]string, len(actions))
+	for _, a := range actions {
+		ids, asked, err := s.named(a.options)
+		if err != nil {
 			return err
 		}
+		if !asked {
+			continue
+		}
+		count, err := s.act(&a, ids)
+		if err != nil {
+			return err
+		}
+		plural := "s"
+		if count == 1 {
+			plural = ""
+		}
+		totals[a.place] = fmt.Sprintf("%s: %s: %d message%s\n", s.name, a.total, count, plural)
 	}
-	count := 0
-	h := handler{changed: func(id string) {
-		count++
-		fmt.Fprintf(stderr, "postsuper: %s: %s\n", id, a.each)
-	}}
-	err := c.ask(req, h)
-	if errors.Is(err, errDown) {
-		err = c.direct(req, h)
-	}
-	if err != nil {
-		return err
-	}
-	plural := "s"
-	if count == 1 {
-		plural = ""
-	}
-	fmt.Fprintf(stderr, "postsuper: %s: %d message%s\n", a.total, count, plural)
-	return nil
+	_, err := io.WriteString(s.stderr, strings.Join(totals, ""))
+	return err
 }
 
-func appendID(ids []string, id string, stderr io.Writer) []string {
-	if !validID(id) {
-		fmt.Fprintf(stderr, "postsuper: warning: invalid mail queue id: %s\n", id)
-		return ids
+// named returns the queue IDs given with some options.
+func (s *super) named(options string) (ids []string, asked bool, err error) {
+	for i := range len(options) {
+		for _, id := range s.ids[options[i]] {
+			asked = true
+			if id == "-" {
+				if err := s.read(); err != nil {
+					return nil, false, err
+				}
+				ids = append(ids, s.listed...)
+				continue
+			}
+			ids = append(ids, s.check(id)...)
+		}
 	}
-	return append(ids, id)
+	return ids, asked, nil
+}
+
+// read takes queue IDs from standard input, one a line, once.
+func (s *super) read() error {
+	in := bufio.NewScanner(s.stdin)
+	for in.Scan() {
+		s.listed = append(s.listed, s.check(in.Text())...)
+	}
+	return in.Err()
+}
+
+// check drops what cannot be a queue ID.
+func (s *super) check(id string) []string {
+	if !queue.ValidID(id) {
+		s.warn("invalid mail queue id: %s", id)
+		return nil
+	}
+	return []string{id}
+}
+
+// maxNamed bounds the messages of one request.
+const maxNamed = 1000
+
+// act carries one action out and returns how many messages it changed. Those
+// that were named are told one by one.
+func (s *super) act(a *action, ids []string) (count int, err error) {
+	named := !slices.Contains(ids, all)
+	if !named {
+		ids = []string{all}
+	}
+	h := handler{changed: func(id, did string) {
+		count++
+		if named {
+			fmt.Fprintf(s.stderr, "%s: %s: %s\n", s.name, id, did)
+		}
+	}}
+	for some := range slices.Chunk(ids, maxNamed) {
+		if err := s.client.reach(&Request{Op: a.op, IDs: some, Queues: s.queues}, h); err != nil {
+			return count, err
+		}
+	}
+	return count, nil
 }

@@ -8,18 +8,26 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
 // Request is what a command asks for.
 type Request struct {
-	Op   string   `json:"op"` // see ops
-	IDs  []string `json:"ids,omitempty"`
-	Site string   `json:"site,omitempty"`
+	Op     string   `json:"op"` // see ops
+	IDs    []string `json:"ids,omitempty"`
+	Queues []string `json:"queues,omitempty"` // restrict a change to these
+	Site   string   `json:"site,omitempty"`
 }
 
 // all is the ID that stands for every message.
@@ -45,7 +53,8 @@ type Recipient struct {
 // answer is one line of the server besides entries.
 type answer struct {
 	Changed string `json:"changed,omitempty"` // queue ID
-	Content int64  `json:"content,omitempty"` // bytes that follow
+	Did     string `json:"did,omitempty"`     // what was done to it: "removed"
+	Content *int64 `json:"content,omitempty"` // bytes that follow
 	Done    bool   `json:"done,omitempty"`
 	Error   string `json:"error,omitempty"`
 }
@@ -67,30 +76,47 @@ type backend struct {
 // reply is where the outcome of a request goes.
 type reply interface {
 	entry(*Entry) error
-	changed(id string) error
+	changed(id, did string) error
 	content(m *queue.Message, c *queue.Content) error
 }
 
-// ops are the requests, by name.
-var ops = map[string]func(*backend, *Request, reply) error{
-	"list":       (*backend).list,
-	"cat":        (*backend).cat,
-	"flush":      (*backend).flush,
-	"flush-id":   (*backend).flushID,
-	"flush-site": (*backend).flushSite,
-	"delete":     each((*queue.Store).Delete, nil, "hold active incoming deferred"),
-	"hold":       each((*queue.Store).Hold, nil, "active incoming deferred"),
-	"release":    each((*queue.Store).Release, (Scheduler).Released, "hold"),
-	"expire":     each((*queue.Store).Expire, nil, "hold deferred"),
-	"requeue":    each((*queue.Store).Release, (Scheduler).FlushMessage, "hold active incoming deferred"),
+// who says what the asking user may do.
+type who int
+
+const (
+	anyone who = iota // who can connect: list and flush
+	root              // the superuser and the mail system
+)
+
+// An op is one request.
+type op struct {
+	run func(*backend, *Request, reply) error
+	may who
 }
 
-func (b *backend) do(req *Request, out reply) error {
+// ops are the requests, by name.
+var ops = map[string]op{
+	"list":       {(*backend).list, anyone},
+	"flush":      {(*backend).flush, anyone},
+	"flush-id":   {(*backend).flushID, anyone},
+	"flush-site": {(*backend).flushSite, anyone},
+	"cat":        {(*backend).cat, root},
+	"delete":     {remove.all, root},
+	"requeue":    {requeue.all, root},
+	"hold":       {hold.all, root},
+	"expire":     {expire.all, root},
+	"release":    {release.all, root},
+}
+
+func (b *backend) do(req *Request, out reply, asks who) error {
 	op, ok := ops[req.Op]
 	if !ok {
 		return fmt.Errorf("unknown request %q", req.Op)
 	}
-	return op(b, req, out)
+	if asks < op.may {
+		return errors.New("use of this command is reserved for the superuser")
+	}
+	return op.run(b, req, out)
 }
 
 // order is that of the queue listing.
@@ -125,18 +151,22 @@ func (b *backend) list(_ *Request, out reply) error {
 // newEntry shows a message. Recipients without a reason come first, then those
 // that share one together.
 func newEntry(info *queue.Info, m *queue.Message) *Entry {
-	e := &Entry{Queue: info.Queue.String(), ID: info.ID, Arrival: info.Arrival.Unix(), Size: info.Size, Expired: info.Expired, Sender: m.Sender}
-	if e.Sender == "" {
+	e := &Entry{Queue: info.Queue.String(), ID: info.ID, Arrival: info.Arrival.Unix(), Size: info.Size, Expired: info.Expired, Sender: smtp.QuoteAddress(m.Sender)}
+	if m.Sender == "" {
 		e.Sender = "MAILER-DAEMON"
 	}
 	for i := range m.Recipients {
 		if m.Outcomes[i].State == queue.Pending {
-			e.Recipients = append(e.Recipients, Recipient{Address: m.Recipients[i].Address, Reason: m.Outcomes[i].Text})
+			e.Recipients = append(e.Recipients, Recipient{Address: smtp.QuoteAddress(m.Recipients[i].Address), Reason: m.Outcomes[i].Text})
 		}
 	}
-	slices.SortStableFunc(e.Recipients, func(x, y Recipient) int {
-		return min(len(x.Reason), 1) - min(len(y.Reason), 1)
-	})
+	rank := map[string]int{"": 0}
+	for _, r := range e.Recipients {
+		if _, known := rank[r.Reason]; !known {
+			rank[r.Reason] = len(rank)
+		}
+	}
+	slices.SortStableFunc(e.Recipients, func(x, y Recipient) int { return rank[x.Reason] - rank[y.Reason] })
 	return e
 }
 
@@ -144,7 +174,7 @@ func (b *backend) cat(req *Request, out reply) error {
 	for _, id := range req.IDs {
 		info, ok := b.store.Lookup(id)
 		if !ok {
-			return fmt.Errorf("open queue file %s: No such file or directory", id)
+			return fmt.Errorf("open queue file %s: %s", id, reason(syscall.ENOENT))
 		}
 		m, err := b.store.Load(id)
 		if err != nil {
@@ -163,12 +193,21 @@ func (b *backend) cat(req *Request, out reply) error {
 	return nil
 }
 
+// errNoScheduler answers who asks for deliveries where nothing delivers.
+var errNoScheduler = errors.New("mail system is down")
+
 func (b *backend) flush(*Request, reply) error {
+	if b.sched == nil {
+		return errNoScheduler
+	}
 	b.sched.Flush()
 	return nil
 }
 
 func (b *backend) flushID(req *Request, _ reply) error {
+	if b.sched == nil {
+		return errNoScheduler
+	}
 	for _, id := range req.IDs {
 		b.sched.FlushMessage(id)
 	}
@@ -176,33 +215,59 @@ func (b *backend) flushID(req *Request, _ reply) error {
 }
 
 func (b *backend) flushSite(req *Request, _ reply) error {
+	if b.sched == nil {
+		return errNoScheduler
+	}
 	b.sched.FlushSite(req.Site)
 	return nil
 }
 
-// each makes the request that changes messages: those named, or all, as far as
-// they are in one of the queues.
-func each(change func(*queue.Store, string) error, after func(Scheduler, string), queues string) func(*backend, *Request, reply) error {
-	return func(b *backend, req *Request, out reply) error {
-		for _, info := range b.selected(req.IDs) {
-			if !slices.Contains(strings.Fields(queues), info.Queue.String()) {
+// A change is what postsuper does to messages.
+type change struct {
+	did   string // said of each message
+	from  []queue.Name
+	apply func(*queue.Store, string) error
+	after func(Scheduler, string)     // the mta runs
+	skip  func(info *queue.Info) bool // nothing is to be done
+}
+
+var (
+	fresh = []queue.Name{queue.Incoming, queue.Active, queue.Waiting}
+
+	remove  = change{did: "removed", from: append(fresh, queue.Held), apply: (*queue.Store).Delete}
+	requeue = change{did: "requeued", from: append(fresh, queue.Held), apply: (*queue.Store).Release, after: (Scheduler).FlushMessage}
+	hold    = change{did: "placed on hold", from: fresh, apply: (*queue.Store).Hold}
+	release = change{did: "released from hold", from: []queue.Name{queue.Held}, apply: (*queue.Store).Release, after: (Scheduler).Released}
+	expire  = change{did: "expired", from: []queue.Name{queue.Waiting, queue.Held}, apply: (*queue.Store).Expire,
+		skip: func(info *queue.Info) bool { return info.Expired }}
+)
+
+// all applies a change to the messages named, or to all, as far as they are in
+// one of its queues.
+func (c *change) all(b *backend, req *Request, out reply) error {
+	for _, info := range b.selected(req.IDs) {
+		if !slices.Contains(c.from, info.Queue) || !req.within(info.Queue) || c.skip != nil && c.skip(&info) {
+			continue
+		}
+		if err := c.apply(b.store, info.ID); err != nil {
+			if errors.Is(err, queue.ErrNotFound) {
 				continue
 			}
-			if err := change(b.store, info.ID); err != nil {
-				if errors.Is(err, queue.ErrNotFound) {
-					continue
-				}
-				return err
-			}
-			if after != nil && b.sched != nil {
-				after(b.sched, info.ID)
-			}
-			if err := out.changed(info.ID); err != nil {
-				return err
-			}
+			return err
 		}
-		return nil
+		if c.after != nil && b.sched != nil {
+			c.after(b.sched, info.ID)
+		}
+		if err := out.changed(info.ID, c.did); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// within reports whether a request is about a queue.
+func (r *Request) within(q queue.Name) bool {
+	return len(r.Queues) == 0 || slices.Contains(r.Queues, q.String())
 }
 
 func (b *backend) selected(ids []string) []queue.Info {
@@ -225,8 +290,8 @@ const requestTimeout = time.Minute
 // maxRequest bounds a request.
 const maxRequest = 1 << 20
 
-// Serve answers commands until l is closed.
-func Serve(ctx context.Context, l net.Listener, store *queue.Store, sched Scheduler) error {
+// Serve answers commands until l is closed. Changes are logged.
+func Serve(ctx context.Context, l net.Listener, store *queue.Store, sched Scheduler, log *maillog.Logger) error {
 	b := &backend{store, sched}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -238,24 +303,55 @@ func Serve(ctx context.Context, l net.Listener, store *queue.Store, sched Schedu
 		if err != nil {
 			return err
 		}
-		go b.serve(conn)
+		go b.serve(conn, log)
 	}
 }
 
-func (b *backend) serve(conn net.Conn) {
+func (b *backend) serve(conn net.Conn, log *maillog.Logger) {
 	defer conn.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			log.Print(maillog.Panic, fmt.Sprintf("%v %s", p, debug.Stack()))
+		}
+	}()
 	conn.SetReadDeadline(time.Now().Add(requestTimeout))
-	var req Request
-	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&req); err != nil {
-		return
-	}
-	out := newStream(&deadlineWriter{conn})
+	out := newStream(&deadlineWriter{conn}, log)
 	final := answer{Done: true}
-	if err := b.do(&req, out); err != nil {
+	if err := b.answer(conn, out, peer(conn)); err != nil {
 		final.Error = err.Error()
 	}
 	out.enc.Encode(final) //nolint:errcheck // a client that is gone does not want to know
 	out.w.Flush()         //nolint:errcheck // as above
+}
+
+// answer reads one request and carries it out.
+func (b *backend) answer(in io.Reader, out reply, asks who) error {
+	var req Request
+	if err := json.NewDecoder(io.LimitReader(in, maxRequest)).Decode(&req); err != nil {
+		return fmt.Errorf("bad request: %w", err)
+	}
+	return b.do(&req, out, asks)
+}
+
+// peer tells root and the mail system's own user from others who can connect,
+// such as a set-gid postqueue(1) that anyone runs.
+func peer(conn net.Conn) who {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return anyone
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return anyone
+	}
+	var cred *unix.Ucred
+	raw.Control(func(fd uintptr) { //nolint:errcheck // cred stays nil
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err == nil && cred != nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid()) {
+		return root
+	}
+	return anyone
 }
 
 // deadlineWriter gives each write its own time.
@@ -270,23 +366,29 @@ func (d *deadlineWriter) Write(p []byte) (int, error) {
 type stream struct {
 	w   *bufio.Writer
 	enc *json.Encoder
+	log *maillog.Logger
 }
 
-func newStream(w io.Writer) *stream {
-	s := &stream{w: bufio.NewWriterSize(w, 32<<10)}
+func newStream(w io.Writer, log *maillog.Logger) *stream {
+	s := &stream{w: bufio.NewWriterSize(w, 32<<10), log: log}
 	s.enc = json.NewEncoder(s.w)
 	s.enc.SetEscapeHTML(false)
 	return s
 }
 
-func (s *stream) entry(e *Entry) error    { return s.enc.Encode(e) }
-func (s *stream) changed(id string) error { return s.enc.Encode(answer{Changed: id}) }
+func (s *stream) entry(e *Entry) error { return s.enc.Encode(e) }
+
+func (s *stream) changed(id, did string) error {
+	s.log.Infof("%s: %s", id, did)
+	return s.enc.Encode(answer{Changed: id, Did: did})
+}
 
 func (s *stream) content(m *queue.Message, c *queue.Content) error {
 	if err := s.enc.Encode(m.Envelope); err != nil {
 		return err
 	}
-	if err := s.enc.Encode(answer{Content: c.Size()}); err != nil {
+	size := c.Size()
+	if err := s.enc.Encode(answer{Content: &size}); err != nil {
 		return err
 	}
 	_, err := c.WriteTo(s.w)

@@ -217,7 +217,7 @@ func (p *plan) spec(logs *logs, sockets *master.Listeners) (master.Spec, error) 
 	}
 	return master.Spec{
 		Role: "mta", Title: "postfix/mta", Arg: p.dir, Identity: p.identity,
-		Log: logs.forProcess("mta"), LogFile: logs.file,
+		Log: logs.forProcess(p.core.SyslogName + "/mta"), LogFile: logs.file,
 		Config: blob, Listeners: p.listeners, Sockets: sockets,
 	}, nil
 }

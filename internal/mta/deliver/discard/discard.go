@@ -26,7 +26,7 @@ func (Agent) Deliver(ctx context.Context, r *deliver.Request, report func(int, d
 	for n < len(text) && text[n] == ' ' {
 		n++
 	}
-	status := deliver.Status{Action: deliver.Delivered, Enhanced: dsn, Text: text[n:], Relay: "none"}
+	status := deliver.Status{Action: deliver.Final, Enhanced: dsn, Text: text[n:], Relay: "none"}
 	for i := range r.Recipients {
 		report(i, status)
 	}

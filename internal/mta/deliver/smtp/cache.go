@@ -25,6 +25,7 @@ func (c *cache) take(nexthop string) *session {
 		return nil
 	}
 	s := list[len(list)-1]
+	list[len(list)-1] = nil
 	c.idle[nexthop] = list[:len(list)-1]
 	return s
 }
@@ -33,11 +34,12 @@ func (c *cache) take(nexthop string) *session {
 func (c *cache) put(nexthop string, s *session) {
 	s.idleSince = time.Now()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
-		go s.quit()
+		c.mu.Unlock()
+		s.quit()
 		return
 	}
+	defer c.mu.Unlock()
 	if c.idle == nil {
 		c.idle = make(map[string][]*session)
 	}
@@ -70,19 +72,30 @@ func (c *cache) expire() {
 	}
 	c.mu.Unlock()
 	for _, s := range old {
-		s.quit()
+		s.leave()
 	}
 }
 
-// close ends all connections.
+// close ends all connections, and keeps none from now on.
 func (c *cache) close() {
 	c.mu.Lock()
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	c.clear()
+}
+
+// clear ends all connections.
+func (c *cache) clear() {
+	c.mu.Lock()
 	all := c.idle
-	c.idle, c.closed = nil, true
+	c.idle = nil
 	c.mu.Unlock()
 	for _, list := range all {
 		for _, s := range list {
-			s.quit()
+			s.leave()
 		}
 	}
 }

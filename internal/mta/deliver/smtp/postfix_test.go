@@ -239,7 +239,7 @@ func (p *realPostfix) outcome(t *testing.T, i int) outcome {
 			}
 		}
 		if left == 0 {
-			return outcome{st.restore.Replace(strings.Join(results, "")), st.restore.Replace(other.String()), st.restore.Replace(st.servers[0].transcript())}
+			return st.outcome(results, other.String())
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: no result:\n%s", d.name, p.log())

@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,11 +29,11 @@ import (
 // has is answered as by a server with nothing but PIPELINING. Patterns besides commands are
 // "greeting", "auth" (an answer to a challenge) and "." (the end of the
 // content; for LMTP "." and the recipient). In front of a pattern, "first " means that
-// the line counts once, "next " that it counts from the second time on. A
+// the line counts once, "second " that it counts the second time only. A
 // reply is lines separated by " | ". In it
 //
 //	(close)    closes the connection
-//	(silent)   answers nothing
+//	(silent)   answers nothing any more
 //	(tls)      does a TLS handshake after the reply
 //	(content)  awaits the content before the connection is closed
 type scripted struct {
@@ -41,9 +43,15 @@ type scripted struct {
 	cert  tls.Certificate
 	l     net.Listener
 
+	slow      bool                      // reads and writes are small
+	wrap      func(c net.Conn) net.Conn // changes connections
+	onSilence func()                    // called where it says nothing
+	onContent func()                    // called before the content is answered
+
 	mu    sync.Mutex
 	used  map[string]int
 	seen  []string // what clients said
+	sent  []string // what they were told, if it was sent as a whole
 	conns int
 	open  map[net.Conn]bool
 	done  sync.WaitGroup
@@ -51,7 +59,7 @@ type scripted struct {
 
 type rule struct {
 	pattern, reply string
-	first, next    bool
+	first, second  bool
 }
 
 var usualReplies = []rule{
@@ -85,7 +93,7 @@ func startScripted(t testing.TB, network, address, script string) *scripted {
 		}
 		r := rule{reply: reply}
 		pattern, r.first = strings.CutPrefix(pattern, "first ")
-		r.pattern, r.next = strings.CutPrefix(pattern, "next ")
+		r.pattern, r.second = strings.CutPrefix(pattern, "second ")
 		s.rules = append(s.rules, r)
 	}
 	s.rules = append(s.rules, usualReplies...)
@@ -124,12 +132,17 @@ func (s *scripted) serve() {
 		s.conns++
 		s.open[c] = true
 		s.mu.Unlock()
+		if s.slow {
+			c.(*net.TCPConn).SetReadBuffer(4 << 10)
+			c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+		}
 		s.done.Go(func() {
 			defer c.Close()
+			c := c
+			if s.wrap != nil {
+				c = s.wrap(c)
+			}
 			(&scriptedConn{scripted: s, conn: c, r: bufio.NewReader(c)}).talk()
-			s.mu.Lock()
-			delete(s.open, c)
-			s.mu.Unlock()
 		})
 	}
 }
@@ -147,6 +160,35 @@ func (s *scripted) transcript() string {
 	return b.String()
 }
 
+// said is what clients said.
+func (s *scripted) said() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
+// answered counts how often a reply was sent.
+func (s *scripted) answered(reply string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, r := range s.sent {
+		if r == reply {
+			n++
+		}
+	}
+	return n
+}
+
+// hangUp ends all connections from this side.
+func (s *scripted) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		c.(*net.TCPConn).CloseWrite()
+	}
+}
+
 func (s *scripted) connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,10 +204,10 @@ func (s *scripted) reply(command string) string {
 			continue
 		}
 		key := r.pattern
-		if r.first || r.next {
+		if r.first || r.second {
 			key += "\x00" + r.reply
 			s.used[key]++
-			if r.first != (s.used[key] == 1) {
+			if r.first && s.used[key] != 1 || r.second && s.used[key] != 2 {
 				continue
 			}
 		}
@@ -243,6 +285,9 @@ func (c *scriptedConn) content() bool {
 			break
 		}
 	}
+	if c.onContent != nil {
+		c.onContent()
+	}
 	if !c.lmtp {
 		return c.answer(".")
 	}
@@ -262,13 +307,25 @@ func (c *scriptedConn) send(reply string) bool {
 	if i := strings.LastIndexByte(reply, '('); i >= 0 && strings.HasSuffix(reply, ")") {
 		text, end = strings.TrimSpace(reply[:i]), reply[i:]
 	}
+	c.mu.Lock()
+	c.sent = append(c.sent, text) // before the client can act on it
+	c.mu.Unlock()
 	if text != "" {
 		if _, err := c.conn.Write([]byte(strings.ReplaceAll(text, " | ", "\r\n") + "\r\n")); err != nil {
+			c.mu.Lock()
+			c.sent[len(c.sent)-1] += " (cut)"
+			c.mu.Unlock()
 			return false
 		}
 	}
 	switch end {
 	case "(close)":
+		return false
+	case "(silent)":
+		if c.onSilence != nil {
+			c.onSilence()
+		}
+		io.Copy(io.Discard, c.r) //nolint:errcheck // until the client goes
 		return false
 	case "(content)":
 		for {
@@ -277,7 +334,7 @@ func (c *scriptedConn) send(reply string) bool {
 			}
 		}
 	case "(tls)":
-		conn := tls.Server(c.conn, &tls.Config{Certificates: []tls.Certificate{c.cert}})
+		conn := tls.Server(c.conn, &tls.Config{Certificates: []tls.Certificate{c.cert}, CurvePreferences: []tls.CurveID{tls.X25519}})
 		conn.SetDeadline(time.Now().Add(20 * time.Second))
 		if conn.Handshake() != nil {
 			return false

@@ -3,20 +3,20 @@ package smtp
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 )
-
-// maxReplyLine is the longest line accepted from a server (line_length_limit).
-const maxReplyLine = 2048
 
 // extensions are those a server offers.
 type extensions uint16
@@ -29,11 +29,22 @@ const (
 	extDSN
 	extSMTPUTF8
 	extAuth
+	extXforward
 )
 
 var extensionNames = map[string]extensions{
 	"PIPELINING": extPipelining, "8BITMIME": ext8BitMIME, "SIZE": extSize, "STARTTLS": extStartTLS,
-	"DSN": extDSN, "SMTPUTF8": extSMTPUTF8, "AUTH": extAuth,
+	"DSN": extDSN, "SMTPUTF8": extSMTPUTF8, "AUTH": extAuth, "XFORWARD": extXforward,
+}
+
+// parseKeywords reads a list of extensions. Words that are none ("silent-discard")
+// mean nothing to a client.
+func parseKeywords(list string) extensions {
+	var ext extensions
+	for _, word := range postfix.SplitList(list) {
+		ext |= extensionNames[strings.ToUpper(word)]
+	}
+	return ext
 }
 
 // A session is one connection to a server, greeted and ready for mail. It is
@@ -41,67 +52,138 @@ var extensionNames = map[string]extensions{
 type session struct {
 	agent     *Agent
 	server    *server
-	conn      net.Conn
+	message   string   // queue ID, for log lines
+	nexthop   string   // the destination that the server belongs to
+	sock      net.Conn // the connection
+	conn      net.Conn // the same, or TLS over it
+	cut       atomic.Bool
 	r         *wire.Reader
 	ext       extensions
+	auth      string // mechanisms offered
+	xforward  xforwardAttrs
+	esmtp     bool  // the server is to be spoken to with EHLO or LHLO
 	sizeLimit int64 // the server's SIZE, 0 for none
+	tls       tlsState
+	loggedIn  bool
 	uses      int
 	began     time.Time // when the connection was begun
-	opened    time.Time
+	opened    time.Time // when it was ready
 	idleSince time.Time
-	out       []byte // commands, kept for reuse
+
+	armed   time.Time // when the deadline was set
+	timeout time.Duration
+
+	raw    syscall.RawConn
+	peek   func(fd uintptr) // peekInput, made once
+	silent bool             // what it found
+
+	xfer xferWriter
+	fold folder
+
+	// Buffers kept for reuse.
+	out      []byte // commands
+	text     []byte // reply
+	rcpts    []int
+	accepted []int
 }
 
 // connect opens a session. A status says why there is none.
-func (a *Agent) connect(ctx context.Context, srv *server) (*session, *deliver.Status) {
-	s, status, err := a.open(ctx, srv, a.level)
-	if errors.Is(err, errHandshake) {
-		// Opportunistic TLS: better in plain text than not at all.
-		s, status, _ = a.open(ctx, srv, tlsNone)
+func (t *attempt) connect(ctx context.Context, nexthop string, srv *server) (*session, *deliver.Status) {
+	a := t.agent
+	policy, failed := a.tls.policyFor(ctx, nexthop, srv)
+	if failed != nil {
+		return nil, failed
 	}
-	return s, status
+	s, failed, err := t.open(ctx, nexthop, srv, policy)
+	if errors.Is(err, errHandshake) && policy.level == tlsMay && t.acceptsPlainText(ctx, s) {
+		t.agent.log.Infof("%s: %s", t.req.Message.ID, failed.Text)
+		plain := *policy
+		plain.level = tlsNone
+		s, failed, err = t.open(ctx, nexthop, srv, &plain)
+	}
+	if failed != nil || err != nil {
+		return nil, failed
+	}
+	return s, nil
 }
 
-func (a *Agent) open(ctx context.Context, srv *server, level tlsLevel) (*session, *deliver.Status, error) {
-	s := &session{agent: a, server: srv, began: time.Now()}
-	if status := s.dial(ctx); status != nil {
-		return nil, status, nil
+// acceptsPlainText says whether mail goes in plain text to a server whose TLS
+// does not work: when it has waited long enough for that to change, and no
+// password would be sent along.
+func (t *attempt) acceptsPlainText(ctx context.Context, s *session) bool {
+	if time.Since(t.req.Message.Arrival) < t.agent.shared.MinBackoff {
+		return false
 	}
-	status, err := s.greet(level)
-	if status == nil && err == nil && a.set.SASLEnable {
-		status = s.fail(deliver.Deferred, wire.Enhanced{4, 7, 0}, "SASL authentication failed: the SMTP client cannot log in to servers yet")
+	if t.agent.sasl == nil {
+		return true
 	}
-	if status != nil || err != nil {
-		s.close()
-		return nil, status, err
+	_, found, err := s.credentials(ctx, t.req.Message.Sender)
+	return !found && err == nil
+}
+
+// open connects and says hello. With an error it returns a session that is
+// closed, to tell what it was.
+func (t *attempt) open(ctx context.Context, nexthop string, srv *server, policy *tlsPolicy) (*session, *deliver.Status, error) {
+	s := &session{agent: t.agent, server: srv, message: t.req.Message.ID, nexthop: nexthop, began: time.Now()}
+	if failed := s.dial(ctx); failed != nil {
+		return s, failed, nil
+	}
+	t.watch(s)
+	failed, err := s.greet(ctx, policy)
+	if failed == nil && err == nil && t.agent.sasl != nil {
+		failed = t.logIn(ctx, s)
+	}
+	if failed != nil || err != nil {
+		t.watch(nil)
+		s.quitAfter(failed)
+		return s, failed, err
 	}
 	s.opened = time.Now()
 	return s, nil, nil
 }
 
 func (s *session) dial(ctx context.Context) *deliver.Status {
-	d := net.Dialer{Timeout: s.agent.set.ConnectTimeout, KeepAlive: -1, LocalAddr: s.agent.bindAddress(s.server)}
+	d := net.Dialer{Timeout: s.agent.set.ConnectTimeout, KeepAlive: -1}
+	if failed := s.bind(&d); failed != nil {
+		return failed
+	}
 	conn, err := d.DialContext(ctx, s.server.network, s.server.address)
 	if err != nil {
-		text := "connect to " + s.server.relay() + ": " + reason(err)
-		s.agent.log.Info(text)
-		return s.fail(deliver.Deferred, wire.Enhanced{4, 4, 1}, text)
+		text := "connect to " + s.server.relay + ": " + reason(err)
+		if s.server.network != "unix" {
+			s.agent.log.Info(text)
+		}
+		return &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 4, 1}, Text: text, Relay: "none", Connected: s.began, Dead: true}
 	}
-	s.conn = conn
+	s.sock, s.conn = conn, conn
+	if sc, ok := conn.(syscall.Conn); ok {
+		s.raw, _ = sc.SyscallConn()
+		s.peek = s.peekInput
+	}
 	s.r = wire.NewReader(conn, maxReplyLine)
 	return nil
 }
 
-// bindAddress is the local address of a connection, or nil.
-func (a *Agent) bindAddress(srv *server) net.Addr {
-	bind := a.set.BindAddress
-	if srv.ip.Is6() {
-		bind = a.set.BindAddress6
+// bind sets the local address of a connection.
+func (s *session) bind(d *net.Dialer) *deliver.Status {
+	set := s.agent.set
+	bind := set.BindAddress
+	if s.server.ip.Is6() {
+		bind = set.BindAddress6
 	}
-	if ip, err := netip.ParseAddr(bind); err == nil && srv.network == "tcp" {
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
+	if bind == "" || s.server.network != "tcp" {
+		return nil
 	}
-	return nil
+	ip, ok := parseIP(strings.Trim(bind, "[]"))
+	if ok {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
+		return nil
+	}
+	s.agent.log.Warningf("bind address %q is no numerical address", bind)
+	if !set.BindEnforce {
+		return nil
+	}
+	return &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 4, 0}, Text: "server unavailable for IP address binding", Relay: "none"}
 }
 
 // reason is the cause of a network error in the words of strerror(3).
@@ -119,97 +201,222 @@ func reason(err error) string {
 
 // greet reads the greeting and learns what the server can do, before and after
 // STARTTLS.
-func (s *session) greet(level tlsLevel) (*deliver.Status, error) {
+func (s *session) greet(ctx context.Context, policy *tlsPolicy) (*deliver.Status, error) {
 	set := s.agent.set
-	s.r.SetTimeout(set.HeloTimeout)
-	if set.TLSWrapper {
-		if status, err := s.handshake(level, ""); status != nil || err != nil {
-			return status, err
+	if set.TLSWrapper && policy.level >= tlsEncrypt {
+		if failed, err := s.handshake(policy); failed != nil {
+			return failed, err
 		}
 	}
-	reply, err := s.r.ReadReply()
+	reply, err := s.reply(set.HeloTimeout)
 	if err != nil {
 		return s.lost(err, "receiving the initial server greeting"), nil
 	}
-	if reply.Code/100 != 2 {
-		return s.refused(reply), nil
+	if reply.code/100 != 2 {
+		if reply.code/100 == 5 && set.Skip5xxGreeting {
+			reply.dsn[0] = 4
+		}
+		return s.refused(&reply), nil
 	}
-	if status := s.hello(); status != nil {
-		return status, nil
+	s.esmtp = s.looksESMTP(&reply)
+	if failed := s.hello(ctx); failed != nil || s.tls.conn != nil {
+		return failed, nil
 	}
-	if set.TLSWrapper {
-		return nil, nil
+	failed, err := s.startTLS(policy)
+	if failed != nil || s.tls.conn == nil {
+		return failed, err
 	}
-	plain := s.conn
-	status, err := s.startTLS(level, s.server.host)
-	if status != nil || err != nil || s.conn == plain {
-		return status, err
+	return s.hello(ctx), nil // what was said in plain text does not count (RFC 3207 4.2)
+}
+
+// looksESMTP looks at a greeting: whether EHLO is to be tried, and whether it is this system's own.
+func (s *session) looksESMTP(greeting *reply) bool {
+	set := s.agent.set
+	words := strings.Fields(string(greeting.text[min(len(greeting.text), 4):]))
+	esmtp := set.AlwaysSendEHLO
+	for i, word := range words {
+		if i == 0 && s.server.port == smtpPort && strings.EqualFold(word, s.agent.core.Myhostname) {
+			s.agent.log.Warningf("host %s greeted me with my own hostname %s", s.server.relay, s.agent.core.Myhostname)
+		}
+		esmtp = esmtp || i > 0 && strings.EqualFold(word, "ESMTP")
 	}
-	return s.hello(), nil // what was said in plain text does not count (RFC 3207 4.2)
+	return s.agent.protocol == LMTP || esmtp && !set.NeverSendEHLO
 }
 
 // hello sends EHLO, or HELO where the server does not know it, or LHLO.
-func (s *session) hello() *deliver.Status {
-	verb := "EHLO "
-	if s.agent.protocol == LMTP {
-		verb = "LHLO "
-	} else if s.agent.set.NeverSendEHLO {
-		verb = "HELO "
+func (s *session) hello(ctx context.Context) *deliver.Status {
+	verb := "HELO"
+	switch {
+	case s.agent.protocol == LMTP:
+		verb = "LHLO"
+	case s.esmtp:
+		verb = "EHLO"
 	}
-	s.ext, s.sizeLimit = 0, 0
 	for {
-		state := "performing the " + strings.TrimSpace(verb) + " handshake"
-		s.r.SetTimeout(s.agent.set.HeloTimeout)
-		if status := s.command(verb + s.agent.set.HeloName + "\r\n"); status != nil {
-			return status
-		}
-		reply, err := s.r.ReadReply()
+		s.ext, s.sizeLimit, s.auth = 0, 0, ""
+		reply, err := s.ask(verb+" "+s.agent.set.HeloName, s.agent.set.HeloTimeout)
 		switch {
 		case err != nil:
-			return s.lost(err, state)
-		case reply.Code/100 == 2:
-			s.learn(reply.Text)
-			return nil
-		case verb == "EHLO " && reply.Code/100 == 5:
-			verb = "HELO "
+			return s.lost(err, "performing the "+verb+" handshake")
+		case reply.code/100 == 2:
+			if verb != "HELO" {
+				s.learn(ctx, &reply)
+			}
+			return s.metMyself(&reply)
+		case verb == "EHLO" && reply.code != 421:
+			verb, s.esmtp = "HELO", false
 		default:
-			return s.refused(reply)
+			return s.refused(&reply)
 		}
 	}
+}
+
+// metMyself says why mail must not go to a server with this system's own name.
+func (s *session) metMyself(hello *reply) *deliver.Status {
+	words := strings.Fields(string(hello.text[min(len(hello.text), 4):]))
+	if s.agent.protocol == LMTP || s.server.port != smtpPort || len(words) == 0 || !strings.EqualFold(words[0], s.agent.core.Myhostname) {
+		return nil
+	}
+	s.agent.log.Warningf("host %s replied to HELO/EHLO with my own hostname %s", s.server.relay, s.agent.core.Myhostname)
+	host, _, _ := splitDestination(s.nexthop)
+	if s.server.best {
+		return s.fail(deliver.Bounced, loopStatus, loops(host))
+	}
+	return s.fail(deliver.Deferred, wire.Enhanced{4, 4, 6}, loops(host))
 }
 
 // learn takes the extensions from the lines of an EHLO reply.
-func (s *session) learn(text string) {
-	_, lines, _ := strings.Cut(text, "\n")
+func (s *session) learn(ctx context.Context, hello *reply) {
+	_, lines, _ := strings.Cut(string(hello.text), "\n")
 	for line := range strings.SplitSeq(lines, "\n") {
-		name, args, _ := strings.Cut(line, " ")
+		if len(line) < 4 {
+			continue
+		}
+		name, args, _ := strings.Cut(line[4:], " ")
+		// "AUTH=LOGIN" is from a draft that was widely implemented.
+		if mechs, ok := cutPrefixFold(name, "AUTH="); ok {
+			name, args = "AUTH", mechs+" "+args
+		}
 		ext := extensionNames[strings.ToUpper(name)]
+		switch ext {
+		case extSize: // without a number it is not used, as with Postfix
+			limit, err := strconv.ParseInt(strings.TrimSpace(args), 10, 64)
+			if err != nil {
+				continue
+			}
+			s.sizeLimit = limit
+		case extAuth:
+			s.auth += " " + args
+		case extXforward:
+			s.xforward = parseXforward(args)
+		}
 		s.ext |= ext
-		if ext == extSize {
-			s.sizeLimit, _ = strconv.ParseInt(strings.TrimSpace(args), 10, 64)
+	}
+	s.ext &^= s.agent.discard
+	if s.server.ip.IsValid() && !s.agent.discardMaps.Empty() {
+		words, found, err := s.agent.discardMaps.Lookup(ctx, s.server.ip.String())
+		if err == nil && found {
+			s.ext &^= parseKeywords(words)
 		}
 	}
 }
 
-// command sends one line.
-func (s *session) command(line string) *deliver.Status {
-	s.conn.SetWriteDeadline(time.Now().Add(s.agent.set.HeloTimeout))
-	if _, err := s.conn.Write([]byte(line)); err != nil {
-		return s.lost(err, "sending "+strings.TrimSpace(line))
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
 	}
-	return nil
+	return s[len(prefix):], true
 }
 
-// quit ends the session in order. The answer is not awaited: nothing depends on it.
+// arm sets the deadline of what follows. As that is not free, a deadline of a
+// moment ago is left, which is a tenth longer than asked for.
+func (s *session) arm(timeout time.Duration) {
+	now := time.Now()
+	if s.timeout == timeout && now.Sub(s.armed) < timeout/10 {
+		return
+	}
+	s.timeout, s.armed = timeout, now
+	s.sock.SetDeadline(now.Add(timeout + timeout/10)) //nolint:errcheck // a connection without deadlines reports that when it is used
+	if s.cut.Load() {
+		s.sock.SetDeadline(past) //nolint:errcheck // see above
+	}
+}
+
+// interrupt ends all waiting, now and later. Any goroutine may call it.
+func (s *session) interrupt() {
+	s.cut.Store(true)
+	s.sock.SetDeadline(past) //nolint:errcheck // then it is closed, which is as good
+}
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// send sends what has gathered in s.out.
+func (s *session) send(timeout time.Duration) error {
+	s.arm(timeout)
+	_, err := s.conn.Write(s.out)
+	s.out = s.out[:0]
+	return err
+}
+
+// ask sends a command and reads the reply.
+func (s *session) ask(command string, timeout time.Duration) (reply, error) {
+	s.out = append(append(s.out[:0], command...), '\r', '\n')
+	if err := s.send(timeout); err != nil {
+		return reply{}, err
+	}
+	return s.reply(timeout)
+}
+
+// alive says whether a kept connection can be used: the server has neither
+// closed it nor said anything. Inside TLS that cannot be seen; the first reply tells.
+func (s *session) alive() bool {
+	if s.raw == nil || s.tls.conn != nil {
+		return true
+	}
+	s.silent = false
+	return s.raw.Control(s.peek) == nil && s.silent
+}
+
+// peek looks for input without taking it.
+func (s *session) peekInput(fd uintptr) {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	s.silent = err == syscall.EAGAIN || err == syscall.EINTR
+}
+
+// quit ends the session in order.
 func (s *session) quit() {
-	s.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	s.conn.Write([]byte("QUIT\r\n")) //nolint:errcheck // the connection is closed either way
+	set := s.agent.set
+	s.out = append(s.out[:0], "QUIT\r\n"...)
+	if s.send(set.QuitTimeout) == nil && !set.SkipQuitResponse {
+		s.reply(set.QuitTimeout) //nolint:errcheck // the connection is closed either way
+	}
+	s.close()
+}
+
+// leave ends a session that nobody waits for: the answer to QUIT is not awaited.
+func (s *session) leave() {
+	s.sock.SetDeadline(time.Now().Add(time.Second)) //nolint:errcheck // see arm
+	io.WriteString(s.conn, "QUIT\r\n")              //nolint:errcheck // the connection is closed either way
+	s.close()
+}
+
+// quitAfter ends a session that was refused, in order where the server still listens.
+func (s *session) quitAfter(failed *deliver.Status) {
+	if s.conn == nil {
+		return
+	}
+	if failed != nil && failed.RemoteCode != "" {
+		s.leave()
+		return
+	}
 	s.close()
 }
 
 func (s *session) close() {
 	if s.conn != nil {
-		s.conn.Close()
+		s.conn.Close() //nolint:errcheck // it is not used any more
 		s.r.Release()
 	}
 }

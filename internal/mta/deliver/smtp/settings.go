@@ -6,91 +6,171 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 )
 
-// Settings are the parameters of the SMTP client.
+// Settings are the parameters of the SMTP client. Defaults and limits are in
+// the catalog of parameters.
 type Settings struct {
-	TCPPort           string        `set:"smtp_tcp_port" default:"smtp" doc:"default port of SMTP servers"`
-	HeloName          string        `set:"smtp_helo_name" default:"$myhostname" nonempty:"yes" doc:"name sent with EHLO"`
-	ConnectTimeout    time.Duration `set:"smtp_connect_timeout" default:"30s" unit:"s" doc:"limit for completing a TCP connection; 0 for the system's"`
-	HeloTimeout       time.Duration `set:"smtp_helo_timeout" default:"300s" unit:"s" min:"1" doc:"limit for the greeting and EHLO"`
-	StartTLSTimeout   time.Duration `set:"smtp_starttls_timeout" default:"300s" unit:"s" min:"1" doc:"limit for STARTTLS and the handshake"`
-	MailTimeout       time.Duration `set:"smtp_mail_timeout" default:"300s" unit:"s" min:"1" doc:"limit for MAIL FROM"`
-	RcptTimeout       time.Duration `set:"smtp_rcpt_timeout" default:"300s" unit:"s" min:"1" doc:"limit for RCPT TO"`
-	DataInitTimeout   time.Duration `set:"smtp_data_init_timeout" default:"120s" unit:"s" min:"1" doc:"limit for DATA"`
-	DataXferTimeout   time.Duration `set:"smtp_data_xfer_timeout" default:"180s" unit:"s" min:"1" doc:"limit for each piece of content"`
-	DataDoneTimeout   time.Duration `set:"smtp_data_done_timeout" default:"600s" unit:"s" min:"1" doc:"limit for the answer to the final dot"`
-	QuitTimeout       time.Duration `set:"smtp_quit_timeout" default:"300s" unit:"s" min:"1" doc:"limit for QUIT"`
-	CacheTimeLimit    time.Duration `set:"smtp_connection_cache_time_limit" default:"2s" unit:"s" min:"1" doc:"how long an idle connection is kept"`
-	CacheOnDemand     bool          `set:"smtp_connection_cache_on_demand" default:"yes" doc:"keep connections for further mail"`
-	ReuseTimeLimit    time.Duration `set:"smtp_connection_reuse_time_limit" default:"300s" unit:"s" min:"1" doc:"how long a connection is used altogether"`
-	ReuseCountLimit   int           `set:"smtp_connection_reuse_count_limit" default:"0" min:"0" doc:"how often a connection is used; 0 for no limit"`
-	MXAddressLimit    int           `set:"smtp_mx_address_limit" default:"5" min:"0" doc:"how many addresses are tried; 0 for no limit"`
-	MXSessionLimit    int           `set:"smtp_mx_session_limit" default:"2" min:"0" doc:"how many sessions are tried; 0 for no limit"`
-	RandomizeAddrs    bool          `set:"smtp_randomize_addresses" default:"yes" doc:"shuffle servers of equal preference"`
-	AddressPreference string        `set:"smtp_address_preference" default:"any" doc:"address family tried first: any, ipv4 or ipv6"`
-	HostLookup        string        `set:"smtp_host_lookup" default:"dns" doc:"how hosts are looked up: dns, native"`
-	Skip5xxGreeting   bool          `set:"smtp_skip_5xx_greeting" default:"yes" doc:"try the next server after a greeting of 5xx"`
-	AlwaysSendEHLO    bool          `set:"smtp_always_send_ehlo" default:"yes" doc:"send EHLO whatever the greeting says"`
-	NeverSendEHLO     bool          `set:"smtp_never_send_ehlo" default:"no" doc:"send HELO"`
-	FallbackRelay     string        `set:"smtp_fallback_relay" default:"$fallback_relay" doc:"servers tried when no other can be reached"`
-	BindAddress       string        `set:"smtp_bind_address" doc:"local IPv4 address of connections"`
-	BindAddress6      string        `set:"smtp_bind_address6" doc:"local IPv6 address of connections"`
+	TCPPort          string        `set:"smtp_tcp_port" doc:"default port of servers"`
+	HeloName         string        `set:"smtp_helo_name" doc:"name sent with EHLO or LHLO"`
+	ConnectTimeout   time.Duration `set:"smtp_connect_timeout" unit:"s" doc:"limit for completing a TCP connection; 0 for the system's"`
+	HeloTimeout      time.Duration `set:"smtp_helo_timeout" unit:"s" doc:"limit for the greeting and EHLO"`
+	XforwardTimeout  time.Duration `set:"smtp_xforward_timeout" unit:"s" doc:"limit for XFORWARD"`
+	MailTimeout      time.Duration `set:"smtp_mail_timeout" unit:"s" doc:"limit for MAIL FROM"`
+	RcptTimeout      time.Duration `set:"smtp_rcpt_timeout" unit:"s" doc:"limit for RCPT TO"`
+	DataInitTimeout  time.Duration `set:"smtp_data_init_timeout" unit:"s" doc:"limit for DATA"`
+	DataXferTimeout  time.Duration `set:"smtp_data_xfer_timeout" unit:"s" doc:"limit for each piece of content"`
+	DataDoneTimeout  time.Duration `set:"smtp_data_done_timeout" unit:"s" doc:"limit for the answer to the final dot"`
+	RsetTimeout      time.Duration `set:"smtp_rset_timeout" unit:"s" doc:"limit for RSET"`
+	QuitTimeout      time.Duration `set:"smtp_quit_timeout" unit:"s" doc:"limit for QUIT"`
+	SkipQuitResponse bool          `set:"smtp_skip_quit_response" doc:"do not wait for the answer to QUIT"`
 
-	TLSLevel    string `set:"smtp_tls_security_level" doc:"none, may, encrypt, verify or secure"`
-	UseTLS      bool   `set:"smtp_use_tls" default:"no" doc:"older name of smtp_tls_security_level=may"`
-	EnforceTLS  bool   `set:"smtp_enforce_tls" default:"no" doc:"older name of smtp_tls_security_level=encrypt"`
-	TLSLogLevel int    `set:"smtp_tls_loglevel" default:"0" min:"0" doc:"0 silent, 1 a line per session"`
-	TLSCAFile   string `set:"smtp_tls_CAfile" doc:"authorities of servers' certificates"`
-	TLSCertFile string `set:"smtp_tls_cert_file" doc:"client certificate"`
-	TLSKeyFile  string `set:"smtp_tls_key_file" default:"$smtp_tls_cert_file" doc:"its key"`
-	TLSWrapper  bool   `set:"smtp_tls_wrappermode" default:"no" doc:"TLS from the first byte"`
-	TLSPolicy   string `set:"smtp_tls_policy_maps" doc:"TLS policy by next hop"`
-	SASLEnable  bool   `set:"smtp_sasl_auth_enable" default:"no" doc:"log in to servers"`
+	CacheDestinations string        `set:"smtp_connection_cache_destinations" doc:"next hops whose connections are always kept"`
+	CacheOnDemand     bool          `set:"smtp_connection_cache_on_demand" doc:"keep connections for further mail"`
+	CacheTimeLimit    time.Duration `set:"smtp_connection_cache_time_limit" unit:"s" doc:"how long an idle connection is kept"`
+	ReuseTimeLimit    time.Duration `set:"smtp_connection_reuse_time_limit" unit:"s" doc:"how long a connection is used altogether"`
+	ReuseCountLimit   int           `set:"smtp_connection_reuse_count_limit" doc:"how often a connection is used; 0 for no limit"`
+
+	MXAddressLimit    int    `set:"smtp_mx_address_limit" doc:"how many addresses are tried; 0 for no limit"`
+	MXSessionLimit    int    `set:"smtp_mx_session_limit" doc:"how many sessions are tried; 0 for no limit"`
+	DeferIfNoMX       bool   `set:"smtp_defer_if_no_mx_address_found" doc:"defer mail when no MX host has an address"`
+	RandomizeAddrs    bool   `set:"smtp_randomize_addresses" doc:"shuffle servers of equal preference"`
+	AddressPreference string `set:"smtp_address_preference" doc:"address family tried first: any, ipv4 or ipv6"`
+	BalanceProtocols  bool   `set:"smtp_balance_inet_protocols" doc:"let no address family use up smtp_mx_address_limit"`
+	HostLookup        string `set:"smtp_host_lookup" doc:"how hosts are looked up: dns, native"`
+	FallbackRelay     string `set:"smtp_fallback_relay" doc:"servers tried when no other takes the mail"`
+	BindAddress       string `set:"smtp_bind_address" doc:"local IPv4 address of connections"`
+	BindAddress6      string `set:"smtp_bind_address6" doc:"local IPv6 address of connections"`
+	BindEnforce       bool   `set:"smtp_bind_address_enforce" doc:"defer mail when the local address cannot be used"`
+
+	Skip5xxGreeting bool   `set:"smtp_skip_5xx_greeting" doc:"treat a greeting of 5xx as temporary"`
+	AlwaysSendEHLO  bool   `set:"smtp_always_send_ehlo" doc:"send EHLO whatever the greeting says"`
+	NeverSendEHLO   bool   `set:"smtp_never_send_ehlo" doc:"send HELO"`
+	DiscardEHLO     string `set:"smtp_discard_ehlo_keywords" doc:"extensions not to be used"`
+	DiscardEHLOMaps string `set:"smtp_discard_ehlo_keyword_address_maps" doc:"extensions not to be used, by server address"`
+	SendXforward    bool   `set:"smtp_send_xforward_command" doc:"tell servers that ask for it who the client was"`
+	QuoteEnvelope   bool   `set:"smtp_quote_rfc821_envelope" doc:"quote local parts where RFC 5321 asks for it"`
+	LineLengthLimit int    `set:"smtp_line_length_limit" doc:"longest line sent; 0 for no limit"`
+	AssumeFinal     bool   // LMTP only
+
+	SASLEnable          bool   `set:"smtp_sasl_auth_enable" doc:"log in to servers"`
+	SASLPasswords       string `set:"smtp_sasl_password_maps" doc:"user:password by server, next hop or sender"`
+	SASLMechFilter      string `set:"smtp_sasl_mechanism_filter" doc:"mechanisms that may be used"`
+	SASLOptions         string `set:"smtp_sasl_security_options" doc:"what mechanisms must not do"`
+	SASLTLSOptions      string `set:"smtp_sasl_tls_security_options" doc:"the same inside TLS"`
+	SASLVerifiedOptions string `set:"smtp_sasl_tls_verified_security_options" doc:"the same inside TLS with a server whose name was verified"`
+	SASLSoftBounce      bool   `set:"smtp_sasl_auth_soft_bounce" doc:"defer mail when a server refuses the login"`
+	SASLBySender        bool   `set:"smtp_sender_dependent_authentication" doc:"look passwords up by sender first"`
+	DummyMailAuth       bool   `set:"smtp_send_dummy_mail_auth" doc:"send AUTH=<> after a login"`
+
+	TLSLevel              string        `set:"smtp_tls_security_level" doc:"none, may, encrypt, verify or secure"`
+	UseTLS                bool          `set:"smtp_use_tls" doc:"older name of security level may"`
+	EnforceTLS            bool          `set:"smtp_enforce_tls" doc:"older name of security levels encrypt and verify"`
+	EnforcePeername       bool          `set:"smtp_tls_enforce_peername" doc:"with the older name, verify"`
+	TLSPolicy             string        `set:"smtp_tls_policy_maps" doc:"TLS policy by next hop"`
+	TLSWrapper            bool          `set:"smtp_tls_wrappermode" doc:"TLS from the first byte"`
+	TLSLogLevel           int           `set:"smtp_tls_loglevel" doc:"0 silent, 1 a line per session"`
+	TLSNoteOffer          bool          `set:"smtp_tls_note_starttls_offer" doc:"log servers that offer TLS that is not used"`
+	TLSTimeout            time.Duration `set:"smtp_starttls_timeout" unit:"s" doc:"limit for STARTTLS and the handshake"`
+	TLSCAFile             string        `set:"smtp_tls_CAfile" doc:"authorities of servers' certificates"`
+	TLSCAPath             string        `set:"smtp_tls_CApath" doc:"directory of such authorities"`
+	TLSCertFile           string        `set:"smtp_tls_cert_file" doc:"client certificate"`
+	TLSKeyFile            string        `set:"smtp_tls_key_file" doc:"its key"`
+	TLSECCertFile         string        `set:"smtp_tls_eccert_file" doc:"client certificate with an ECDSA key"`
+	TLSECKeyFile          string        `set:"smtp_tls_eckey_file" doc:"its key"`
+	TLSProtocols          string        `set:"smtp_tls_protocols" doc:"TLS versions at level may"`
+	TLSMandatoryProtocols string        `set:"smtp_tls_mandatory_protocols" doc:"TLS versions at level encrypt and above"`
+	TLSVerifyMatch        string        `set:"smtp_tls_verify_cert_match" doc:"whose certificate level verify accepts"`
+	TLSSecureMatch        string        `set:"smtp_tls_secure_cert_match" doc:"whose certificate level secure accepts"`
+	TLSServerName         string        `set:"smtp_tls_servername" doc:"name asked for with SNI: empty, hostname, nexthop or a name"`
 }
 
 // lmtpSettings are the same parameters of the LMTP client.
 type lmtpSettings struct {
-	TCPPort           string        `set:"lmtp_tcp_port" default:"24" doc:"default port of LMTP servers"`
-	HeloName          string        `set:"lmtp_lhlo_name" default:"$myhostname" nonempty:"yes" doc:"name sent with LHLO"`
-	ConnectTimeout    time.Duration `set:"lmtp_connect_timeout" default:"0s" unit:"s" doc:"limit for completing a TCP connection; 0 for the system's"`
-	HeloTimeout       time.Duration `set:"lmtp_lhlo_timeout" default:"300s" unit:"s" min:"1" doc:"limit for the greeting and LHLO"`
-	StartTLSTimeout   time.Duration `set:"lmtp_starttls_timeout" default:"300s" unit:"s" min:"1" doc:"limit for STARTTLS and the handshake"`
-	MailTimeout       time.Duration `set:"lmtp_mail_timeout" default:"300s" unit:"s" min:"1" doc:"limit for MAIL FROM"`
-	RcptTimeout       time.Duration `set:"lmtp_rcpt_timeout" default:"300s" unit:"s" min:"1" doc:"limit for RCPT TO"`
-	DataInitTimeout   time.Duration `set:"lmtp_data_init_timeout" default:"120s" unit:"s" min:"1" doc:"limit for DATA"`
-	DataXferTimeout   time.Duration `set:"lmtp_data_xfer_timeout" default:"180s" unit:"s" min:"1" doc:"limit for each piece of content"`
-	DataDoneTimeout   time.Duration `set:"lmtp_data_done_timeout" default:"600s" unit:"s" min:"1" doc:"limit for the answers to the final dot"`
-	QuitTimeout       time.Duration `set:"lmtp_quit_timeout" default:"300s" unit:"s" min:"1" doc:"limit for QUIT"`
-	CacheTimeLimit    time.Duration `set:"lmtp_connection_cache_time_limit" default:"2s" unit:"s" min:"1" doc:"how long an idle connection is kept"`
-	CacheOnDemand     bool          `set:"lmtp_connection_cache_on_demand" default:"yes" doc:"keep connections for further mail"`
-	ReuseTimeLimit    time.Duration `set:"lmtp_connection_reuse_time_limit" default:"300s" unit:"s" min:"1" doc:"how long a connection is used altogether"`
-	ReuseCountLimit   int           `set:"lmtp_connection_reuse_count_limit" default:"0" min:"0" doc:"how often a connection is used; 0 for no limit"`
-	MXAddressLimit    int           `set:"lmtp_mx_address_limit" default:"5" min:"0" doc:"how many addresses are tried; 0 for no limit"`
-	MXSessionLimit    int           `set:"lmtp_mx_session_limit" default:"2" min:"0" doc:"how many sessions are tried; 0 for no limit"`
-	RandomizeAddrs    bool          `set:"lmtp_randomize_addresses" default:"yes" doc:"shuffle servers of equal preference"`
-	AddressPreference string        `set:"lmtp_address_preference" default:"any" doc:"address family tried first: any, ipv4 or ipv6"`
-	HostLookup        string        `set:"lmtp_host_lookup" default:"dns" doc:"how hosts are looked up: dns, native"`
-	Skip5xxGreeting   bool          `set:"lmtp_skip_5xx_greeting" default:"yes" doc:"try the next server after a greeting of 5xx"`
-	AlwaysSendEHLO    bool          `set:"lmtp_always_send_ehlo" default:"yes" doc:"has no meaning for LMTP"`
-	NeverSendEHLO     bool          `set:"lmtp_never_send_ehlo" default:"no" doc:"has no meaning for LMTP"`
-	FallbackRelay     string        `set:"lmtp_fallback_relay" doc:"servers tried when no other can be reached"`
-	BindAddress       string        `set:"lmtp_bind_address" doc:"local IPv4 address of connections"`
-	BindAddress6      string        `set:"lmtp_bind_address6" doc:"local IPv6 address of connections"`
+	TCPPort          string        `set:"lmtp_tcp_port"`
+	HeloName         string        `set:"lmtp_lhlo_name"`
+	ConnectTimeout   time.Duration `set:"lmtp_connect_timeout" unit:"s"`
+	HeloTimeout      time.Duration `set:"lmtp_lhlo_timeout" unit:"s"`
+	XforwardTimeout  time.Duration `set:"lmtp_xforward_timeout" unit:"s"`
+	MailTimeout      time.Duration `set:"lmtp_mail_timeout" unit:"s"`
+	RcptTimeout      time.Duration `set:"lmtp_rcpt_timeout" unit:"s"`
+	DataInitTimeout  time.Duration `set:"lmtp_data_init_timeout" unit:"s"`
+	DataXferTimeout  time.Duration `set:"lmtp_data_xfer_timeout" unit:"s"`
+	DataDoneTimeout  time.Duration `set:"lmtp_data_done_timeout" unit:"s"`
+	RsetTimeout      time.Duration `set:"lmtp_rset_timeout" unit:"s"`
+	QuitTimeout      time.Duration `set:"lmtp_quit_timeout" unit:"s"`
+	SkipQuitResponse bool          `set:"lmtp_skip_quit_response"`
 
-	TLSLevel    string `set:"lmtp_tls_security_level" doc:"none, may, encrypt, verify or secure"`
-	UseTLS      bool   `set:"lmtp_use_tls" default:"no" doc:"older name of lmtp_tls_security_level=may"`
-	EnforceTLS  bool   `set:"lmtp_enforce_tls" default:"no" doc:"older name of lmtp_tls_security_level=encrypt"`
-	TLSLogLevel int    `set:"lmtp_tls_loglevel" default:"0" min:"0" doc:"0 silent, 1 a line per session"`
-	TLSCAFile   string `set:"lmtp_tls_CAfile" doc:"authorities of servers' certificates"`
-	TLSCertFile string `set:"lmtp_tls_cert_file" doc:"client certificate"`
-	TLSKeyFile  string `set:"lmtp_tls_key_file" default:"$lmtp_tls_cert_file" doc:"its key"`
-	TLSWrapper  bool   `set:"lmtp_tls_wrappermode" default:"no" doc:"TLS from the first byte"`
-	TLSPolicy   string `set:"lmtp_tls_policy_maps" doc:"TLS policy by next hop"`
-	SASLEnable  bool   `set:"lmtp_sasl_auth_enable" default:"no" doc:"log in to servers"`
+	CacheDestinations string        `set:"lmtp_connection_cache_destinations"`
+	CacheOnDemand     bool          `set:"lmtp_connection_cache_on_demand"`
+	CacheTimeLimit    time.Duration `set:"lmtp_connection_cache_time_limit" unit:"s"`
+	ReuseTimeLimit    time.Duration `set:"lmtp_connection_reuse_time_limit" unit:"s"`
+	ReuseCountLimit   int           `set:"lmtp_connection_reuse_count_limit"`
+
+	MXAddressLimit    int    `set:"lmtp_mx_address_limit"`
+	MXSessionLimit    int    `set:"lmtp_mx_session_limit"`
+	DeferIfNoMX       bool   `set:"lmtp_defer_if_no_mx_address_found"`
+	RandomizeAddrs    bool   `set:"lmtp_randomize_addresses"`
+	AddressPreference string `set:"lmtp_address_preference"`
+	BalanceProtocols  bool   `set:"lmtp_balance_inet_protocols"`
+	HostLookup        string `set:"lmtp_host_lookup"`
+	FallbackRelay     string `set:"lmtp_fallback_relay"`
+	BindAddress       string `set:"lmtp_bind_address"`
+	BindAddress6      string `set:"lmtp_bind_address6"`
+	BindEnforce       bool   `set:"lmtp_bind_address_enforce"`
+
+	Skip5xxGreeting bool   `set:"lmtp_skip_5xx_greeting"`
+	AlwaysSendEHLO  bool   // SMTP only
+	NeverSendEHLO   bool   // SMTP only
+	DiscardEHLO     string `set:"lmtp_discard_lhlo_keywords"`
+	DiscardEHLOMaps string `set:"lmtp_discard_lhlo_keyword_address_maps"`
+	SendXforward    bool   `set:"lmtp_send_xforward_command"`
+	QuoteEnvelope   bool   `set:"lmtp_quote_rfc821_envelope"`
+	LineLengthLimit int    `set:"lmtp_line_length_limit"`
+	AssumeFinal     bool   `set:"lmtp_assume_final" doc:"what LMTP accepts without offering DSN is delivered, not relayed"`
+
+	SASLEnable          bool   `set:"lmtp_sasl_auth_enable"`
+	SASLPasswords       string `set:"lmtp_sasl_password_maps"`
+	SASLMechFilter      string `set:"lmtp_sasl_mechanism_filter"`
+	SASLOptions         string `set:"lmtp_sasl_security_options"`
+	SASLTLSOptions      string `set:"lmtp_sasl_tls_security_options"`
+	SASLVerifiedOptions string `set:"lmtp_sasl_tls_verified_security_options"`
+	SASLSoftBounce      bool   `set:"lmtp_sasl_auth_soft_bounce"`
+	SASLBySender        bool   `set:"lmtp_sender_dependent_authentication"`
+	DummyMailAuth       bool   `set:"lmtp_send_dummy_mail_auth"`
+
+	TLSLevel              string        `set:"lmtp_tls_security_level"`
+	UseTLS                bool          `set:"lmtp_use_tls"`
+	EnforceTLS            bool          `set:"lmtp_enforce_tls"`
+	EnforcePeername       bool          `set:"lmtp_tls_enforce_peername"`
+	TLSPolicy             string        `set:"lmtp_tls_policy_maps"`
+	TLSWrapper            bool          `set:"lmtp_tls_wrappermode"`
+	TLSLogLevel           int           `set:"lmtp_tls_loglevel"`
+	TLSNoteOffer          bool          `set:"lmtp_tls_note_starttls_offer"`
+	TLSTimeout            time.Duration `set:"lmtp_starttls_timeout" unit:"s"`
+	TLSCAFile             string        `set:"lmtp_tls_CAfile"`
+	TLSCAPath             string        `set:"lmtp_tls_CApath"`
+	TLSCertFile           string        `set:"lmtp_tls_cert_file"`
+	TLSKeyFile            string        `set:"lmtp_tls_key_file"`
+	TLSECCertFile         string        `set:"lmtp_tls_eccert_file"`
+	TLSECKeyFile          string        `set:"lmtp_tls_eckey_file"`
+	TLSProtocols          string        `set:"lmtp_tls_protocols"`
+	TLSMandatoryProtocols string        `set:"lmtp_tls_mandatory_protocols"`
+	TLSVerifyMatch        string        `set:"lmtp_tls_verify_cert_match"`
+	TLSSecureMatch        string        `set:"lmtp_tls_secure_cert_match"`
+	TLSServerName         string        `set:"lmtp_tls_servername"`
+}
+
+// shared are parameters that both clients use.
+type shared struct {
+	MinBackoff     time.Duration `set:"minimal_backoff_time" unit:"s"`
+	NoConversion   bool          `set:"disable_mime_output_conversion" doc:"send 8-bit content as it is to servers without 8BITMIME"`
+	AppendDefault  bool          `set:"tls_append_default_CA" doc:"trust the system's authorities too"`
+	ProxyAddresses string        `set:"proxy_interfaces"`
 }
 
 var (
 	_ = postfix.Register("smtp", Settings{})
 	_ = postfix.Register("lmtp", lmtpSettings{})
+	_ = postfix.Register("smtp", shared{})
 )
 
 // A Protocol is what the agent speaks: the command of master.cf, smtp or lmtp.
@@ -101,6 +181,14 @@ const (
 	SMTP Protocol = iota
 	LMTP
 )
+
+// prefix begins the names of the protocol's parameters.
+func (p Protocol) prefix() string {
+	if p == LMTP {
+		return "lmtp_"
+	}
+	return "smtp_"
+}
 
 func settings(main *postfix.Main, p Protocol) (*Settings, error) {
 	if p == SMTP {

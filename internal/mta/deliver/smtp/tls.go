@@ -1,120 +1,310 @@
 package smtp
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
+	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
-// A tlsLevel is a value of smtp_tls_security_level, the laxest first.
-type tlsLevel uint8
+// A tlsClient is what all TLS sessions of an agent have in common.
+type tlsClient struct {
+	agent    *Config
+	set      *Settings
+	level    tlsLevel // where no policy says otherwise
+	config   *tls.Config
+	roots    *x509.CertPool
+	policies resolve.Maps
+}
 
-const (
-	tlsNone tlsLevel = iota
-	tlsMay
-	tlsEncrypt
-	tlsVerify // the certificate's name is the host's
-	tlsSecure // the certificate's name is the next hop's
-)
+func newTLSClient(c *Config, set *Settings, sh *shared) (*tlsClient, error) {
+	t := &tlsClient{agent: c, set: set}
+	var err error
+	if t.level, err = set.tlsLevel(c.Protocol); err != nil {
+		return nil, err
+	}
+	if t.policies, err = c.Tables.OpenMaps(c.Protocol.prefix()+"tls_policy_maps", set.TLSPolicy); err != nil {
+		return nil, err
+	}
+	if t.level == tlsNone && t.policies.Empty() {
+		return t, nil
+	}
+	if err := t.load(sh); err != nil {
+		return nil, fmt.Errorf("client TLS configuration problem: %w", err)
+	}
+	return t, nil
+}
 
-var tlsLevels = map[string]tlsLevel{"none": tlsNone, "may": tlsMay, "encrypt": tlsEncrypt, "verify": tlsVerify, "secure": tlsSecure}
+// load reads certificates, keys and authorities.
+func (t *tlsClient) load(sh *shared) error {
+	// Trust is looked at after the handshake: what of it matters depends on the policy.
+	config, err := tlsconf.Client(tlsconf.Params{NoVerify: true})
+	if err != nil {
+		return err
+	}
+	t.config = config
+	for _, pair := range [][2]string{{t.set.TLSCertFile, t.set.TLSKeyFile}, {t.set.TLSECCertFile, t.set.TLSECKeyFile}} {
+		if err := t.addCertificate(pair[0], pair[1]); err != nil {
+			return err
+		}
+	}
+	t.roots = x509.NewCertPool()
+	if sh.AppendDefault {
+		if system, err := x509.SystemCertPool(); err == nil {
+			t.roots = system
+		}
+	}
+	if err := t.addAuthorities(t.set.TLSCAFile); err != nil {
+		return err
+	}
+	if t.set.TLSCAPath == "" {
+		return nil
+	}
+	names, err := filepath.Glob(filepath.Join(t.set.TLSCAPath, "*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if content, err := os.ReadFile(name); err == nil {
+			t.roots.AppendCertsFromPEM(content)
+		}
+	}
+	return nil
+}
 
-// tlsLevel returns the level in force. One that cannot be honored is an error:
-// mail must not travel with less protection than asked for.
-func (s *Settings) tlsLevel() (tlsLevel, error) {
-	if s.TLSPolicy != "" {
-		return 0, fmt.Errorf("parameter smtp_tls_policy_maps is not supported: %s", s.TLSPolicy)
+func (t *tlsClient) addCertificate(certFile, keyFile string) error {
+	if certFile == "" {
+		return nil
 	}
-	switch {
-	case s.TLSLevel == "" && s.EnforceTLS:
-		return tlsEncrypt, nil
-	case s.TLSLevel == "" && s.UseTLS:
-		return tlsMay, nil
-	case s.TLSLevel == "":
-		return tlsNone, nil
+	cert, err := t.agent.ReadFile(certFile)
+	if err != nil {
+		return err
 	}
-	level, ok := tlsLevels[s.TLSLevel]
-	if !ok {
-		return 0, fmt.Errorf("parameter smtp_tls_security_level: TLS level %q is not supported", s.TLSLevel)
+	key, err := t.agent.ReadFile(keyFile)
+	if err != nil {
+		return err
 	}
-	if s.TLSWrapper && level < tlsEncrypt {
-		return 0, errors.New(`smtp_tls_wrappermode requires "smtp_tls_security_level = encrypt" (or stronger)`)
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("%s: %w", certFile, err)
 	}
-	return level, nil
+	t.config.Certificates = append(t.config.Certificates, pair)
+	return nil
+}
+
+func (t *tlsClient) addAuthorities(name string) error {
+	if name == "" {
+		return nil
+	}
+	content, err := t.agent.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if !t.roots.AppendCertsFromPEM(content) {
+		return fmt.Errorf("%s holds no certificate in PEM form", name)
+	}
+	return nil
+}
+
+// tlsState is what is known of a session's TLS.
+type tlsState struct {
+	conn     *tls.Conn // nil in plain text
+	verified bool      // the server proved the name that the policy asks for
 }
 
 // errHandshake is a failed TLS handshake.
 var errHandshake = errors.New("TLS handshake failed")
 
-// startTLS secures the session, as far as level and server want it. With
-// level may a failed handshake is errHandshake: the caller tries again without TLS.
-func (s *session) startTLS(level tlsLevel, nexthop string) (*deliver.Status, error) {
-	if level == tlsNone {
+// startTLS secures the session, as far as policy and server want it.
+func (s *session) startTLS(policy *tlsPolicy) (*deliver.Status, error) {
+	if policy.level == tlsNone {
+		if s.ext&extStartTLS != 0 && s.agent.set.TLSNoteOffer {
+			s.agent.log.Infof("Host offered STARTTLS: [%s]", s.server.host)
+		}
 		return nil, nil
 	}
 	if s.ext&extStartTLS == 0 {
-		if level == tlsMay {
+		if policy.level == tlsMay {
 			return nil, nil
 		}
-		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 4}, "TLS is required, but was not offered by host "+s.server.String()), nil
+		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 4}, "TLS is required, but was not offered by host "+s.server.name), nil
 	}
-	s.r.SetTimeout(s.agent.set.StartTLSTimeout)
-	if status := s.command("STARTTLS\r\n"); status != nil {
-		return status, nil
-	}
-	reply, err := s.r.ReadReply()
+	reply, err := s.ask("STARTTLS", s.agent.set.TLSTimeout)
 	if err != nil {
 		return s.lost(err, "receiving the STARTTLS response"), nil
 	}
-	if reply.Code/100 != 2 {
-		if level == tlsMay {
+	if reply.code/100 != 2 {
+		s.ext &^= extStartTLS
+		if policy.level == tlsMay {
 			return nil, nil
 		}
-		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 4},
-			"TLS is required, but host "+s.server.String()+" refused to start TLS: "+said(reply)), nil
+		return s.rejected(&reply, "TLS is required, but host "+s.server.name+" refused to start TLS: "+reply.String()), nil
 	}
-	return s.handshake(level, nexthop)
+	return s.handshake(policy)
 }
 
 // handshake makes the connection a TLS one; what was buffered in plain text is dropped.
-func (s *session) handshake(level tlsLevel, nexthop string) (*deliver.Status, error) {
-	config := s.agent.tls.Clone()
-	config.ServerName = s.server.host
-	if level == tlsSecure {
-		config.ServerName, _, _ = splitDestination(nexthop)
-	}
+func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
+	config := s.agent.tls.config.Clone()
+	config.MinVersion, config.MaxVersion = policy.versions[0], policy.versions[1]
+	config.ServerName = policy.serverName
 	conn := tls.Client(s.conn, config)
-	s.conn.SetDeadline(time.Now().Add(s.agent.set.StartTLSTimeout))
+	s.arm(s.agent.set.TLSTimeout)
 	if err := conn.Handshake(); err != nil {
-		return s.handshakeFailed(level, err)
+		s.agent.log.Infof("SSL_connect error to %s: %s", s.server.relay, handshakeReason(err))
+		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 5}, "Cannot start TLS: handshake failure"), errHandshake
 	}
-	s.conn.SetDeadline(time.Time{})
-	s.conn = conn
+	s.conn, s.tls.conn = conn, conn
 	s.r.Reset(conn, maxReplyLine)
+	s.armed = time.Time{}
+	state := conn.ConnectionState()
+	trust, problem := s.trust(policy, state.PeerCertificates)
 	if s.agent.set.TLSLogLevel > 0 {
-		trust := "Untrusted"
-		if level >= tlsVerify {
-			trust = "Verified"
+		if problem != "" && policy.level >= tlsVerify {
+			s.agent.log.Info(problem)
 		}
-		s.agent.log.Infof("%s TLS connection established to %s: %s", trust, s.server.relay(), tlsconf.Describe(conn.ConnectionState()))
+		s.agent.log.Infof("%s TLS connection established to %s: %s%s", trust, s.server.relay, tlsconf.Describe(state), keyDetails(&state))
+	}
+	s.tls.verified = problem == "" && policy.level >= tlsVerify
+	if policy.level >= tlsVerify && !s.tls.verified {
+		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 5}, "Server certificate not verified"), nil
 	}
 	return nil, nil
 }
 
-func (s *session) handshakeFailed(level tlsLevel, err error) (*deliver.Status, error) {
-	s.agent.log.Infof("SSL_connect error to %s: %v", s.server.relay(), err)
-	if level == tlsMay {
-		return nil, errHandshake
+// handshakeReason is a handshake error as Postfix and OpenSSL name the usual ones.
+func handshakeReason(err error) string {
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &alert):
+		return err.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "Connection timed out"
 	}
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &verify) {
-		s.agent.log.Infof("certificate verification failed for %s: %v", s.server.relay(), verify.Err)
-		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 5}, "Server certificate not verified"), nil
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) {
+		return "-1: " + record.Msg
 	}
-	return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 5}, "Cannot start TLS: handshake failure"), nil
+	return "lost connection"
+}
+
+// trust judges the server's certificate: the word for the log line, and what is wrong
+// with it for the policy.
+func (s *session) trust(policy *tlsPolicy, chain []*x509.Certificate) (word, problem string) {
+	if len(chain) == 0 {
+		return "Anonymous", "certificate verification failed for " + s.server.relay + ": no certificate"
+	}
+	opts := x509.VerifyOptions{Roots: s.agent.tls.roots, Intermediates: x509.NewCertPool()}
+	for _, cert := range chain[1:] {
+		opts.Intermediates.AddCert(cert)
+	}
+	if _, err := chain[0].Verify(opts); err != nil {
+		return "Untrusted", "certificate verification failed for " + s.server.relay + ": " + chainReason(chain, err)
+	}
+	if policy.level < tlsVerify {
+		return "Trusted", ""
+	}
+	for _, name := range certificateNames(chain[0]) {
+		if policy.accepts(name) {
+			return "Verified", ""
+		}
+	}
+	mismatch := "num=62:hostname mismatch"
+	if _, isIP := parseIP(policy.matches[0].name); isIP {
+		mismatch = "num=64:IP address mismatch"
+	}
+	return "Untrusted", "server certificate verification failed for " + s.server.relay + ": " + mismatch
+}
+
+// chainReason says in OpenSSL's words why a chain is not trusted.
+func chainReason(chain []*x509.Certificate, err error) string {
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		if time.Now().Before(chain[0].NotBefore) {
+			return "certificate is not yet valid"
+		}
+		return "certificate has expired"
+	}
+	last := chain[len(chain)-1]
+	if last.CheckSignatureFrom(last) == nil {
+		if len(chain) == 1 {
+			return "self-signed certificate"
+		}
+		return "self-signed certificate in certificate chain"
+	}
+	return "untrusted issuer " + issuer(last)
+}
+
+// issuer is a name in the form "/O=Example/CN=Example CA".
+func issuer(c *x509.Certificate) string {
+	var b strings.Builder
+	for _, part := range strings.Split(c.Issuer.String(), ",") {
+		b.WriteString("/" + part)
+	}
+	return b.String()
+}
+
+// certificateNames are the names that a certificate is for. The common name counts
+// where there is no other.
+func certificateNames(c *x509.Certificate) []string {
+	if len(c.DNSNames) > 0 {
+		return c.DNSNames
+	}
+	return []string{c.Subject.CommonName}
+}
+
+// keyDetails is what Postfix logs of a TLS 1.3 handshake besides the cipher.
+func keyDetails(state *tls.ConnectionState) string {
+	if state.Version < tls.VersionTLS13 || len(state.PeerCertificates) == 0 {
+		return ""
+	}
+	text := ""
+	if state.CurveID != 0 {
+		text = " key-exchange " + state.CurveID.String()
+	}
+	switch key := state.PeerCertificates[0].PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		curve, digest := ecdsaNames(key.Curve.Params().BitSize)
+		text += " server-signature ECDSA (" + curve + ") server-digest " + digest
+	case *rsa.PublicKey: // the digest is the first that crypto/tls offers
+		text += fmt.Sprintf(" server-signature RSA-PSS (%d bits) server-digest SHA256", key.N.BitLen())
+	}
+	return text
+}
+
+// ecdsaNames are OpenSSL's name of a curve and the digest that TLS 1.3 uses with it.
+func ecdsaNames(bits int) (curve, digest string) {
+	switch bits {
+	case 256:
+		return "prime256v1", "SHA256"
+	case 384:
+		return "secp384r1", "SHA384"
+	}
+	return "secp521r1", "SHA512"
+}
+
+// policyFor finds the policy for a server of a next hop.
+func (t *tlsClient) policyFor(ctx context.Context, nexthop string, srv *server) (*tlsPolicy, *deliver.Status) {
+	p, err := t.policy(ctx, nexthop, srv)
+	if err == nil {
+		return p, nil
+	}
+	text := "client TLS configuration problem"
+	if errors.Is(err, errPolicyLookup) {
+		text = "TLS policy table lookup error"
+	}
+	t.agent.Log.Warningf("TLS policy lookup for %s/%s: %s", nexthop, srv.host, text)
+	return nil, &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 7, 5}, Text: text, Relay: "none", Dead: true}
 }

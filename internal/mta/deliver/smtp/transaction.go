@@ -3,8 +3,6 @@ package smtp
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,81 +13,166 @@ import (
 
 // Errors of transact. The session must not be used again after them.
 var (
-	errBroken  = errors.New("session broken")
-	errRefused = errors.New("transaction refused")
+	errBroken = errors.New("session broken")
+	// errStale is a kept connection that turns out not to be fit for another
+	// message. Nothing is decided, and nothing was accepted.
+	errStale = errors.New("kept connection is stale")
 )
 
-// transact sends the message for all undecided recipients over a session. It
-// takes those that were decided from t.left. An error means that the session
-// cannot be used again; what is then undecided may be tried elsewhere.
+// window is how much is sent before answers are read. It must fit into the
+// socket buffers, or both sides would wait for the other to read (RFC 2920 3.1).
+const window = 8 << 10
+
+// transact sends the message for all undecided recipients over a session. What is
+// undecided after it may be tried elsewhere. An error means that the session
+// cannot be used again.
 func (t *attempt) transact(ctx context.Context, s *session) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if status := t.unfit(s); status != nil {
-		t.failAll(*status)
-		t.last = *status
+	t.watch(s)
+	s.message = t.req.Message.ID
+	if failed := t.unfit(s); failed != nil {
+		t.fail(*failed)
 		return nil
 	}
 	now := time.Now()
 	if s.uses++; s.uses > 1 {
 		s.began = now
 	}
-	x := &transaction{attempt: t, s: s, start: now, rcpts: slices.Clone(t.left)}
-	s.conn.SetWriteDeadline(now.Add(s.agent.set.MailTimeout))
+	x := transaction{attempt: t, s: s, start: now}
+	s.rcpts = append(s.rcpts[:0], t.left...)
+	s.accepted = s.accepted[:0]
 	return x.run()
 }
 
 // unfit says why this server cannot take the message at all, or nil.
 func (t *attempt) unfit(s *session) *deliver.Status {
 	size := t.req.Content.Size()
-	if s.sizeLimit > 0 && size > s.sizeLimit {
-		return s.fail(deliver.Bounced, wire.Enhanced{5, 3, 4},
-			fmt.Sprintf("message size %d exceeds size limit %d of server %s", size, s.sizeLimit, s.server))
+	var failed *deliver.Status
+	switch {
+	case s.sizeLimit > 0 && s.ext&extSize != 0 && size > s.sizeLimit:
+		failed = s.fail(deliver.Bounced, wire.Enhanced{5, 3, 4}, "message size "+strconv.FormatInt(size, 10)+
+			" exceeds size limit "+strconv.FormatInt(s.sizeLimit, 10)+" of server "+s.server.name)
+	case t.req.Message.SMTPUTF8 && s.ext&extSMTPUTF8 == 0:
+		failed = s.fail(deliver.Bounced, wire.Enhanced{5, 6, 7}, "SMTPUTF8 is required, but was not offered by host "+s.server.name)
 	}
-	if t.req.Message.SMTPUTF8 && s.ext&extSMTPUTF8 == 0 {
-		return s.fail(deliver.Bounced, wire.Enhanced{5, 6, 7},
-			"SMTPUTF8 is required, but was not offered by host "+s.server.String())
-	}
-	return nil
+	return failed
 }
 
-// A transaction is one message on one session.
+// A transaction is one message on one session. Its commands have numbers: two of
+// XFORWARD, MAIL FROM, one RCPT TO for each recipient, DATA.
 type transaction struct {
 	*attempt
-	s        *session
-	start    time.Time
-	rcpts    []int // recipients of this transaction
-	accepted []int // those that RCPT TO accepted
+	s       *session
+	start   time.Time
+	unsaid  [2]bool // XFORWARD commands that have nothing to say
+	refused bool    // MAIL FROM was
+	ready   bool    // the server waits for content
 }
 
+const (
+	numClient  = iota // XFORWARD
+	numSession        // XFORWARD
+	numMail
+	numRcpt // the first one
+)
+
+// run goes through the commands. With PIPELINING many are sent before the first
+// answer is read.
 func (x *transaction) run() error {
 	s := x.s
-	pipelining := s.ext&extPipelining != 0
-	s.out = x.appendMail(s.out[:0])
-	if pipelining {
-		for _, i := range x.rcpts {
-			s.out = x.appendRcpt(s.out, i)
+	first, end := numMail, numRcpt+len(s.rcpts)+1
+	if s.agent.set.SendXforward && s.ext&extXforward != 0 {
+		first = numClient
+	}
+	s.out = s.out[:0]
+	for first < end {
+		next := first
+		for next < end && (next == first || s.ext&extPipelining != 0 && len(s.out) < window) {
+			x.appendCommand(next)
+			next++
 		}
+		if len(s.out) > 0 {
+			if err := s.send(x.timeout(first)); err != nil {
+				return x.lost(err, x.state(first))
+			}
+		}
+		for ; first < next; first++ {
+			if err := x.answer(first); err != nil {
+				return err
+			}
+		}
+		if x.refused && first < end || first == end-1 && len(s.accepted) == 0 {
+			return x.reset()
+		}
+	}
+	switch {
+	case !x.ready:
+		return x.reset()
+	case len(s.accepted) == 0:
+		return x.sendNothing()
+	}
+	if err := x.content(); err != nil {
+		return err
+	}
+	return x.end()
+}
+
+// appendCommand adds command n to what is sent.
+func (x *transaction) appendCommand(n int) {
+	s := x.s
+	switch {
+	case n == numClient, n == numSession:
+		before := len(s.out)
+		attrs := xforwardClient
+		if n == numSession {
+			attrs = xforwardSession
+		}
+		s.out = s.appendXforward(s.out, x.req.Message, attrs)
+		x.unsaid[n] = len(s.out) == before
+	case n == numMail:
+		s.out = x.appendMail(s.out)
+	case n < numRcpt+len(s.rcpts):
+		s.out = x.appendRcpt(s.out, s.rcpts[n-numRcpt])
+	default:
 		s.out = append(s.out, "DATA\r\n"...)
 	}
-	if err := x.send("sending MAIL FROM"); err != nil {
-		return err
+}
+
+// timeout is how long the answer to command n may take.
+func (x *transaction) timeout(n int) time.Duration {
+	set := x.agent.set
+	switch {
+	case n < numMail:
+		return set.XforwardTimeout
+	case n == numMail:
+		return set.MailTimeout
+	case n < numRcpt+len(x.s.rcpts):
+		return set.RcptTimeout
 	}
-	mailOK, err := x.readMail()
-	if err != nil || !mailOK && !pipelining {
-		return err
+	return set.DataInitTimeout
+}
+
+// state is what is going on while the answer to command n is awaited.
+func (x *transaction) state(n int) string {
+	switch {
+	case n == numClient:
+		return "sending XFORWARD name/address"
+	case n == numSession:
+		return "sending XFORWARD protocol/helo_name"
+	case n == numMail:
+		return "sending MAIL FROM"
+	case n < numRcpt+len(x.s.rcpts):
+		return "sending RCPT TO"
 	}
-	if err := x.recipients(mailOK, pipelining); err != nil {
-		return err
-	}
-	return x.data(pipelining)
+	return "sending DATA command"
 }
 
 func (x *transaction) appendMail(b []byte) []byte {
 	m := x.req.Message
 	b = append(b, "MAIL FROM:<"...)
-	b = wire.AppendAddress(b, m.Sender)
+	b = x.appendAddress(b, m.Sender)
 	b = append(b, '>')
 	ext := x.s.ext
 	if ext&extSize != 0 {
@@ -105,18 +188,28 @@ func (x *transaction) appendMail(b []byte) []byte {
 		b = append(b, " SMTPUTF8"...)
 	}
 	if ext&extDSN != 0 {
+		if m.EnvID != "" {
+			b = append(b, " ENVID="...)
+			b = wire.AppendXtext(b, m.EnvID)
+		}
 		switch m.Ret {
 		case queue.RetFull:
 			b = append(b, " RET=FULL"...)
 		case queue.RetHeaders:
 			b = append(b, " RET=HDRS"...)
 		}
-		if m.EnvID != "" {
-			b = append(b, " ENVID="...)
-			b = wire.AppendXtext(b, m.EnvID)
-		}
+	}
+	if x.s.loggedIn && x.agent.set.DummyMailAuth {
+		b = append(b, " AUTH=<>"...)
 	}
 	return append(b, '\r', '\n')
+}
+
+func (x *transaction) appendAddress(b []byte, addr string) []byte {
+	if !x.agent.set.QuoteEnvelope {
+		return append(b, addr...)
+	}
+	return wire.AppendAddress(b, addr)
 }
 
 // notifyNames are the words of NOTIFY in the order in which Postfix sends them.
@@ -128,249 +221,165 @@ var notifyNames = []struct {
 func (x *transaction) appendRcpt(b []byte, i int) []byte {
 	r := &x.req.Recipients[i]
 	b = append(b, "RCPT TO:<"...)
-	b = wire.AppendAddress(b, r.Address)
+	b = x.appendAddress(b, r.Address)
 	b = append(b, '>')
 	if x.s.ext&extDSN != 0 {
-		b = appendDSN(b, r)
+		if r.DSNOrcpt != "" {
+			b = append(b, " ORCPT="...)
+			b = wire.AppendXtext(b, r.DSNOrcpt)
+		}
+		sep := " NOTIFY="
+		for _, n := range notifyNames {
+			if r.Notify&n.bit != 0 {
+				b = append(append(b, sep...), n.name...)
+				sep = ","
+			}
+		}
 	}
 	return append(b, '\r', '\n')
 }
 
-func appendDSN(b []byte, r *deliver.Recipient) []byte {
-	sep := " NOTIFY="
-	for _, n := range notifyNames {
-		if r.Notify&n.bit != 0 {
-			b = append(append(b, sep...), n.name...)
-			sep = ","
-		}
+// answer reads the answer to command n.
+func (x *transaction) answer(n int) error {
+	if n < numMail && x.unsaid[n] {
+		return nil
 	}
-	if r.DSNOrcpt != "" {
-		b = append(b, " ORCPT="...)
-		b = wire.AppendXtext(b, r.DSNOrcpt)
-	}
-	return b
-}
-
-// send writes the commands gathered in the session's buffer.
-func (x *transaction) send(state string) error {
-	if _, err := x.s.conn.Write(x.s.out); err != nil {
-		return x.lost(err, state)
-	}
-	return nil
-}
-
-// lost notes that the session broke while it was in state.
-func (x *transaction) lost(err error, state string) error {
-	x.last = *x.s.lost(err, state)
-	x.last.Transmit = x.start
-	return errBroken
-}
-
-func (x *transaction) readMail() (ok bool, err error) {
-	x.s.r.SetTimeout(x.s.agent.set.MailTimeout)
-	reply, err := x.s.r.ReadReply()
-	if err != nil {
-		return false, x.lost(err, "sending MAIL FROM")
-	}
-	if reply.Code/100 == 2 {
-		return true, nil
-	}
-	x.decideAll(reply, "MAIL FROM")
-	if x.s.ext&extPipelining == 0 {
-		return false, errRefused
-	}
-	return false, nil
-}
-
-// decideAll gives all undecided recipients the status of one reply.
-func (x *transaction) decideAll(reply wire.Reply, command string) {
-	status := x.s.answered(reply, command)
-	status.Transmit = x.start
-	x.last = status
-	x.failAll(status)
-}
-
-// recipients reads, and without pipelining sends, each RCPT TO.
-func (x *transaction) recipients(mailOK, pipelining bool) error {
 	s := x.s
-	s.r.SetTimeout(s.agent.set.RcptTimeout)
-	for _, i := range x.rcpts {
-		if !pipelining {
-			s.out = x.appendRcpt(s.out[:0], i)
-			if err := x.send("sending RCPT TO"); err != nil {
-				return err
-			}
-		}
-		reply, err := s.r.ReadReply()
-		if err != nil {
-			return x.lost(err, "sending RCPT TO")
-		}
-		if mailOK {
-			x.recipient(i, reply)
-		}
-	}
-	return nil
-}
-
-// recipient handles the answer to one RCPT TO.
-func (x *transaction) recipient(i int, reply wire.Reply) {
-	if reply.Code/100 == 2 {
-		x.accepted = append(x.accepted, i)
-		return
-	}
-	// RFC 5321 4.5.3.1.10: 552 to RCPT TO may mean too many recipients.
-	if reply.Code == 552 {
-		reply.Code = 452
-		if !reply.Enhanced.IsZero() {
-			reply.Enhanced[0] = 4
-		}
-	}
-	status := x.s.answered(reply, "RCPT TO")
-	status.Transmit = x.start
-	x.decide(i, status)
-}
-
-// decide gives one recipient its status. One refused for now stays in left.
-func (x *transaction) decide(i int, status deliver.Status) {
-	if status.Action == deliver.Deferred {
-		if x.each == nil {
-			x.each = make(map[int]deliver.Status)
-		}
-		x.each[i] = status
-		return
-	}
-	x.left = slices.DeleteFunc(x.left, func(j int) bool { return j == i })
-	x.report(i, status)
-}
-
-// data sends the content, if anybody is to have it.
-func (x *transaction) data(pipelining bool) error {
-	s := x.s
-	if !pipelining {
-		if len(x.accepted) == 0 {
-			return x.reset()
-		}
-		s.out = append(s.out[:0], "DATA\r\n"...)
-		if err := x.send("sending DATA command"); err != nil {
-			return err
-		}
-	}
-	s.r.SetTimeout(s.agent.set.DataInitTimeout)
-	reply, err := s.r.ReadReply()
+	reply, err := s.reply(x.timeout(n))
 	if err != nil {
-		return x.lost(err, "sending DATA command")
+		return x.lost(err, x.state(n))
 	}
+	if x.strange(n, &reply) {
+		return x.stale()
+	}
+	class := reply.code / 100
 	switch {
-	case reply.Code/100 != 3 && len(x.accepted) == 0:
-		return x.reset()
-	case reply.Code/100 != 3:
-		x.decideAccepted(reply, "DATA")
-		return x.reset()
-	case len(x.accepted) == 0:
-		return x.sendNothing()
+	case n < numMail:
+		if class != 2 {
+			s.agent.log.Warningf("host %s said: %s (in reply to %s command)", s.server.relay, reply.String(), x.state(n)[len("sending "):])
+		}
+	case n == numMail && class != 2:
+		x.refused = true
+		x.fail(s.answered(&reply, "MAIL FROM", x.start))
+	case n == numMail, x.refused && n < numRcpt+len(s.rcpts):
+	case n < numRcpt+len(s.rcpts):
+		if class == 2 {
+			s.accepted = append(s.accepted, s.rcpts[n-numRcpt])
+			return nil
+		}
+		x.decide(s.rcpts[n-numRcpt], s.answered(&reply, "RCPT TO", x.start))
+	case class == 3:
+		x.ready = true
+	case len(s.accepted) > 0:
+		x.fail(s.answered(&reply, "DATA", x.start))
 	}
-	if err := x.content(); err != nil {
-		return err
+	return nil
+}
+
+// strange says whether an answer shows that a kept connection is not where it should
+// be: the server is about to close it, or answers something else.
+func (x *transaction) strange(n int, r *reply) bool {
+	if x.s.uses == 1 {
+		return false
 	}
-	return x.done()
+	class := r.code / 100
+	data := n == numRcpt+len(x.s.rcpts)
+	return r.code == 421 && n <= numMail || class != 4 && class != 5 && (class == 3) != data
+}
+
+// stale gives a kept connection up, and what was said over it.
+func (x *transaction) stale() error {
+	x.soft, x.notes = x.soft[:0], x.notes[:0]
+	return errStale
+}
+
+// lost ends the session: it broke while it was in state. A kept connection may just
+// have been closed by the server.
+func (x *transaction) lost(err error, state string) error {
+	if x.s.uses > 1 && !isTimeout(err) && !x.ready {
+		return x.stale()
+	}
+	failed := x.s.lost(err, state)
+	failed.Transmit = x.start
+	x.fail(*failed)
+	return errBroken
 }
 
 // sendNothing ends a DATA that the server accepted although it had no
 // recipients (RFC 2920 3.1).
 func (x *transaction) sendNothing() error {
-	x.s.out = append(x.s.out[:0], ".\r\n"...)
-	if err := x.send("sending end of data"); err != nil {
-		return err
-	}
-	if _, err := x.s.r.ReadReply(); err != nil {
-		return x.lost(err, "sending end of data")
-	}
-	return nil
-}
-
-// content sends the message and the final dot.
-func (x *transaction) content() error {
 	s := x.s
-	s.conn.SetWriteDeadline(time.Now().Add(s.agent.set.DataXferTimeout))
-	w := wire.NewDataWriter(&xferWriter{s: s})
-	if _, err := x.req.Content.WriteTo(w); err != nil {
-		w.Abort()
-		if errors.Is(err, errWrite) {
-			return x.lost(err, "sending message body")
-		}
-		x.last = *s.fail(deliver.Deferred, wire.Enhanced{4, 3, 0}, "local data error while talking to "+s.server.String())
+	s.out = append(s.out[:0], ".\r\n"...)
+	if err := s.send(s.agent.set.DataDoneTimeout); err != nil {
 		return errBroken
 	}
-	if err := w.Close(); err != nil {
-		return x.lost(err, "sending message body")
+	if s.agent.protocol == LMTP {
+		return nil // RFC 2033 4.2: one answer for each recipient accepted, so none
+	}
+	if _, err := s.reply(s.agent.set.DataDoneTimeout); err != nil {
+		return errBroken
 	}
 	return nil
 }
 
-// errWrite marks errors of the connection, as opposed to those of the queue.
-var errWrite = errors.New("write to server")
-
-// xferWriter gives each piece of content smtp_data_xfer_timeout.
-type xferWriter struct {
-	s *session
-	n int
-}
-
-func (w *xferWriter) Write(p []byte) (int, error) {
-	if w.n++; w.n > 1 {
-		w.s.conn.SetWriteDeadline(time.Now().Add(w.s.agent.set.DataXferTimeout))
-	}
-	n, err := w.s.conn.Write(p)
-	if err != nil {
-		err = fmt.Errorf("%w: %w", errWrite, err)
-	}
-	return n, err
-}
-
-// done reads the answer to the final dot; with LMTP one for each accepted
+// end reads the answer to the final dot; with LMTP one for each accepted
 // recipient (RFC 2033 4.2).
-func (x *transaction) done() error {
+func (x *transaction) end() error {
 	s := x.s
-	s.r.SetTimeout(s.agent.set.DataDoneTimeout)
-	const state = "sending end of data -- message may be sent more than once"
 	if s.agent.protocol == LMTP {
-		for _, i := range x.accepted {
-			reply, err := s.r.ReadReply()
-			if err != nil {
-				return x.lost(err, state)
+		for _, i := range s.accepted {
+			if err := x.endOf(i); err != nil {
+				return err
 			}
-			status := s.answered(reply, "end of DATA")
-			status.Transmit = x.start
-			x.decide(i, status)
 		}
 		return nil
 	}
-	reply, err := s.r.ReadReply()
+	reply, err := s.reply(s.agent.set.DataDoneTimeout)
 	if err != nil {
-		return x.lost(err, state)
+		return x.lost(err, stateEnd)
 	}
-	x.decideAccepted(reply, "end of DATA")
+	if reply.code/100 != 2 {
+		x.fail(s.answered(&reply, "end of DATA", x.start))
+		return nil
+	}
+	status := s.delivered(&reply, x.start)
+	for _, i := range s.accepted {
+		x.success(i, status)
+	}
 	return nil
 }
 
-// decideAccepted gives all accepted recipients the status of one reply.
-func (x *transaction) decideAccepted(reply wire.Reply, command string) {
-	status := x.s.answered(reply, command)
-	status.Transmit = x.start
-	for _, i := range x.accepted {
-		x.decide(i, status)
+// endOf reads the answer for one recipient.
+func (x *transaction) endOf(i int) error {
+	reply, err := x.s.reply(x.agent.set.DataDoneTimeout)
+	if err != nil {
+		return x.lost(err, stateEnd)
 	}
+	if reply.code/100 == 2 {
+		x.success(i, x.s.delivered(&reply, x.start))
+		return nil
+	}
+	x.decide(i, x.s.answered(&reply, "end of DATA", x.start))
+	return nil
+}
+
+const (
+	stateBody = "sending message body"
+	stateEnd  = "sending end of data -- message may be sent more than once"
+)
+
+// success reports one recipient; what the server said is noted where the sender
+// wants to know of it.
+func (x *transaction) success(i int, status deliver.Status) {
+	if x.req.Recipients[i].Notify&queue.NotifySuccess != 0 {
+		x.s.remote(&status, status.Text)
+	}
+	x.decide(i, status)
 }
 
 // reset makes the session ready for another message.
 func (x *transaction) reset() error {
-	s := x.s
-	s.out = append(s.out[:0], "RSET\r\n"...)
-	if _, err := s.conn.Write(s.out); err != nil {
-		return errBroken
-	}
-	s.r.SetTimeout(20 * time.Second) // smtp_rset_timeout
-	if reply, err := s.r.ReadReply(); err != nil || reply.Code/100 != 2 {
+	if reply, err := x.s.ask("RSET", x.agent.set.RsetTimeout); err != nil || reply.code/100 != 2 {
 		return errBroken
 	}
 	return nil
