@@ -115,10 +115,10 @@ null.test.        IN MX 0 .
 	harness.Write(t, resolvConf, string(conf))
 	maps := filepath.Join(dir, "transport")
 	harness.Write(t, maps, strings.ReplaceAll(`
-mx.test       :
-backup.test   :
-null.test     :
-unknown.test  :
+mx.test       smtp:
+backup.test   smtp:
+null.test     smtp:
+unknown.test  smtp:
 mapped.test   smtp:[127.0.0.1]:PORT
 error.test    error:5.7.1 no mail for you
 discard.test  discard:silently
@@ -126,7 +126,7 @@ retry.test    retry:4.2.0 not today
 `, "PORT", at))
 	tr := harness.StartTransport(t, harness.Dovetail, harness.TransportOptions{
 		Relay: "smtp",
-		Main:  "transport_maps = texthash:" + maps + "\nrelayhost = [127.0.0.1]:" + at + "\nsmtp_tcp_port = " + at + "\nsmtp_connect_timeout = 5s",
+		Main:  "transport_maps = texthash:" + maps + "\nrelayhost = [127.0.0.1]:" + at + "\nsmtp_tcp_port = " + at + "\nsmtp_connect_timeout = 5s\nsmtpd_reject_unlisted_recipient = no",
 		Env:   []string{"DOVETAIL_RESOLV_CONF=" + resolvConf},
 	})
 	for _, test := range []struct{ to, want string }{

@@ -22,20 +22,27 @@ func attempt(t *testing.T, name string, args ...string) (output string, status i
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
+	// A file, because Dovecot in the background keeps a pipe open.
+	f, err := os.CreateTemp(t.TempDir(), "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
+	cmd.Stdout, cmd.Stderr = f, f
+	err = cmd.Run()
+	output = tail(f.Name(), 0)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		t.Errorf("%s %s does not end:\n%s", name, strings.Join(args, " "), out)
-		return string(out), -1
+		t.Errorf("%s %s does not end:\n%s", name, strings.Join(args, " "), output)
+		return output, -1
 	case errors.As(err, &exit):
-		return string(out), exit.ExitCode()
+		return output, exit.ExitCode()
 	case err != nil:
 		t.Fatal(err)
 	}
-	return string(out), 0
+	return output, 0
 }
 
 // nothingLeft checks that a service that did not start has left no socket.

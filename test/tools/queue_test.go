@@ -44,7 +44,7 @@ var commands = []struct {
 	{"postsuper -e {hold}", ""},
 	{"postqueue -p", ""},
 	{"postqueue -j", ""},
-	{"postsuper -H -", "{hold}\nbad id!\n\n{a}\n"},
+	{"postsuper -H -", "bad id!\n\n{hold}\n{a}\n"},
 	{"postsuper -d - -h NOSUCH", "NOSUCH\n"},
 	{"postsuper -d -", "NOSUCH\n"},
 	{"postsuper -H {a} hold", ""},
@@ -251,17 +251,22 @@ var variable = []struct {
 	what *regexp.Regexp
 	by   string
 }{
+	{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ 0-9]\d \d\d:\d\d:\d\d( \d{4})?`), "DATE"},
 	{regexp.MustCompile(`\b[0-9A-F]/ID\b`), "D/ID"},
 	{regexp.MustCompile(`(?m)^message_size:.*`), "message_size: NUMBERS"},
 	{regexp.MustCompile(`"message_size": [0-9]+`), `"message_size": N`},
-	{regexp.MustCompile(`(?m)^(ID[*!#]*) +[0-9]+`), "$1 N"},
+	{regexp.MustCompile(`(?m)^(ID[*!#]*) +[0-9]+ DATE `), "$1 N DATE "},
 	{regexp.MustCompile(`-- [0-9]+ Kbytes`), "-- N Kbytes"},
 	{regexp.MustCompile(`delivery temporarily suspended: `), ""},
+	// What was under way when the mail system stopped: here it was deferred.
+	{regexp.MustCompile(`(?m)^ *\(mail system is shutting down\)\n|, "delay_reason": "mail system is shutting down"`), ""},
+	{regexp.MustCompile(`connect to public/(control|flush|qmgr)`), "connect to public/SERVICE"},
+	{regexp.MustCompile(`"queue_id": "[^"]+"`), `"queue_id": "ID"`},
+	{regexp.MustCompile(`(?m)^[0-9A-Za-z]{10,18}([*!#]*) +[0-9]+ DATE  ?MAILER`), "ID$1 N DATE MAILER"},
 	{regexp.MustCompile(`(?m)^ *\(connect to`), "(connect to"},
 	{regexp.MustCompile(`service: (No such file or directory|Connection refused)`), "service: REASON"},
 	{regexp.MustCompile(`client_port=[0-9]+`), "client_port=PORT"},
 	{regexp.MustCompile(`"arrival_time": [0-9]+`), `"arrival_time": TIME`},
-	{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ 0-9]\d \d\d:\d\d:\d\d( \d{4})?`), "DATE"},
 }
 
 // normal takes out what differs between two queues with the same mail. The

@@ -77,9 +77,9 @@ func Command(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, usage)
 		return 0
 	case "stop":
-		return control(o.config, syscall.SIGTERM, "dovecot", stderr)
+		return control(o.config, syscall.SIGTERM, stderr)
 	case "reload":
-		return control(o.config, syscall.SIGHUP, "dovecot", stderr)
+		return control(o.config, syscall.SIGHUP, stderr)
 	}
 	if o.foreground {
 		return report(Run(context.Background(), o.config, func() {}), stderr)
@@ -92,6 +92,11 @@ func Command(args []string, stdout, stderr io.Writer) int {
 func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
+	}
+	var told startError
+	if errors.As(err, &told) {
+		io.WriteString(stderr, string(told)) //nolint:errcheck // there is nobody else to tell
+		return exitFatal
 	}
 	var configError *dovecot.Error
 	if errors.As(err, &configError) {
@@ -111,36 +116,46 @@ func spawn(config string) error {
 	defer r.Close()
 	cmd := exec.Command("/proc/self/exe", "dovecot-master", "-c", config)
 	cmd.ExtraFiles = []*os.File{w}
+	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	cmd.Stderr = os.Stderr // until the log is open
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
 		return err
 	}
-	answer, err := io.ReadAll(io.LimitReader(r, 16))
+	answer, err := io.ReadAll(io.LimitReader(r, 64<<10))
 	if err != nil {
 		return err
 	}
-	if string(answer) == "ready" {
+	if string(answer) == readyAnswer {
 		return cmd.Process.Release()
 	}
-	if err := cmd.Wait(); err != nil {
-		os.Exit(exitFatal) // it has said why, on our standard error
-	}
-	return nil
+	cmd.Wait() //nolint:errcheck // it has said why
+	return startError(answer)
 }
 
-// Background is the master process that spawn started.
+// readyAnswer is what the master in the background tells the command that
+// started it, through descriptor 3, when it serves. Anything else is why it does
+// not.
+const readyAnswer = "ready"
+
+// A startError is the message of a master that did not start.
+type startError string
+
+func (e startError) Error() string { return string(e) }
+
+// Background is the master process that spawn started. It keeps nothing of the
+// terminal.
 func Background(args []string) int {
 	if len(args) != 2 || args[0] != "-c" {
 		return exitFatal
 	}
 	pipe := os.NewFile(3, "pipe")
+	defer pipe.Close()
 	return report(Run(context.Background(), args[1], func() {
-		pipe.WriteString("ready") //nolint:errcheck // then the command says that the start failed
+		pipe.WriteString(readyAnswer) //nolint:errcheck // then the command says that the start failed
 		pipe.Close()
-	}), os.Stderr)
+	}), pipe)
 }
 
 // Doveadm is doveadm(1), as far as it is there: stop and reload.
@@ -152,7 +167,7 @@ func Doveadm(args []string, stdout, stderr io.Writer) int {
 	commands := map[string]syscall.Signal{"stop": syscall.SIGTERM, "reload": syscall.SIGHUP}
 	if len(args) == 1 {
 		if sig, ok := commands[args[0]]; ok {
-			return control(config, sig, "doveadm", stderr)
+			return control(config, sig, stderr)
 		}
 		if args[0] == "--version" {
 			fmt.Fprintln(stdout, Version)
@@ -160,7 +175,7 @@ func Doveadm(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	if slices.Equal(args, []string{"log", "reopen"}) {
-		return control(config, syscall.SIGUSR1, "doveadm", stderr)
+		return control(config, syscall.SIGUSR1, stderr)
 	}
 	fmt.Fprintln(stderr, "usage: doveadm [-c <config file>] stop | reload | log reopen")
 	return 64 // EX_USAGE
@@ -168,7 +183,7 @@ func Doveadm(args []string, stdout, stderr io.Writer) int {
 
 // control signals the running master; after a stop it waits for its end, so
 // that a script may start it again at once.
-func control(config string, sig syscall.Signal, program string, stderr io.Writer) int {
+func control(config string, sig syscall.Signal, stderr io.Writer) int {
 	cfg, err := dovecot.Load(config)
 	if cfg == nil {
 		return report(err, stderr)
@@ -179,11 +194,11 @@ func control(config string, sig syscall.Signal, program string, stderr io.Writer
 	}
 	pid, err := ReadPID(core.BaseDir)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: Fatal: Dovecot is not running (read from %s/master.pid)\n", program, core.BaseDir)
+		fmt.Fprintf(stderr, "Fatal: Dovecot is not running (read from %s/master.pid)\n", core.BaseDir)
 		return 75 // EX_TEMPFAIL, as Dovecot
 	}
 	if err := syscall.Kill(pid, sig); err != nil {
-		fmt.Fprintf(stderr, "%s: Fatal: kill(%d) failed: %v\n", program, pid, err)
+		fmt.Fprintf(stderr, "Fatal: kill(%d) failed: %v\n", pid, err)
 		return exitFatal
 	}
 	if sig == syscall.SIGTERM {

@@ -19,7 +19,7 @@ import (
 // A client asks the mta, or the queue itself.
 type client struct {
 	core *postfix.Core
-	dir  string // configuration directory
+	own  *backend // the queue, once this process has opened it
 }
 
 // A downError says that the mta cannot be asked, and why.
@@ -33,7 +33,7 @@ func newClient(dir string) (*client, error) {
 		return nil, err
 	}
 	core, err := postfix.Get[postfix.Core](main)
-	return &client{core, dir}, err
+	return &client{core: core}, err
 }
 
 // handler takes the lines of an answer.
@@ -127,6 +127,9 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 
 // reach asks the mta, or, for root, the queue itself where no mta runs.
 func (c *client) reach(req *Request, h handler) error {
+	if c.own != nil {
+		return c.own.do(req, local{h}, root)
+	}
 	err := c.ask(req, h)
 	var down *downError
 	if errors.As(err, &down) && os.Geteuid() == 0 {
@@ -135,21 +138,44 @@ func (c *client) reach(req *Request, h handler) error {
 	return err
 }
 
-// direct opens the queue in this process and carries a request out.
+// direct carries a request out in this process.
 func (c *client) direct(req *Request, h handler) error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	return c.own.do(req, local{h}, root)
+}
+
+// open opens the queue as $mail_owner, for good: its files stay the mta's.
+func (c *client) open() error {
 	id, err := master.UserIdentity(c.core.MailOwner, "", nil, "")
 	if err != nil {
 		return err
 	}
+	dir := filepath.Join(c.core.QueueDirectory, queue.Subdir)
+	if err := os.Mkdir(dir, 0o700); err == nil && id.Change {
+		err = os.Chown(dir, id.UID, id.GID) // there was never any mail
+		if err != nil {
+			return err
+		}
+	}
 	if err := master.Become(id); err != nil {
 		return err
 	}
-	store, err := queue.Open(filepath.Join(c.core.QueueDirectory, queue.Subdir), &queue.Settings{LongIDs: c.core.EnableLongQueueIDs}, nil)
+	store, err := queue.Open(dir, &queue.Settings{LongIDs: c.core.EnableLongQueueIDs}, nil)
 	if err != nil {
 		return err
 	}
-	err = (&backend{store: store}).do(req, local{h}, root)
-	return errors.Join(err, store.Close())
+	c.own = &backend{store: store}
+	return nil
+}
+
+// close ends what open began.
+func (c *client) close() error {
+	if c.own == nil {
+		return nil
+	}
+	return c.own.store.Close()
 }
 
 // local is the reply within this process.

@@ -60,7 +60,7 @@ func Postcat(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return cmd.fatal("%v", err)
 	}
 	w := bufio.NewWriter(stdout)
-	if err := errors.Join(c.cat(rest, p, w), w.Flush()); err != nil {
+	if err := errors.Join(c.cat(rest, p, w), w.Flush(), c.close()); err != nil {
 		return cmd.fatal("%v", err)
 	}
 	return 0
@@ -178,6 +178,7 @@ func (p parts) records(e *Entry, env *queue.Envelope, w *bufio.Writer) {
 	}
 	record("sender_fullname", env.FullName)
 	fmt.Fprintf(w, "sender: %s\n", env.Sender)
+	attr("encoding", env.Encoding) // Postfix has it here and behind the content
 	if client.Addr != "" {
 		origin := client.Name + "[" + client.Addr + "]"
 		for _, prefix := range []string{"log_client_", "client_"} {

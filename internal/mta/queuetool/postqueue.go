@@ -76,7 +76,7 @@ func (c *client) list(cmd *command, asJSON bool, stdout io.Writer) int {
 		case down.errno == syscall.EACCES:
 			return cmd.fatal("%s", text)
 		case os.Geteuid() != 0:
-			return cmd.fatal("Queue report unavailable - mail system is down")
+			return cmd.fatal("Queue report unavailable - mail system is down (%s)", text)
 		}
 		cmd.warn("Mail system is down -- accessing queue directly (%s)", text)
 		err = c.direct(req, h)
@@ -84,7 +84,7 @@ func (c *client) list(cmd *command, asJSON bool, stdout io.Writer) int {
 	if err == nil && !asJSON {
 		err = l.end()
 	}
-	if err = errors.Join(err, l.w.Flush()); err != nil {
+	if err = errors.Join(err, l.w.Flush(), c.close()); err != nil {
 		return cmd.fatal("%v", err)
 	}
 	return 0
@@ -161,8 +161,10 @@ func (l *listing) text(e *Entry) error {
 	}
 	l.count++
 	l.bytes += e.Size
+	column := 41
 	id, arrival := e.ID+status(e), time.Unix(e.Arrival, 0).Format(time.ANSIC)
 	if l.long {
+		column = 47
 		fmt.Fprintf(l.w, "%-17s %8d %19.19s %s\n", id, e.Size, arrival, e.Sender)
 	} else {
 		fmt.Fprintf(l.w, "%-11s %7d %20.20s %s\n", id, e.Size, arrival+" ", e.Sender)
@@ -173,7 +175,7 @@ func (l *listing) text(e *Entry) error {
 			fmt.Fprintf(l.w, "%78s\n", "("+r.Reason+")")
 			last = r.Reason
 		}
-		fmt.Fprintf(l.w, "%41s%s\n", "", r.Address)
+		fmt.Fprintf(l.w, "%*s%s\n", column, "", r.Address)
 	}
 	_, err := l.w.WriteString("\n")
 	return err

@@ -2,6 +2,7 @@ package queuetool
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,7 +75,7 @@ func Postsuper(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if s.client, err = newClient(dir); err != nil {
 		return s.fatal("%v", err)
 	}
-	if err := s.run(); err != nil {
+	if err := errors.Join(s.run(), s.client.close()); err != nil {
 		return s.fatal("%v", err)
 	}
 	return 0

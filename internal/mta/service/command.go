@@ -74,10 +74,11 @@ func Command(args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "postfix: fatal: -c requires absolute pathname")
 		return 1
 	}
-	if len(args) != 1 {
+	if len(args) > 1 {
 		fmt.Fprintln(stderr, "postfix: fatal: usage: postfix [-c config_dir] [-Dv] command")
 		return 1
 	}
+	args = append(args, "") // without a command it is an unknown one
 	v := &invocation{dir: dir, stderr: stderr}
 	if err := v.load(); err != nil {
 		fmt.Fprintf(stderr, "postfix: fatal: %v\n", err)

@@ -59,6 +59,9 @@ func (a *Agent) Deliver(ctx context.Context, r *deliver.Request, report func(int
 // run tries a kept connection, and then the servers of each site in turn.
 func (t *attempt) run(ctx context.Context) {
 	t.reuse(ctx)
+	if t.over(ctx) {
+		return
+	}
 	sites := t.sites()
 	for i, site := range sites {
 		if t.over(ctx) {
@@ -236,7 +239,8 @@ func (t *attempt) settle(ctx context.Context) {
 
 // release keeps a session that is fit for more, and ends any other.
 func (t *attempt) release(ctx context.Context, s *session, err error) {
-	t.watch(nil)
+	t.watch(s) // its message is decided: waiting may be interrupted again
+	defer t.watch(nil)
 	a := t.agent
 	switch {
 	case err != nil:
@@ -247,6 +251,7 @@ func (t *attempt) release(ctx context.Context, s *session, err error) {
 		s.r.Buffered() > 0: // it said more than it was asked
 		s.quit()
 	default:
+		t.watch(nil)
 		a.cache.put(t.req.Nexthop, s)
 	}
 }

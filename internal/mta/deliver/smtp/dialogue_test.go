@@ -162,8 +162,7 @@ func (d *dialogue) stage(t testing.TB) *stage {
 	var back []string
 	for _, name := range []string{"server2", "server"} {
 		word := strings.ToUpper(strings.Replace(name, "server", "port", 1))
-		s := startScripted(t, "tcp", "127.0.0.1:0", d.section(name))
-		s.lmtp = d.lmtp
+		s := startScripted(t, "tcp", "127.0.0.1:0", d.section(name), d.protocol)
 		words = append(words, word, s.port())
 		back = append(back, ":"+s.port(), ":"+word)
 		st.servers = append(st.servers, s)
@@ -171,8 +170,7 @@ func (d *dialogue) stage(t testing.TB) *stage {
 	slices.Reverse(st.servers)
 	socket := filepath.Join(dir, "socket")
 	if strings.Contains(d.nexthop, "SOCKET") {
-		s := startScripted(t, "unix", socket, d.section("server"))
-		s.lmtp = d.lmtp
+		s := startScripted(t, "unix", socket, d.section("server"), d.protocol)
 		os.Chmod(socket, 0o666)
 		st.servers[0] = s
 	}
@@ -185,6 +183,8 @@ func (d *dialogue) stage(t testing.TB) *stage {
 	}
 	return st
 }
+
+func (d *dialogue) protocol(s *scripted) { s.lmtp = d.lmtp }
 
 func (st *stage) nexthop() string {
 	if st.d.nexthop == "" {

@@ -77,7 +77,9 @@ func (t *attempt) logIn(ctx context.Context, s *session) *deliver.Status {
 	credentials, found, err := s.credentials(ctx, t.req.Message.Sender)
 	if err != nil {
 		s.agent.log.Warningf("%s: %ssasl_password_maps lookup error", s.message, s.agent.protocol.prefix())
-		return s.localError()
+		failed := s.localError()
+		failed.Dead = true // so it is for other messages
+		return failed
 	}
 	if !found {
 		return nil

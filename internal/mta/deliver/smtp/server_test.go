@@ -80,7 +80,8 @@ var usualReplies = []rule{
 	{pattern: "", reply: "500 5.5.2 what?"},
 }
 
-func startScripted(t testing.TB, network, address, script string) *scripted {
+// startScripted starts a server; set sets its fields before.
+func startScripted(t testing.TB, network, address, script string, set ...func(*scripted)) *scripted {
 	t.Helper()
 	s := &scripted{t: t, used: map[string]int{}, open: map[net.Conn]bool{}}
 	for line := range strings.Lines(script) {
@@ -97,6 +98,9 @@ func startScripted(t testing.TB, network, address, script string) *scripted {
 		s.rules = append(s.rules, r)
 	}
 	s.rules = append(s.rules, usualReplies...)
+	for _, fn := range set {
+		fn(s)
+	}
 	s.cert, _ = testCertificate(t)
 	var err error
 	if s.l, err = net.Listen(network, address); err != nil {

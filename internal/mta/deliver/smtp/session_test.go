@@ -159,13 +159,12 @@ func TestCancel(t *testing.T) {
 	for _, where := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA"} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			s := startScripted(t, "tcp", "127.0.0.1:0", where+" -> (silent)")
+			ctx, cancel := context.WithCancel(context.Background())
+			s := startScripted(t, "tcp", "127.0.0.1:0", where+" -> (silent)", func(s *scripted) { s.onSilence = cancel })
 			a := newTestAgent(t, baseConfig, false, new(logLines))
 			defer a.Close()
-			ctx, cancel := context.WithCancel(context.Background())
 			m, content := queued(t, simple("a"))
 			r := &deliver.Request{Message: m, Content: content, Nexthop: "[127.0.0.1]:" + s.port(), Recipients: []deliver.Recipient{{Address: "a@simple.test"}}}
-			s.onSilence = cancel
 			n := 0
 			a.Deliver(ctx, r, func(_ int, st deliver.Status) {
 				n++
@@ -180,12 +179,11 @@ func TestCancel(t *testing.T) {
 	}
 	t.Run("end", func(t *testing.T) {
 		t.Parallel()
-		s := startScripted(t, "tcp", "127.0.0.1:0", "")
+		ctx, cancel := context.WithCancel(context.Background())
+		s := startScripted(t, "tcp", "127.0.0.1:0", "", func(s *scripted) { s.onContent = cancel })
 		a := newTestAgent(t, baseConfig, false, new(logLines))
 		defer a.Close()
-		ctx, cancel := context.WithCancel(context.Background())
 		m, content := queued(t, simple("a"))
-		s.onContent = cancel
 		r := &deliver.Request{Message: m, Content: content, Nexthop: "[127.0.0.1]:" + s.port(), Recipients: []deliver.Recipient{{Address: "a@simple.test"}}}
 		a.Deliver(ctx, r, func(_ int, st deliver.Status) {
 			if st.Action != deliver.Relayed {
@@ -201,9 +199,9 @@ func TestManyRecipients(t *testing.T) {
 	long := strings.Repeat("x", 400)
 	for _, protocol := range []string{"smtp", "lmtp"} {
 		t.Run(protocol, func(t *testing.T) {
-			s := startScripted(t, "tcp", "127.0.0.1:0", "RCPT TO:<r7@ -> 550 5.1.1 no "+long+"\nRCPT -> 250 2.1.5 "+long)
-			s.lmtp = protocol == "lmtp"
-			s.slow = true
+			s := startScripted(t, "tcp", "127.0.0.1:0", "RCPT TO:<r7@ -> 550 5.1.1 no "+long+"\nRCPT -> 250 2.1.5 "+long, func(s *scripted) {
+				s.lmtp, s.slow = protocol == "lmtp", true
+			})
 			a := newTestAgent(t, baseConfig, s.lmtp, new(logLines))
 			defer a.Close()
 			d := simple()
@@ -286,15 +284,16 @@ func disconnects(t *testing.T, lmtp bool, ext, side string) {
 		step = 3
 	}
 	for n := 0; ; n += step {
-		s := startScripted(t, "tcp", "127.0.0.1:0", "EHLO -> 250-mx.test | "+ext+"\nLHLO -> 250-mx.test | "+ext)
-		s.lmtp = lmtp
 		left := &budget{reads: -1, writes: -1}
 		if side == "server" {
 			left.writes = n
 		} else {
 			left.reads = n
 		}
-		s.wrap = func(c net.Conn) net.Conn { return limited{c, left} }
+		s := startScripted(t, "tcp", "127.0.0.1:0", "EHLO -> 250-mx.test | "+ext+"\nLHLO -> 250-mx.test | "+ext, func(s *scripted) {
+			s.lmtp = lmtp
+			s.wrap = func(c net.Conn) net.Conn { return limited{c, left} }
+		})
 		r.Nexthop = "[127.0.0.1]:" + s.port()
 		var got [2][]deliver.Status
 		a.Deliver(context.Background(), r, func(i int, st deliver.Status) { got[i] = append(got[i], st) })

@@ -67,7 +67,7 @@ type Settings struct {
 	EnforcePeername       bool          `set:"smtp_tls_enforce_peername" doc:"with the older name, verify"`
 	TLSPolicy             string        `set:"smtp_tls_policy_maps" doc:"TLS policy by next hop"`
 	TLSWrapper            bool          `set:"smtp_tls_wrappermode" doc:"TLS from the first byte"`
-	TLSLogLevel           int           `set:"smtp_tls_loglevel" doc:"0 silent, 1 a line per session"`
+	TLSLogLevel           string        `set:"smtp_tls_loglevel" doc:"0 silent, 1 a line per session"`
 	TLSNoteOffer          bool          `set:"smtp_tls_note_starttls_offer" doc:"log servers that offer TLS that is not used"`
 	TLSTimeout            time.Duration `set:"smtp_starttls_timeout" unit:"s" doc:"limit for STARTTLS and the handshake"`
 	TLSCAFile             string        `set:"smtp_tls_CAfile" doc:"authorities of servers' certificates"`
@@ -143,7 +143,7 @@ type lmtpSettings struct {
 	EnforcePeername       bool          `set:"lmtp_tls_enforce_peername"`
 	TLSPolicy             string        `set:"lmtp_tls_policy_maps"`
 	TLSWrapper            bool          `set:"lmtp_tls_wrappermode"`
-	TLSLogLevel           int           `set:"lmtp_tls_loglevel"`
+	TLSLogLevel           string        `set:"lmtp_tls_loglevel"`
 	TLSNoteOffer          bool          `set:"lmtp_tls_note_starttls_offer"`
 	TLSTimeout            time.Duration `set:"lmtp_starttls_timeout" unit:"s"`
 	TLSCAFile             string        `set:"lmtp_tls_CAfile"`

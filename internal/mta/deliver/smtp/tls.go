@@ -26,11 +26,12 @@ type tlsClient struct {
 	level    tlsLevel // where no policy says otherwise
 	config   *tls.Config
 	roots    *x509.CertPool
+	verbose  bool // log each session
 	policies resolve.Maps
 }
 
 func newTLSClient(c *Config, set *Settings, sh *shared) (*tlsClient, error) {
-	t := &tlsClient{agent: c, set: set}
+	t := &tlsClient{agent: c, set: set, verbose: set.TLSLogLevel != "" && set.TLSLogLevel != "0"}
 	var err error
 	if t.level, err = set.tlsLevel(c.Protocol); err != nil {
 		return nil, err
@@ -171,7 +172,7 @@ func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
 	s.armed = time.Time{}
 	state := conn.ConnectionState()
 	trust, problem := s.trust(policy, state.PeerCertificates)
-	if s.agent.set.TLSLogLevel > 0 {
+	if s.agent.tls.verbose {
 		if problem != "" && policy.level >= tlsVerify {
 			s.agent.log.Info(problem)
 		}

@@ -224,9 +224,13 @@ func (x *transaction) appendRcpt(b []byte, i int) []byte {
 	b = x.appendAddress(b, r.Address)
 	b = append(b, '>')
 	if x.s.ext&extDSN != 0 {
-		if r.DSNOrcpt != "" {
+		switch {
+		case r.DSNOrcpt != "":
 			b = append(b, " ORCPT="...)
 			b = wire.AppendXtext(b, r.DSNOrcpt)
+		case r.Original != "": // the client named none
+			b = append(b, " ORCPT=rfc822;"...)
+			b = wire.AppendXtext(b, wire.QuoteAddress(r.Original))
 		}
 		sep := " NOTIFY="
 		for _, n := range notifyNames {
