@@ -29,8 +29,8 @@ type Files map[string][]byte
 var privateFiles = []string{
 	"smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file",
 	"smtpd_tls_dcert_file", "smtpd_tls_dkey_file", "smtpd_tls_chain_files", "smtpd_tls_CAfile",
-	"smtp_tls_cert_file", "smtp_tls_key_file", "smtp_tls_CAfile",
-	"lmtp_tls_cert_file", "lmtp_tls_key_file", "lmtp_tls_CAfile",
+	"smtp_tls_cert_file", "smtp_tls_key_file", "smtp_tls_eccert_file", "smtp_tls_eckey_file", "smtp_tls_CAfile",
+	"lmtp_tls_cert_file", "lmtp_tls_key_file", "lmtp_tls_eccert_file", "lmtp_tls_eckey_file", "lmtp_tls_CAfile",
 }
 
 // ReadPrivateFiles reads the files that main.cf and the overrides of master.cf

@@ -196,23 +196,6 @@ func TestReadChunk(t *testing.T) {
 	}
 }
 
-func TestReadReply(t *testing.T) {
-	r := NewReader(&chunkConn{in: []byte("250-mail.example.com\r\n250-SIZE 10\r\n250 DSN\r\n550 5.1.1 no\r\n220\r\nfoo\r\n"), size: 7}, 1000)
-	for _, want := range []Reply{
-		{Code: 250, Text: "mail.example.com\nSIZE 10\nDSN"},
-		{Code: 550, Enhanced: Enhanced{5, 1, 1}, Text: "no"},
-		{Code: 220},
-	} {
-		if got, err := r.ReadReply(); err != nil || got != want {
-			t.Errorf("got %+v, %v, want %+v", got, err, want)
-		}
-	}
-	if _, err := r.ReadReply(); err != ErrReplySyntax {
-		t.Errorf("not a reply: %v", err)
-	}
-}
-
-// TestIdle shows that a reader that waits has no buffer, on a real socket.
 func TestIdle(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 )
@@ -63,71 +62,3 @@ func (r Reply) Error() string { return string(r.AppendText(nil)) }
 
 // Temporary reports whether the same command may succeed later.
 func (r Reply) Temporary() bool { return r.Code/100 == 4 }
-
-// Errors of a reply that cannot be understood.
-var (
-	ErrReplySyntax = errors.New("malformed SMTP reply")
-	ErrReplyLength = errors.New("SMTP reply too long")
-)
-
-// Limits of a reply read by a client.
-const (
-	maxReplyLines = 100
-	maxReplyBytes = 16 << 10
-)
-
-// ReadReply reads a reply of one or more lines. As Postfix does, a line whose
-// code differs from the first is taken as it is; the last line's code counts.
-func (r *Reader) ReadReply() (Reply, error) {
-	var reply Reply
-	var text []byte
-	for n := 0; ; n++ {
-		line, err := r.ReadLine()
-		if err != nil && err != ErrLineTooLong {
-			return Reply{}, err
-		}
-		code, more, rest, ok := parseReplyLine(line)
-		if !ok {
-			return Reply{Text: string(line)}, ErrReplySyntax
-		}
-		if n == maxReplyLines || len(text)+len(rest) > maxReplyBytes {
-			return Reply{}, ErrReplyLength
-		}
-		if e, used := ParseEnhanced(string(rest[:min(len(rest), 12)])); used > 0 && int(e[0]) == code/100 {
-			reply.Enhanced = e
-			rest = rest[used:]
-			if len(rest) > 0 {
-				rest = rest[1:]
-			}
-		} else if n == 0 {
-			reply.Enhanced = Enhanced{}
-		}
-		if n > 0 {
-			text = append(text, '\n')
-		}
-		text = append(text, rest...)
-		if !more {
-			reply.Code = code
-			reply.Text = string(text)
-			return reply, nil
-		}
-	}
-}
-
-// parseReplyLine splits "250-text"; a line may be the bare code (RFC 5321 4.2).
-func parseReplyLine(line []byte) (code int, more bool, text []byte, ok bool) {
-	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
-		return 0, false, nil, false
-	}
-	code = int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0')
-	if len(line) == 3 {
-		return code, false, nil, true
-	}
-	switch line[3] {
-	case '-':
-		return code, true, line[4:], true
-	case ' ', '\t':
-		return code, false, line[4:], true
-	}
-	return 0, false, nil, false
-}

@@ -1,6 +1,6 @@
 // Bench measures Dovetail against the real Postfix and Dovecot.
 //
-//	go run ./test/bench [-run REGEXP] [-count N] [-seconds N]
+//	go run ./test/bench [-run REGEXP] [-count N] [-seconds N] [-program NAME]
 //
 // Each benchmark of the table in benchmarks.go runs both programs from the same
 // configuration files (see package harness), in rounds, each program once per
@@ -9,7 +9,9 @@
 // One row per benchmark is printed, in Markdown: the median of each program's
 // values, the median of the rounds' ratios, and the goal. Only ratios are
 // worth comparing: the load generators share the machine with the servers, and
-// so may others.
+// so may others: after each value stands how much of the processors went to
+// them. Where that is more than a few percent even ratios mislead, since it
+// slows a program that is busy more than one that waits.
 //
 // # What is measured
 //
@@ -27,6 +29,7 @@
 // with so many sessions that have selected their INBOX and said IDLE, less that
 // of the service without sessions, per session.
 //
-// Queues and mailboxes lie below TMPDIR, which must be on a file system where
-// a sync reaches a disk.
+// Queues and mailboxes lie on an ext4 file system that is new for each
+// measurement (see volume), in a file below TMPDIR, which must be where a sync
+// reaches a disk. Mounting it needs root, as do the servers.
 package main

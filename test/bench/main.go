@@ -39,7 +39,13 @@ func run() int {
 	defer stop()
 	defer harness.CleanUp()
 
-	s := &session{ctx: ctx, rounds: *count, duration: time.Duration(*seconds) * time.Second, programs: programs(*only)}
+	vol, err := newVolume()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer vol.remove()
+	s := &session{ctx: ctx, volume: vol, rounds: *count, duration: time.Duration(*seconds) * time.Second, programs: programs(*only)}
 	status := 0
 	var results []*result
 	for _, b := range benchmarks {
@@ -84,9 +90,9 @@ func storage() (string, error) {
 	if st.Type == tmpfs {
 		return "", fmt.Errorf("%s is in memory, where a sync costs nothing: set TMPDIR to a directory on a disk", dir)
 	}
-	name, ok := names[int64(st.Type)]
+	name, ok := names[st.Type]
 	if !ok {
 		name = fmt.Sprintf("file system %#x", st.Type)
 	}
-	return fmt.Sprintf("%s on %s", dir, name), nil
+	return fmt.Sprintf("a new ext4 file system for each measurement, in a file in %s (%s)", dir, name), nil
 }

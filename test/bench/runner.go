@@ -20,6 +20,7 @@ type session struct {
 	rounds   int
 	duration time.Duration
 	programs []harness.Program
+	volume   *volume
 }
 
 // A result is what was measured for one row, by program.
@@ -71,6 +72,12 @@ func (s *session) once(b *benchmark, p harness.Program) (values []float64, other
 			e.failed, err = true, f.err
 		}
 	}()
+	harness.Binary(e) // not on the volume: it is used again
+	undo, err := s.volume.fresh()
+	if err != nil {
+		return nil, 0, err
+	}
+	e.Cleanup(undo)
 	syscall.Sync() // nobody pays for the writes of the one before
 	m := newMeter()
 	values = b.run(e, p)

@@ -153,7 +153,7 @@ default_internal_group = dovecot
 	opt := harness.MailboxOptions{SocketUser: "postfix", Extra: strings.Replace(extra, "vmail", "mail", 1)}
 	ours := sockets(t, harness.StartMailbox(t, harness.Dovetail, opt).Dir)
 	dovecot := harness.StartMailbox(t, harness.Original, opt)
-	harness.WaitSocket(t, dovecot.Process, dovecot.AuthSocket) // the last that it makes
+	harness.Connect(t, dovecot.IMAP) // processes start when all sockets are made
 	theirs := sockets(t, dovecot.Dir)
 	for _, name := range []string{"lmtp", "auth", "run/extra-client", "run/auth-userdb", "run/auth-client", "run/login/login", "run/lmtp-everybody"} {
 		if ours[name] == "" || theirs[name] == "" {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
@@ -123,6 +124,7 @@ func knock(t *testing.T, addr string) *knocker {
 				continue
 			}
 			c.Close()
+			time.Sleep(time.Millisecond) // each client takes one of the machine's ports for a minute
 		}
 	})
 	t.Cleanup(k.end)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -19,8 +20,8 @@ import (
 func portBase(t *testing.T) int {
 	t.Helper()
 	for range 100 {
-		base := harness.FreePort(t)
-		free := base+1995 < 65536
+		base := 10_000 + rand.IntN(20_000) // clients get higher ports
+		free := true
 		for _, port := range []int{25, 587, 143, 993, 110, 995} {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+port))
 			if err != nil {
@@ -173,15 +174,19 @@ func TestTellsSystemd(t *testing.T) {
 	}
 }
 
-// runningPID reads the pid file that a command left.
+// runningPID waits for the pid file of a service, which Dovecot writes after its
+// command is back.
 func runningPID(t *testing.T, path string) int {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	pid := 0
-	fmt.Sscan(string(text), &pid)
+	harness.Eventually(t, path, func() bool {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return false
+		}
+		fmt.Sscan(string(text), &pid)
+		return pid > 0
+	})
 	return pid
 }
 
@@ -215,7 +220,10 @@ func TestDovecotCommands(t *testing.T) {
 		text := transcript(t, run, "doveadm stop", "doveadm reload", "dovecot")
 		master := runningPID(t, pidFile)
 		t.Cleanup(func() { syscall.Kill(master, syscall.SIGKILL) })
-		// It serves as soon as the command is back.
+		if p == harness.Original {
+			harness.WaitTCP(t, nil, mb.IMAP)
+		}
+		// Dovetail serves as soon as the command is back.
 		c := harness.Connect(t, mb.IMAP)
 		c.Close()
 		all := append(harness.Descendants(master), master)

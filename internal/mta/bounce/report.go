@@ -256,7 +256,7 @@ func (r *report) original() error {
 	}
 	var w io.Writer = r.out
 	if !whole {
-		w = &headerOnly{w: r.out, last: [3]byte{2: '\n'}}
+		w = &headerOnly{w: r.out}
 	}
 	if _, err := content.WriteTo(w); err != nil {
 		return err
@@ -268,28 +268,41 @@ func (r *report) original() error {
 	return err
 }
 
-// headerOnly passes a message on up to the end of its header.
+// headerOnly passes a message on up to the empty line that ends its header.
 type headerOnly struct {
-	w    io.Writer
-	last [3]byte // the last bytes passed on; '\n' at the start
-	done bool
+	w      io.Writer
+	inLine bool
+	cr     bool // a CR at the beginning of a line was held back
+	done   bool
 }
 
-// Write passes p on, or the part of it that belongs to the header. It always
-// takes all of p.
+// Write passes on what of p belongs to the header. It always takes all of p.
 func (h *headerOnly) Write(p []byte) (int, error) {
-	if h.done {
-		return len(p), nil
+	n := len(p)
+	for len(p) > 0 && !h.done {
+		switch {
+		case h.inLine:
+		case !h.cr && p[0] == '\r':
+			h.cr, p = true, p[1:]
+			continue
+		case p[0] == '\n':
+			h.done = true
+			continue
+		case h.cr:
+			h.cr = false
+			if _, err := io.WriteString(h.w, "\r"); err != nil {
+				return 0, err
+			}
+		}
+		end := bytes.IndexByte(p, '\n') + 1
+		h.inLine = end == 0
+		if h.inLine {
+			end = len(p)
+		}
+		if _, err := h.w.Write(p[:end]); err != nil {
+			return 0, err
+		}
+		p = p[end:]
 	}
-	joined := append(h.last[:], p...)
-	end := len(p)
-	if i := bytes.Index(joined, []byte("\n\r\n")); i >= 0 {
-		h.done = true
-		end = max(0, i+1-len(h.last))
-	}
-	if _, err := h.w.Write(p[:end]); err != nil {
-		return 0, err
-	}
-	copy(h.last[:], joined[max(0, len(joined)-len(h.last)):])
-	return len(p), nil
+	return n, nil
 }

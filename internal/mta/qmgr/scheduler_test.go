@@ -387,8 +387,12 @@ func TestBounce(t *testing.T) {
 	if len(b.agent.requests) != requests {
 		t.Error("delivered again though only the notifications were left")
 	}
+	// Whom of the failed to name is for the bouncer to decide: the postmaster may
+	// want to know of those that the sender does not want to hear of.
 	want := []string{
 		"failure bounce@dest.example failed 5.1.1 no such user",
+		"failure bounce2@dest.example failed 5.1.1 no such user",
+		"failure bounce3@dest.example failed 5.1.1 no such user",
 		"success ok@dest.example relayed 2.0.0 delivery via mx[192.0.2.1]:25: 250 2.0.0 Ok",
 		"success final@dest.example delivered 2.0.0 delivery via mx[192.0.2.1]:25: 250 2.0.0 Ok",
 	}

@@ -66,7 +66,8 @@ const maxLine = 64 << 20
 // readAnswer reads the lines of an answer. A line is an entry, an envelope or
 // one of the fields of answer: they have no field in common.
 func readAnswer(in *bufio.Reader, h handler) error {
-	var env *queue.Envelope
+	var env *queue.Envelope // of the last entry
+	entry := false
 	for {
 		line, err := readLine(in)
 		if err != nil {
@@ -87,7 +88,7 @@ func readAnswer(in *bufio.Reader, h handler) error {
 		case l.Changed != "":
 			h.changed(l.Changed, l.Did)
 		case l.Content != nil:
-			if env == nil || *l.Content < 0 {
+			if !entry || env == nil || *l.Content < 0 {
 				return errors.New("answer of the mail system: content without envelope")
 			}
 			body := io.LimitReader(in, *l.Content)
@@ -98,6 +99,7 @@ func readAnswer(in *bufio.Reader, h handler) error {
 				return err
 			}
 		case l.ID != "":
+			entry, env = true, nil
 			if err := h.entry(&l.Entry); err != nil {
 				return err
 			}
