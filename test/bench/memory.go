@@ -96,22 +96,23 @@ func make250(n int) []string {
 }
 
 // settled returns the memory of a service, in bytes, when it has stopped to
-// change: what a burst of work needed has been given back by then.
+// change: all processes have started, and what a burst of work needed has been
+// given back.
 func (e *env) settled(p *harness.Process) int64 {
 	const calm, patience = 5 * time.Second, 30 * time.Second
 	begin := time.Now()
-	low, since := pss(p), begin
+	last, since := pss(p), begin
 	for time.Since(since) < calm && time.Since(begin) < patience {
 		select {
 		case <-e.ctx.Done():
 			e.check(e.ctx.Err())
 		case <-time.After(calm / 10):
 		}
-		if now := pss(p); now < low-low/100 {
-			low, since = now, time.Now()
+		if now := pss(p); max(now-last, last-now) > last/100 {
+			last, since = now, time.Now()
 		}
 	}
-	return low
+	return last
 }
 
 // pss is the proportional set size of a process and its descendants.

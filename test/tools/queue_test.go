@@ -252,6 +252,7 @@ var variable = []struct {
 	by   string
 }{
 	{regexp.MustCompile(`(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ 0-9]\d \d\d:\d\d:\d\d( \d{4})?`), "DATE"},
+	{regexp.MustCompile(`<20[0-9]{12}\.ID@`), "<TIME.ID@"},
 	{regexp.MustCompile(`\b[0-9A-F]/ID\b`), "D/ID"},
 	{regexp.MustCompile(`(?m)^message_size:.*`), "message_size: NUMBERS"},
 	{regexp.MustCompile(`"message_size": [0-9]+`), `"message_size": N`},
