@@ -96,7 +96,7 @@ func Enter() (*Process, error) {
 	}
 	// What ps and top show; it would be that of /proc/self/exe.
 	os.WriteFile("/proc/self/comm", []byte(p.Log.Tag()), 0) //nolint:errcheck // a name is not worth failing for
-	go Tidy()
+	Tidy()
 	return p, nil
 }
 

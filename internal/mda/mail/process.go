@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,7 +64,6 @@ func Run(p *master.Process) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(60) // sessions are many and long: memory before speed
 	m := &process{p: p, log: p.Log, ctx: ctx, pool: mailbox.NewPool(p.Log)}
 	if p.Identity.Change {
 		m.remote = newRemoteMailer(p.Control)

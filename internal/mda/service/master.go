@@ -87,7 +87,7 @@ func Run(ctx context.Context, path string, ready func()) error {
 		m.stop()
 		return err
 	}
-	go master.Tidy()
+	master.Tidy()
 	ready()
 	daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // without systemd there is nobody to tell
 	m.serveSignals(signals)
