@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -79,15 +80,22 @@ func Write(t TB, path, text string) {
 	}
 }
 
-// FreePort returns a loopback TCP port that nobody listens on.
+// FreePort returns a loopback TCP port that nobody listens on. It is below those
+// that the system gives to outgoing connections and to others who ask for any
+// port, so that it is still free when the server starts.
 func FreePort(t TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("%v", err)
+	for range 1000 {
+		port := 10000 + rand.IntN(20000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return port
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no free port")
+	return 0
 }
 
 var build struct {

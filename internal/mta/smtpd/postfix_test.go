@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
 // realPostfix is a running Postfix with a configuration of its own.
@@ -75,12 +77,7 @@ func startPostfix(t *testing.T, all []dialogue) *realPostfix {
 	services := realServices
 	all = append(all[:len(all):len(all)], dialogue{}) // for await
 	for i, d := range all {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.addrs = append(p.addrs, l.Addr().String())
-		l.Close()
+		p.addrs = append(p.addrs, fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)))
 		services += fmt.Sprintf("%s inet n - n - - smtpd -o syslog_name=dialogue%d\n", p.addrs[i], i)
 		for _, line := range strings.Split(strings.TrimSpace(d.config), "\n") {
 			if line != "" {
@@ -90,7 +87,7 @@ func startPostfix(t *testing.T, all []dialogue) *realPostfix {
 	}
 	p.write(t, "main.cf", baseConfig+strings.ReplaceAll(realConfig, "DIR", dir))
 	p.write(t, "master.cf", services)
-	p.command(t, "start")
+	p.start(t)
 	t.Cleanup(func() { p.command(t, "stop") })
 	p.await(t)
 	return p
@@ -105,6 +102,20 @@ func (p *realPostfix) write(t *testing.T, name, text string) {
 	// Postfix reads a file again and again while it is younger than a second.
 	old := time.Now().Add(-time.Hour)
 	os.Chtimes(path, old, old)
+}
+
+// start starts Postfix. Its own script gives up after some seconds, which a busy
+// machine may need; then it is started again.
+func (p *realPostfix) start(t *testing.T) {
+	t.Helper()
+	var out []byte
+	var err error
+	for range 3 {
+		if out, err = exec.Command("postfix", "-c", filepath.Join(p.dir, "etc"), "start").CombinedOutput(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("postfix start: %v\n%s", err, out)
 }
 
 func (p *realPostfix) command(t *testing.T, args ...string) {
