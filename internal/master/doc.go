@@ -14,7 +14,7 @@
 //
 // A message is one datagram: its kind, a newline, a JSON body; descriptors
 // travel as SCM_RIGHTS. Configuration can be larger than a datagram and goes
-// as a sealed memfd. When the control socket closes, the child ends.
+// as a memfd. When the control socket closes, the child ends.
 //
 // The child drops its privileges itself, first thing, before it looks at
 // anything that a client sent: see [Process.Drop].

@@ -29,6 +29,9 @@
 // The file system already commits the journal once for all who wait, so syncfs
 // gains 15 to 30 percent; but it waits for what anybody has written to the file
 // system, and a backup or log file makes every delivery wait for seconds.
-// fdatasync of the directory costs next to nothing after that of the log: its
-// journal transaction is on disk by then.
+//
+// fdatasync of the directory, after that of the log, took 13 to 45 percent of
+// the rate on new file systems. Where the log's flush is known to cover the
+// rename before it (ext4, XFS: one journal) it could be left out, once a
+// power-failure test shows it.
 package commit
