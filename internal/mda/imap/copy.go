@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
@@ -15,6 +16,9 @@ func (c *command) copy() error {
 	}
 	defer t.dst.Close()
 	result, err := c.box.mbox.Copy(c.ctx, t.uids, t.dst)
+	if errors.Is(err, mailbox.ErrExpunged) {
+		return errExpunged
+	}
 	if err != nil {
 		return err
 	}
@@ -36,6 +40,9 @@ func (c *command) move() error {
 		return &reply{cond: condNo, text: textReadOnly}
 	}
 	result, err := c.box.mbox.Move(c.ctx, t.uids, t.dst)
+	if errors.Is(err, mailbox.ErrExpunged) {
+		return errExpunged
+	}
 	if err != nil {
 		return err
 	}

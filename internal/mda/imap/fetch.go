@@ -141,7 +141,11 @@ func (f *fetcher) prepare() (err error) {
 		}
 	}
 	if f.needText {
-		f.body, err = f.msg.Open()
+		if f.body, err = f.msg.Open(); err != nil {
+			return err
+		}
+		// Asked for now, while the row can still be left out.
+		_, err = f.msg.VirtualSize()
 	}
 	return err
 }

@@ -139,6 +139,9 @@ func (b *box) placeOne(n *newMessage) error {
 		if err == nil {
 			return nil
 		}
+		if n.source != nil && errors.Is(err, unix.ENOENT) {
+			return ErrExpunged // the source, by somebody else, a moment ago
+		}
 		if !errors.Is(err, unix.EEXIST) || try > 0 {
 			return fmt.Errorf("rename(%s): %w", b.dir.File(name), err)
 		}
