@@ -16,7 +16,7 @@ all: build
 run: build
 	$(BIN)/dovetail serve
 
-## build: bin/dovetail, one static binary, and bin/postdrop
+## build: bin/dovetail, one static binary
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/dovetail ./cmd/dovetail
 
