@@ -22,8 +22,10 @@ type row struct {
 }
 
 var benchmarks = []*benchmark{
-	{rows: []row{{"SMTP accept, a connection each", "messages/s", times(5)}}, run: accept},
-	{rows: []row{{"SMTP accept, connections kept", "messages/s", times(9)}}, run: acceptKept},
+	{rows: []row{{"SMTP accept, a connection each", "messages/s", times(5)}}, run: acceptance(connections)},
+	{rows: []row{{"SMTP accept, connections kept", "messages/s", times(9)}}, run: acceptance(connections, "-d")},
+	{rows: []row{{"SMTP accept, a connection each, 100 clients", "messages/s", times(5)}}, run: acceptance(processLimit)},
+	{rows: []row{{"SMTP accept, connections kept, 100 clients", "messages/s", times(9)}}, run: acceptance(processLimit, "-d")},
 	{rows: []row{{"SMTP relay", "messages/s", times(7)}}, run: relay},
 	{rows: []row{{"SMTP to mailbox (sdbox)", "messages/s", times(4)}}, run: smtpToMailbox},
 	{rows: []row{{"LMTP to mailbox (sdbox)", "messages/s", times(2.5)}}, run: lmtpToMailbox},
@@ -37,9 +39,10 @@ var benchmarks = []*benchmark{
 }
 
 const (
-	connections = 20  // at once, in all rates
-	users       = 200 // whose mailboxes take turns
-	messageSize = 10 << 10
+	connections  = 20  // at once, in all rates that do not say otherwise
+	processLimit = 100 // what Postfix serves at once by default, when it is busy
+	users        = 200 // whose mailboxes take turns
+	messageSize  = 10 << 10
 )
 
 // mailboxes starts a mailbox service of n users.

@@ -28,7 +28,7 @@ func (e *env) fullQueue(p harness.Program) *harness.Transport {
 	tr := harness.StartTransport(e, p, harness.TransportOptions{
 		Relay: "smtp:[127.0.0.1]:1", Main: "defer_transports = smtp",
 	})
-	e.send(&source{addr: tr.SMTP, to: "someone@relay.test", options: []string{"-d"}}, deferred)
+	e.send(&source{addr: tr.SMTP, to: "someone@relay.test", clients: connections, options: []string{"-d"}}, deferred)
 	log := openLog(e, tr.Log)
 	log.mark = "status=deferred"
 	log.waitSent(e, deferred)

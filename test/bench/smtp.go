@@ -13,21 +13,17 @@ import (
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
-// accept measures what a transport takes from clients that disconnect after
-// each message. It discards it.
-func accept(e *env, p harness.Program) []float64 {
-	return e.acceptance(p)
+// acceptance measures what a transport takes from a number of clients at once,
+// which disconnect after each message unless an option says otherwise. It
+// discards the mail.
+func acceptance(clients int, options ...string) func(*env, harness.Program) []float64 {
+	return func(e *env, p harness.Program) []float64 { return e.acceptance(p, clients, options) }
 }
 
-// acceptKept measures what it takes from clients that stay.
-func acceptKept(e *env, p harness.Program) []float64 {
-	return e.acceptance(p, "-d")
-}
-
-func (e *env) acceptance(p harness.Program, options ...string) []float64 {
+func (e *env) acceptance(p harness.Program, clients int, options []string) []float64 {
 	tr := harness.StartTransport(e, p, harness.TransportOptions{})
 	log := openLog(e, tr.Log)
-	source := source{addr: tr.SMTP, to: harness.User(0), options: options}
+	source := source{addr: tr.SMTP, to: harness.User(0), clients: clients, options: options}
 	total := 0
 	rate := e.rate(func(n int) time.Duration {
 		elapsed := e.send(&source, n)
@@ -43,7 +39,7 @@ func relay(e *env, p harness.Program) []float64 {
 	sink := startSink(e)
 	tr := harness.StartTransport(e, p, harness.TransportOptions{Relay: "smtp:[127.0.0.1]:" + sink.port})
 	log := openLog(e, tr.Log)
-	source := source{addr: tr.SMTP, to: "someone@relay.test", options: []string{"-d"}}
+	source := source{addr: tr.SMTP, to: "someone@relay.test", clients: connections, options: []string{"-d"}}
 	total := 0
 	rate := e.rate(func(n int) time.Duration {
 		begin := time.Now()
@@ -71,12 +67,13 @@ func (e *env) rate(do func(n int) time.Duration) float64 {
 // A source is a use of smtp-source.
 type source struct {
 	addr, to string
+	clients  int // at once
 	options  []string
 }
 
 // send sends messages and returns how long it took.
 func (e *env) send(s *source, n int) time.Duration {
-	args := append([]string{"-s", strconv.Itoa(connections), "-l", strconv.Itoa(messageSize), "-m", strconv.Itoa(n),
+	args := append([]string{"-s", strconv.Itoa(s.clients), "-l", strconv.Itoa(messageSize), "-m", strconv.Itoa(n),
 		"-f", "sender@example.org", "-t", s.to}, s.options...)
 	begin := time.Now()
 	out, err := exec.CommandContext(e.ctx, "smtp-source", append(args, s.addr)...).CombinedOutput()

@@ -250,8 +250,11 @@ func (s *Store) put(k kind, serial uint64, head, body []byte) (place, error) {
 	h.put(b)
 	b = append(b, body...)
 	b = append(b, zeros[:n-int64(len(b))]...)
-	// Whole blocks, so that no old block has to be read first.
-	b = append(b, zeros[:min(align(seg.pos+n, blockSize), seg.size)-seg.pos-n]...)
+	// Whole blocks, so that no old block has to be read first. In the middle of
+	// one, the record before has seen to that.
+	if end := align(seg.pos, blockSize); seg.pos+n > end || seg.pos == end {
+		b = append(b, zeros[:min(align(seg.pos+n, blockSize), seg.size)-seg.pos-n]...)
+	}
 	t.scratch = b
 	t.vec = append(t.vec[:0], b)
 	if err := seg.f.writev(t.vec, seg.pos); err != nil {

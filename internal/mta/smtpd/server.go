@@ -127,14 +127,14 @@ func (s *Server) parseSettings() error {
 // other clients get a 421; when only l is closed, sessions go on. service gives the process limit, which is one of sessions here: as
 // with Postfix, further clients wait to be accepted.
 func (s *Server) Serve(ctx context.Context, l net.Listener, service *postfix.ServiceEntry) error {
-	slots := make(chan struct{}, s.sessionLimit(service))
+	w := newWorkers(s, s.sessionLimit(service))
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
-	var sessions sync.WaitGroup
-	err := s.accept(ctx, l, slots, &sessions)
+	err := s.accept(ctx, l, w)
+	w.dismiss()
 	over := make(chan struct{})
 	go func() {
-		sessions.Wait()
+		w.running.Wait()
 		close(over)
 	}()
 	select {
@@ -163,17 +163,17 @@ func (s *Server) sessionLimit(service *postfix.ServiceEntry) int {
 // lack of descriptors.
 const maxAcceptDelay = time.Second
 
-func (s *Server) accept(ctx context.Context, l net.Listener, slots chan struct{}, sessions *sync.WaitGroup) error {
+func (s *Server) accept(ctx context.Context, l net.Listener, w *workers) error {
 	delay := 5 * time.Millisecond
 	for {
 		select {
-		case slots <- struct{}{}:
+		case w.slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
 		conn, err := l.Accept()
 		if err != nil {
-			<-slots
+			<-w.slots
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
@@ -190,14 +190,51 @@ func (s *Server) accept(ctx context.Context, l net.Listener, slots chan struct{}
 			continue
 		}
 		delay = 5 * time.Millisecond
-		sessions.Add(1)
-		go func() {
-			defer sessions.Done()
-			defer func() { <-slots }()
-			s.ServeConn(context.WithoutCancel(ctx), conn)
-		}()
+		select {
+		case w.waiting <- conn:
+		default:
+			w.running.Go(func() { w.run(context.WithoutCancel(ctx), conn) })
+		}
 	}
 }
+
+// workers serve connections, one each at a time. A worker that is done waits
+// for the next connection, if not many wait already: a new goroutine would
+// begin with a small stack and have to copy it several times in each session.
+type workers struct {
+	srv     *Server
+	slots   chan struct{} // one is taken for each session
+	waiting chan net.Conn // to workers that wait
+	spare   chan struct{} // one is taken by each worker that waits
+	running sync.WaitGroup
+}
+
+// maxSpare is how many workers wait for work.
+const maxSpare = 64
+
+func newWorkers(s *Server, sessions int) *workers {
+	return &workers{
+		srv: s, slots: make(chan struct{}, sessions),
+		waiting: make(chan net.Conn), spare: make(chan struct{}, maxSpare),
+	}
+}
+
+func (w *workers) run(ctx context.Context, conn net.Conn) {
+	for conn != nil {
+		w.srv.ServeConn(ctx, conn)
+		<-w.slots
+		select {
+		case w.spare <- struct{}{}:
+		default:
+			return
+		}
+		conn = <-w.waiting // nil: no more are accepted
+		<-w.spare
+	}
+}
+
+// dismiss lets the workers that wait go; call it when no more is accepted.
+func (w *workers) dismiss() { close(w.waiting) }
 
 // ServeConn serves one connection and closes it.
 func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
