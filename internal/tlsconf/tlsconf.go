@@ -14,11 +14,11 @@ type Params struct {
 	CertPEM, KeyPEM []byte // chain, leaf first, and its key
 	AltCertPEM      []byte // second certificate (ssl_alt_cert, the ECDSA beside the RSA one)
 	AltKeyPEM       []byte
-	CAPEM           []byte // authorities: of client certificates, or of the server for clients
-	MinProtocol     string // "TLSv1.2", ... as Dovecot's ssl_min_protocol; "ANY" or empty is the oldest that is safe
-	MaxProtocol     string
-	CipherList      string // OpenSSL cipher list of TLS 1.2 and older; names are honored, selectors order nothing
-	PreferServer    bool   // no effect with TLS 1.3, and crypto/tls orders by strength before
+	CAPEM           []byte   // authorities: of client certificates, or of the server for clients
+	MinProtocol     string   // "TLSv1.2", ... as Dovecot's ssl_min_protocol; "ANY" or empty is the oldest that is safe
+	Versions        Versions // instead of MinProtocol, if it is not zero
+	CipherList      string   // OpenSSL cipher list of TLS 1.2 and older; names are honored, selectors order nothing
+	PreferServer    bool     // no effect with TLS 1.3, and crypto/tls orders by strength before
 	ClientCert      ClientCert
 	ServerName      string // client: name to verify and send as SNI
 	NoVerify        bool   // client: opportunistic, certificate not looked at
@@ -104,10 +104,8 @@ func base(p Params) (*tls.Config, error) {
 		return nil, fmt.Errorf("unknown TLS protocol version %q", p.MinProtocol)
 	}
 	c := &tls.Config{MinVersion: minVersion, NextProtos: p.NextProtos}
-	if p.MaxProtocol != "" {
-		if c.MaxVersion, ok = protocols[p.MaxProtocol]; !ok {
-			return nil, fmt.Errorf("unknown TLS protocol version %q", p.MaxProtocol)
-		}
+	if p.Versions != (Versions{}) {
+		c.MinVersion, c.MaxVersion = p.Versions.Lowest, p.Versions.Highest
 	}
 	c.CipherSuites = cipherSuites(p.CipherList)
 	return c, nil

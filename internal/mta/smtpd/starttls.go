@@ -92,43 +92,8 @@ func TLSParams(main *postfix.Main, read func(name string) ([]byte, error)) (p tl
 	if strings.EqualFold(set.TLSSecurityLevel, "encrypt") {
 		protocols = set.TLSMandatoryProtocols
 	}
-	p.MinProtocol, p.MaxProtocol = protocolRange(protocols)
-	return p, p.CertPEM != nil, nil
-}
-
-// protocolRange reads a protocol list: ">=TLSv1.2", "<=TLSv1.3", "!TLSv1". An
-// excluded version raises the lowest one.
-func protocolRange(list string) (lowest, highest string) {
-	order := []string{"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"}
-	lowest = order[0]
-	excluded := map[string]bool{}
-	for _, word := range postfix.SplitList(list) {
-		switch {
-		case strings.HasPrefix(word, ">="):
-			if v := word[2:]; strings.HasPrefix(v, "TLSv1") {
-				lowest = v
-			}
-		case strings.HasPrefix(word, "<="):
-			highest = word[2:]
-		case strings.HasPrefix(word, "!"):
-			excluded[word[1:]] = true
-		}
-	}
-	for _, v := range order {
-		if lowest == v && excluded[v] {
-			lowest = nextVersion(order, v)
-		}
-	}
-	return lowest, highest
-}
-
-func nextVersion(order []string, v string) string {
-	for i, o := range order[:len(order)-1] {
-		if o == v {
-			return order[i+1]
-		}
-	}
-	return v
+	p.Versions, err = tlsconf.ParseVersions(protocols)
+	return p, p.CertPEM != nil, err
 }
 
 // offersTLS reports whether STARTTLS is possible now.

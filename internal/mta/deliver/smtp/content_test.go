@@ -174,28 +174,6 @@ func FuzzDowngrade(f *testing.F) {
 	})
 }
 
-func TestProtocolVersions(t *testing.T) {
-	for list, want := range map[string]string{
-		"":                                  "[301 304]",
-		">=TLSv1":                           "[301 304]",
-		"!SSLv2, !SSLv3":                    "[301 304]",
-		"!SSLv2, !SSLv3, !TLSv1":            "[302 304]",
-		">=TLSv1.2, <=TLSv1.2":              "[303 303]",
-		"TLSv1.2 TLSv1.3":                   "[303 304]",
-		"!SSLv2,!SSLv3,!TLSv1,!TLSv1.1":     "[303 304]",
-		"TLSv9":                             "",
-		"!TLSv1,!TLSv1.1,!TLSv1.2,!TLSv1.3": "",
-	} {
-		got := ""
-		if r, err := protocolVersions(list); err == nil {
-			got = fmt.Sprintf("%x", r)
-		}
-		if got != want {
-			t.Errorf("%q: %s, want %s", list, got, want)
-		}
-	}
-}
-
 func TestCertificateNames(t *testing.T) {
 	for _, test := range []struct {
 		certificate, match string

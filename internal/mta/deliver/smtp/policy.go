@@ -2,12 +2,12 @@ package smtp
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
 // A tlsLevel is a value of smtp_tls_security_level, the laxest first.
@@ -53,8 +53,8 @@ func (s *Settings) tlsLevel(p Protocol) (tlsLevel, error) {
 type tlsPolicy struct {
 	level      tlsLevel
 	matches    []certMatch // names that the certificate may have, from level verify on
-	versions   [2]uint16   // oldest and newest; 0 is no limit
-	serverName string      // to ask for with SNI
+	versions   tlsconf.Versions
+	serverName string // to ask for with SNI
 }
 
 // A certMatch is a name that a certificate may have, or, with sub, one that its
@@ -169,7 +169,7 @@ func (t *tlsClient) parsePolicy(p *tlsPolicy, value, where string) (match string
 			}
 			match += text
 		case "protocols":
-			if p.versions, err = protocolVersions(strings.ReplaceAll(text, ":", " ")); err != nil {
+			if p.versions, err = tlsconf.ParseVersions(strings.ReplaceAll(text, ":", " ")); err != nil {
 				return "", t.badPolicy(where, err.Error())
 			}
 		case "servername":
@@ -191,12 +191,12 @@ func (t *tlsClient) badPolicy(where, problem string) error {
 // complete fills in what the policy leaves to the parameters.
 func (t *tlsClient) complete(p *tlsPolicy, nexthop string, srv *server, match string) {
 	domain, _, _ := splitDestination(strings.TrimPrefix(nexthop, "inet:"))
-	protocols := t.set.TLSProtocols
-	if p.level > tlsMay {
-		protocols = t.set.TLSMandatoryProtocols
-	}
-	if p.versions == [2]uint16{} {
-		p.versions, _ = protocolVersions(protocols)
+	switch {
+	case p.versions != tlsconf.Versions{}:
+	case p.level > tlsMay:
+		p.versions = t.mandatory
+	default:
+		p.versions = t.versions
 	}
 	switch p.serverName {
 	case "hostname":
@@ -223,59 +223,4 @@ func (t *tlsClient) complete(p *tlsPolicy, nexthop string, srv *server, match st
 		}
 		p.matches = append(p.matches, m)
 	}
-}
-
-var tlsVersions = []struct {
-	name    string
-	version uint16
-}{{"TLSv1", tls.VersionTLS10}, {"TLSv1.1", tls.VersionTLS11}, {"TLSv1.2", tls.VersionTLS12}, {"TLSv1.3", tls.VersionTLS13}}
-
-// protocolVersions reads a list of TLS versions: "!TLSv1" takes one out, ">=TLSv1.2"
-// and "<=TLSv1.2" are limits, a name alone means that only those named are wanted.
-// The oldest and the newest that are left make the range.
-func protocolVersions(list string) (r [2]uint16, err error) {
-	allowed := [...]bool{true, true, true, true}
-	named := false
-	for _, word := range postfix.SplitList(list) {
-		name := strings.TrimLeft(word, "!<>=")
-		at := -1
-		for i, v := range tlsVersions {
-			if strings.EqualFold(v.name, name) {
-				at = i
-			}
-		}
-		if at < 0 {
-			if strings.HasPrefix(strings.ToUpper(name), "SSL") {
-				continue // too old to be offered anyway
-			}
-			return r, fmt.Errorf("invalid TLS protocol list %q", list)
-		}
-		for i := range allowed {
-			switch {
-			case strings.HasPrefix(word, ">="):
-				allowed[i] = allowed[i] && i >= at
-			case strings.HasPrefix(word, "<="):
-				allowed[i] = allowed[i] && i <= at
-			case word[0] == '!':
-				allowed[i] = allowed[i] && i != at
-			case !named:
-				allowed[i] = i == at
-			default:
-				allowed[i] = allowed[i] || i == at
-			}
-		}
-		named = named || !strings.ContainsAny(word, "!<>=")
-	}
-	for i, ok := range allowed {
-		if ok {
-			if r[0] == 0 {
-				r[0] = tlsVersions[i].version
-			}
-			r[1] = tlsVersions[i].version
-		}
-	}
-	if r[0] == 0 {
-		return r, fmt.Errorf("TLS protocol list %q leaves no version", list)
-	}
-	return r, nil
 }

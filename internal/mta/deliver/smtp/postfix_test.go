@@ -5,11 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,10 +17,6 @@ import (
 )
 
 const postfixConfig = `
-queue_directory = DIR/spool
-data_directory = DIR/data
-maillog_file = DIR/log
-maillog_file_prefixes = /
 mydestination =
 mynetworks = 127.0.0.0/8
 alias_maps =
@@ -34,22 +26,6 @@ fast_flush_domains =
 smtpd_peername_lookup = no
 smtpd_recipient_restrictions =
 smtpd_relay_restrictions = permit_mynetworks, reject
-`
-
-const postfixServices = `
-postlog unix-dgram n - n - 1 postlogd
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-tlsmgr unix - - n 1000? 1 tlsmgr
-scache unix - - n - 1 scache
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
 `
 
 // TestDialoguesPostfix runs the dialogues with Postfix itself, where it is
@@ -85,7 +61,7 @@ func TestDialoguesPostfix(t *testing.T) {
 
 // realPostfix is a running Postfix with a transport for each dialogue.
 type realPostfix struct {
-	dir    string
+	*harness.Postfix
 	addr   string
 	stages []*stage
 	ids    []string // of the messages
@@ -93,25 +69,8 @@ type realPostfix struct {
 
 func startPostfix(t *testing.T, all []*dialogue) *realPostfix {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "postfix") // readable by Postfix's user
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	os.Chmod(dir, 0o755)
-	for _, sub := range []string{"etc", "spool", "data"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	owner, err := user.Lookup("postfix")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(owner.Uid)
-	os.Chown(filepath.Join(dir, "data"), uid, -1)
-	p := &realPostfix{dir: dir, addr: fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))}
-	services := postfixServices + p.addr + " inet n - n - - smtpd\n"
+	p := &realPostfix{addr: fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))}
+	services := p.addr + " inet n - n - - smtpd\n"
 	var transport strings.Builder
 	for i, d := range all {
 		st := d.stage(t)
@@ -126,48 +85,13 @@ func startPostfix(t *testing.T, all []*dialogue) *realPostfix {
 		}
 		fmt.Fprintf(&transport, "%s d%d:%s\n", d.domain(), i, st.nexthop())
 	}
-	p.write(t, "main.cf", baseConfig+strings.ReplaceAll(postfixConfig, "DIR", dir))
-	p.write(t, "master.cf", services)
-	p.write(t, "transport", transport.String())
-	p.start(t)
-	t.Cleanup(func() { p.command(t, "stop") })
+	p.Postfix = harness.StartPostfix(t, map[string]string{
+		"main.cf": baseConfig + postfixConfig, "master.cf": services, "transport": transport.String(),
+	})
 	for _, d := range all {
 		p.ids = append(p.ids, p.submit(t, d))
 	}
 	return p
-}
-
-func (p *realPostfix) write(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join(p.dir, "etc", name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	// Postfix reads a file again and again while it is younger than a second.
-	old := time.Now().Add(-time.Hour)
-	os.Chtimes(path, old, old)
-}
-
-// start starts Postfix. Its own script gives up after some seconds, which a busy
-// machine may need; then it is started again.
-func (p *realPostfix) start(t *testing.T) {
-	t.Helper()
-	var out []byte
-	var err error
-	for range 3 {
-		if out, err = exec.Command("postfix", "-c", filepath.Join(p.dir, "etc"), "start").CombinedOutput(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("postfix start: %v\n%s", err, out)
-}
-
-func (p *realPostfix) command(t *testing.T, args ...string) {
-	t.Helper()
-	cmd := exec.Command("postfix", append([]string{"-c", filepath.Join(p.dir, "etc")}, args...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("postfix %v: %v\n%s", args, err, out)
-	}
 }
 
 // submit sends the message of a dialogue and returns its queue ID.
@@ -180,7 +104,7 @@ func (p *realPostfix) submit(t *testing.T, d *dialogue) string {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("Postfix does not start: %v\n%s", err, p.log())
+			t.Fatalf("Postfix does not start: %v\n%s", err, p.Log())
 		}
 	}
 	defer conn.Close()
@@ -222,11 +146,6 @@ func (p *realPostfix) submit(t *testing.T, d *dialogue) string {
 	return id
 }
 
-func (p *realPostfix) log() string {
-	b, _ := os.ReadFile(filepath.Join(p.dir, "log"))
-	return string(b)
-}
-
 var delays = regexp.MustCompile(` (conn_use=\d+, )?delay=[^,]*, delays=[^,]*,`)
 
 // outcome waits until the message of dialogue i is done with.
@@ -238,7 +157,7 @@ func (p *realPostfix) outcome(t *testing.T, i int) outcome {
 		results := make([]string, len(d.to))
 		left := len(d.to)
 		var other strings.Builder
-		for line := range strings.Lines(p.log()) {
+		for line := range strings.Lines(p.Log()) {
 			_, text, ok := strings.Cut(line, tag)
 			if !ok {
 				continue
@@ -256,7 +175,7 @@ func (p *realPostfix) outcome(t *testing.T, i int) outcome {
 			return st.outcome(results, other.String())
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: no result:\n%s", d.name, p.log())
+			t.Fatalf("%s: no result:\n%s", d.name, p.Log())
 		}
 	}
 }

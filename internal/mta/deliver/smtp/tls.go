@@ -28,6 +28,8 @@ type tlsClient struct {
 	roots    *x509.CertPool
 	verbose  bool // log each session
 	policies resolve.Maps
+
+	versions, mandatory tlsconf.Versions // at level may, and above
 }
 
 func newTLSClient(c *Config, set *Settings, sh *shared) (*tlsClient, error) {
@@ -53,6 +55,12 @@ func (t *tlsClient) load(sh *shared) error {
 	// Trust is looked at after the handshake: what of it matters depends on the policy.
 	config, err := tlsconf.Client(tlsconf.Params{NoVerify: true})
 	if err != nil {
+		return err
+	}
+	if t.versions, err = tlsconf.ParseVersions(t.set.TLSProtocols); err != nil {
+		return err
+	}
+	if t.mandatory, err = tlsconf.ParseVersions(t.set.TLSMandatoryProtocols); err != nil {
 		return err
 	}
 	t.config = config
@@ -159,7 +167,7 @@ func (s *session) startTLS(policy *tlsPolicy) (*deliver.Status, error) {
 // handshake makes the connection a TLS one; what was buffered in plain text is dropped.
 func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
 	config := s.agent.tls.config.Clone()
-	config.MinVersion, config.MaxVersion = policy.versions[0], policy.versions[1]
+	config.MinVersion, config.MaxVersion = policy.versions.Lowest, policy.versions.Highest
 	config.ServerName = policy.serverName
 	conn := tls.Client(s.conn, config)
 	s.arm(s.agent.set.TLSTimeout)
