@@ -81,7 +81,7 @@ func (c *call) isWrite() bool {
 var headerUpdate = regexp.MustCompile(`index\.log>, "(?:\\\d{3}){4} \\0\\0\\0.* = 16$`)
 
 func (c *call) isSync() bool {
-	return (c.name == "fdatasync" || c.name == "fsync" || c.name == "syncfs") && strings.HasSuffix(c.text, " = 0")
+	return slices.Contains([]string{"fdatasync", "fsync", "syncfs", "sync_file_range"}, c.name) && strings.HasSuffix(c.text, " = 0")
 }
 
 // trace runs do while a process is traced, and returns its system calls.
@@ -89,7 +89,7 @@ func trace(t *testing.T, pid int, do func()) []*call {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command("strace", "-f", "-y", "-v", "-s", "20000", "-o", out,
-		"-e", "trace=write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,syncfs,rename,renameat,renameat2,linkat",
+		"-e", "trace=write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,syncfs,sync_file_range,rename,renameat,renameat2,linkat",
 		"-p", strconv.Itoa(pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {

@@ -66,11 +66,12 @@ func ipOf(a net.Addr) netip.Addr {
 type router struct {
 	local  *lmtp.Local
 	remote *remoteMailer // nil without root: there is one uid
+	uid    int
 }
 
 // Deliver implements [lmtp.Mailer].
 func (r *router) Deliver(ctx context.Context, user store.UserInfo, detail string, env lmtp.Envelope, msg lmtp.Content) error {
-	if r.remote == nil || user.UID == os.Getuid() {
+	if r.remote == nil || user.UID == r.uid {
 		return r.local.Deliver(ctx, user, detail, env, msg)
 	}
 	return r.remote.Deliver(ctx, user, detail, env, msg)

@@ -15,6 +15,7 @@ import (
 const (
 	KindLogin     = "login"     // a connection: login → master → mail
 	KindReply     = "reply"     // handoff.Reply: master → login
+	KindAccepted  = "accepted"  // whether a connection is wanted: mail → master
 	KindIdle      = "idle"      // mail → master: no sessions left
 	KindDeliver   = "deliver"   // a message: lmtp → master → mail of another uid
 	KindDelivered = "delivered" // its outcome, the way back
@@ -22,8 +23,16 @@ const (
 
 // Login is a connection for a mail process; its socket is attached.
 type Login struct {
+	ID    uint64         `json:"id"` // repeated in the answer
 	Login handoff.Login  `json:"login"`
 	User  store.UserInfo `json:"user"`
+}
+
+// Accepted is the answer to a [Login]. If it is refused the login process tells the
+// client so.
+type Accepted struct {
+	ID      uint64 `json:"id"`
+	Refused string `json:"refused,omitempty"` // why, for the client
 }
 
 // Idle says that all of the messages received so far are dealt with.

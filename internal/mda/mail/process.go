@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -141,7 +142,7 @@ func (m *process) newLMTP(cfg *dovecot.Config) (*lmtp.Server, error) {
 	}
 	return lmtp.NewServer(lmtp.Config{
 		Dovecot: cfg, Log: m.log, Users: users, TLS: tlsConfig,
-		Deliver: &router{local: local, remote: m.remote},
+		Deliver: &router{local: local, remote: m.remote, uid: os.Getuid()},
 	})
 }
 
@@ -206,22 +207,36 @@ func (m *process) accept(msg *master.Message) {
 	}
 	m.sessions.Add(1)
 	m.active.Add(1)
-	go m.session(conn, &login)
+	go m.admit(conn, &login)
+}
+
+// admit says whether the connection is wanted, and starts its session if so. It is
+// not done by whoever receives from the master, who must never wait for it, nor by
+// the session, whose stack stays small.
+func (m *process) admit(conn net.Conn, login *Login) {
+	set := m.set.Load()
+	limit := set.settings[login.Login.Service].MaxUserIPConnections
+	release, ok := m.users.take(login.Login.Service, &login.User, limit)
+	accepted := Accepted{ID: login.ID}
+	if ok {
+		go m.session(conn, login, set, release)
+	} else {
+		accepted.Refused = fmt.Sprintf("Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d)", limit)
+		conn.Close()
+		defer m.finished()
+	}
+	if err := m.p.Control.Send(KindAccepted, &accepted); err != nil {
+		m.log.Errorf("login: %v", err)
+	}
 }
 
 // session serves one connection to its end.
-func (m *process) session(conn net.Conn, login *Login) {
+func (m *process) session(conn net.Conn, login *Login, set *servers, release func()) {
 	defer m.finished()
 	defer conn.Close()
-	set := m.set.Load()
-	service := login.Login.Service
-	release, ok := m.users.take(service, &login.User, set.settings[service].MaxUserIPConnections)
-	if !ok {
-		refuse(conn, &login.Login, fmt.Sprintf("Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d)",
-			set.settings[service].MaxUserIPConnections))
-		return
-	}
 	defer release()
+	defer m.recover(login)
+	service := login.Login.Service
 	user, err := store.OpenUser(m.ctx, set.cfg, login.User, m.pool, m.log)
 	if err != nil {
 		m.log.With(service+"("+login.User.Username+")").Errorf("%v", err)
@@ -234,6 +249,14 @@ func (m *process) session(conn net.Conn, login *Login) {
 		set.imap.Serve(m.ctx, conn, login.Login, user)
 	case "pop3":
 		set.pop3.Serve(m.ctx, conn, login.Login, user)
+	}
+}
+
+// recover ends one session, and nothing else, when serving it has panicked outside
+// of what its protocol recovers. It is deferred.
+func (m *process) recover(login *Login) {
+	if p := recover(); p != nil {
+		m.log.With(login.Login.Service+"("+login.User.Username+")").Print(maillog.Panic, fmt.Sprintf("%v\n%s", p, debug.Stack()))
 	}
 }
 

@@ -95,6 +95,15 @@ func reservedField(name string) bool {
 	return strings.HasPrefix(name, "auth_")
 }
 
+// Of this process and host, for variables.
+var (
+	pid      = strconv.Itoa(os.Getpid())
+	hostname = sync.OnceValue(func() string {
+		host, _ := os.Hostname() // without it the variable is empty
+		return host
+	})
+)
+
 // vars are the %variables of mail user settings.
 func (u *User) vars() *dovecot.Vars {
 	i := &u.info
@@ -111,7 +120,6 @@ func (u *User) vars() *dovecot.Vars {
 		return a.String()
 	}
 	local, remote := addr(i.Local), addr(i.Remote)
-	host, _ := os.Hostname()
 	return &dovecot.Vars{
 		Table: []dovecot.Var{
 			{Key: 'u', Name: "user", Value: i.Username},
@@ -121,14 +129,14 @@ func (u *User) vars() *dovecot.Vars {
 			{Key: 'h', Name: "home", Value: i.Home},
 			{Key: 'l', Name: "lip", Value: local},
 			{Key: 'r', Name: "rip", Value: remote},
-			{Key: 'p', Name: "pid", Value: strconv.Itoa(os.Getpid())},
+			{Key: 'p', Name: "pid", Value: pid},
 			{Key: 'i', Name: "uid", Value: strconv.Itoa(i.UID)},
 			{Name: "gid", Value: strconv.Itoa(i.GID)},
 			{Name: "session", Value: i.SessionID},
 			{Name: "auth_user", Value: auth},
 			{Name: "auth_username", Value: authName},
 			{Name: "auth_domain", Value: authDomain},
-			{Name: "hostname", Value: host},
+			{Name: "hostname", Value: hostname()},
 			{Name: "local_ip", Value: local},
 			{Name: "remote_ip", Value: remote},
 			{Name: "owner_user", Value: i.Username},
@@ -154,14 +162,10 @@ func (u *User) userdbField(name, arg string) (string, bool, error) {
 
 // Expand expands the %variables of mail user settings in the setting key.
 func (u *User) Expand(key, text string) (string, error) {
-	return expand(key, text, u.vars())
-}
-
-func expand(key, text string, vars *dovecot.Vars) (string, error) {
 	if strings.IndexByte(text, '%') < 0 {
 		return text, nil
 	}
-	out, err := dovecot.ExpandVars(text, vars)
+	out, err := dovecot.ExpandVars(text, u.vars())
 	if err != nil {
 		return "", fmt.Errorf("Failed to expand settings: %s: %w", key, err)
 	}
@@ -170,14 +174,12 @@ func expand(key, text string, vars *dovecot.Vars) (string, error) {
 
 // makeNamespaces fills in the namespaces from the template.
 func (u *User) makeNamespaces(t *template, location string) error {
-	vars := u.vars()
 	if u.info.Home == "" && t.set.Home != "" {
-		home, err := expand("mail_home", t.set.Home, vars)
+		home, err := u.Expand("mail_home", t.set.Home)
 		if err != nil {
 			return err
 		}
 		u.info.Home = home
-		vars = u.vars()
 	}
 	list := t.set.Namespaces
 	if len(list) == 0 {
@@ -187,7 +189,7 @@ func (u *User) makeNamespaces(t *template, location string) error {
 		if list[i].Disabled {
 			continue
 		}
-		ns, err := u.makeNamespace(&list[i], cmp.Or(location, t.set.Location), vars)
+		ns, err := u.makeNamespace(&list[i], cmp.Or(location, t.set.Location))
 		if err != nil {
 			if list[i].IgnoreOnFailure {
 				continue
@@ -210,15 +212,15 @@ var (
 	listModes      = map[string]ListMode{"yes": ListYes, "no": ListNo, "children": ListChildren}
 )
 
-func (u *User) makeNamespace(set *namespaceSettings, location string, vars *dovecot.Vars) (*Namespace, error) {
-	prefix, err := expand("namespace/"+set.Name+"/prefix", set.Prefix, vars)
+func (u *User) makeNamespace(set *namespaceSettings, location string) (*Namespace, error) {
+	prefix, err := u.Expand("namespace/"+set.Name+"/prefix", set.Prefix)
 	if err != nil {
 		return nil, err
 	}
 	if set.Location != "" {
 		location = set.Location
 	}
-	if location, err = expand("mail_location", location, vars); err != nil {
+	if location, err = u.Expand("mail_location", location); err != nil {
 		return nil, err
 	}
 	st, err := parseLocation(location, u.info.Home)

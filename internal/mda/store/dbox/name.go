@@ -37,6 +37,7 @@ func IsTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
 
 var (
 	tempCount  atomic.Uint64
+	tempPID    = strconv.Itoa(os.Getpid())
 	tempSuffix = sync.OnceValue(func() string {
 		host, err := os.Hostname()
 		if err != nil || host == "" {
@@ -52,7 +53,7 @@ func TempName() string {
 	b := append(make([]byte, 0, 80), tempPrefix...)
 	b = strconv.AppendInt(b, now.Unix(), 10)
 	b = append(b, ".P"...)
-	b = strconv.AppendInt(b, int64(os.Getpid()), 10)
+	b = append(b, tempPID...)
 	b = append(b, 'Q')
 	b = strconv.AppendUint(b, tempCount.Add(1), 10)
 	b = append(b, 'M')

@@ -27,6 +27,8 @@ type Dir struct {
 	FD   int
 	Mode uint32 // of new files
 	GID  int    // of new files; -1 to leave it to the system
+
+	dev, ino uint64
 }
 
 // OpenDir opens a directory. Files in it are as accessible as it is, without
@@ -45,6 +47,7 @@ func OpenDir(path string) (*Dir, error) {
 		unix.Close(fd)
 		return nil, sysError("fstat", path, err)
 	}
+	d.dev, d.ino = st.Dev, st.Ino
 	d.Mode = st.Mode&0o666 | 0o600
 	if d.Mode&0o060 != 0 && st.Mode&unix.S_ISGID == 0 && int(st.Gid) != unix.Getegid() {
 		d.GID = int(st.Gid)
@@ -54,6 +57,9 @@ func OpenDir(path string) (*Dir, error) {
 
 // Close closes the directory.
 func (d *Dir) Close() { unix.Close(d.FD) }
+
+// Is tells whether st is of this directory.
+func (d *Dir) Is(st *unix.Stat_t) bool { return st.Ino == d.ino && st.Dev == d.dev }
 
 // File returns the path of a file in it, for messages.
 func (d *Dir) File(name string) string { return d.Path + "/" + name }

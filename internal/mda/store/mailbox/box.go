@@ -32,9 +32,10 @@ type box struct {
 	// flushed.
 	mu       sync.Mutex
 	ready    bool
-	dir      *index.Dir // of the mail files
-	indexDir *index.Dir // may be the same
-	alt      *index.Dir // nil for none
+	dir      *index.Dir     // of the mail files
+	indexDir *index.Dir     // may be the same
+	alt      *index.Dir     // nil for none
+	volume   *commit.Volume // nil unless all but alt is on one
 	ix       *index.Index
 	tx       index.Tx
 	distrust bool // a flush failed: what it covered may be lost from the log
@@ -104,6 +105,9 @@ func (b *box) openDirs() (err error) {
 			return err
 		}
 	}
+	if b.mode == commit.Optimized {
+		b.volume = commit.VolumeOf(b.dir.FD, b.indexDir.FD)
+	}
 	if b.loc.AltDir == "" {
 		return nil
 	}
@@ -116,17 +120,14 @@ func (b *box) openDirs() (err error) {
 
 // check finds out whether the path still leads to the open directory.
 func (b *box) check() error {
-	var path, open unix.Stat_t
-	if err := unix.Stat(b.loc.Dir, &path); err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(b.loc.Dir, &st); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return ErrNotExist
 		}
 		return err
 	}
-	if err := unix.Fstat(b.dir.FD, &open); err != nil {
-		return err
-	}
-	if path.Ino != open.Ino || path.Dev != open.Dev || b.ix.State().Deleted() {
+	if !b.dir.Is(&st) || b.ix.State().Deleted() {
 		return errReplaced
 	}
 	return nil
@@ -265,11 +266,8 @@ func (b *box) durable() error {
 		b.logMu.Unlock()
 		defer log.Close()
 		err := log.Flush()
-		if err == nil {
-			err = commit.Data(b.dir.FD)
-		}
-		if err == nil && b.indexDir != b.dir {
-			err = commit.Data(b.indexDir.FD)
+		if err == nil && !b.volume.Ordered() {
+			err = b.flushDirs()
 		}
 		if err != nil {
 			// Flushing again would report success for what was lost.
@@ -279,6 +277,29 @@ func (b *box) durable() error {
 		}
 		return err
 	})
+}
+
+// flushContent has the content of a new mail file on disk before the log knows of
+// it.
+func (b *box) flushContent(fd int) error {
+	switch {
+	case !b.mode.Saves():
+		return nil
+	case b.volume.Ordered():
+		return commit.Content(fd)
+	}
+	return commit.Data(fd)
+}
+
+func (b *box) flushDirs() error {
+	err := commit.Data(b.dir.FD)
+	if err == nil && b.indexDir != b.dir {
+		err = commit.Data(b.indexDir.FD)
+	}
+	if err == nil {
+		b.volume.Flushed()
+	}
+	return err
 }
 
 // load makes sure that the state has the messages.

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 )
 
@@ -102,20 +101,12 @@ func (b *box) copyFile(dst *box, n *newMessage) error {
 		return err
 	}
 	defer f.Close()
-	temp, err := f.CopyTo(dst.dir, dst.flushFile)
+	temp, err := f.CopyTo(dst.dir, dst.flushContent)
 	if err != nil {
 		return err
 	}
 	n.source, n.name, n.temp = nil, "", temp
 	return nil
-}
-
-// flushFile flushes a new mail file if mail_fsync demands it.
-func (b *box) flushFile(fd int) error {
-	if !b.mode.Saves() {
-		return nil
-	}
-	return commit.Data(fd)
 }
 
 func (b *box) removeTemps(news []newMessage) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 )
 
@@ -123,8 +122,8 @@ func (s *Save) finish(n *newMessage) error {
 	}
 	*n = newMessage{flags: s.opt.Flags, keywords: s.opt.Keywords, wantUID: s.opt.UID, minModSeq: s.opt.MinModSeq, uidl: s.opt.POP3UIDL != ""}
 	err := s.w.Finish(&dbox.Fields{Received: s.opt.Received, GUID: s.opt.GUID, POP3UIDL: s.opt.POP3UIDL})
-	if err == nil && s.b.mode.Saves() {
-		err = commit.Data(s.w.FD())
+	if err == nil {
+		err = s.b.flushContent(s.w.FD())
 	}
 	n.temp, n.vsize = s.w.Name(), s.w.VirtualSize()
 	return err
