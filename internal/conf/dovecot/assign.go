@@ -7,15 +7,11 @@ import (
 )
 
 func (p *parser) assignment(ln line) error {
-	if p.cur().oldAuth {
-		ln.key = "auth_" + ln.key
-	}
-	if p.cur().sec.set.Path == "" || p.cur().sec.set.Path == "plugin" {
-		if rewrite := obsolete[joinPath(p.cur().sec.set.Path, ln.key)]; rewrite != nil {
-			done, err := rewrite(p, &ln)
-			if done || err != nil {
-				return err
-			}
+	// Dovecot converts only plain values.
+	if path := p.cur().sec.set.Path; ln.kind == lineKey && (path == "" || path == "plugin") {
+		done, err := p.convert(path, &ln)
+		if done || err != nil {
+			return err
 		}
 	}
 	return p.assign(ln)
@@ -28,21 +24,22 @@ func (p *parser) assign(ln line) error {
 	if err != nil {
 		return err
 	}
-	if set != nil {
-		if err := p.allowed(set, ln.key); err != nil {
-			return err
-		}
+	if len(p.stack) == 1 && !sec.set.ordered() {
+		p.warnEarlierFilter(ln.key, sec, key)
 	}
 	v, err := p.value(ln, set)
 	if err != nil {
 		return err
 	}
-	if p.cur().layer == p.cfg.layers[0] && !sec.set.ordered() {
-		p.warnEarlierFilter(ln.key, sec, key)
+	if set != nil {
+		if err := p.allowed(set, ln.key); err != nil {
+			return err
+		}
 	}
-	v.first = v.pos
+	p.seq++
+	v.first, v.seq = v.pos, p.seq
 	if old, ok := sec.keys[key]; ok {
-		v.first = old.first
+		v.first, v.seq = old.first, old.seq
 	}
 	sec.keys[key] = v
 	return nil
@@ -51,6 +48,9 @@ func (p *parser) assign(ln line) error {
 // target finds what a key stands for: the section, the setting (nil for a key
 // of plugin or dict) and the key in that section.
 func (p *parser) target(path string) (sec *section, set *Setting, key string, err error) {
+	if p.cur().missing {
+		return nil, nil, "", p.unknown(path)
+	}
 	sec = p.cur().sec
 	if sec.set.Kind == KindStrMap {
 		if strings.Contains(path, "/") {
@@ -60,7 +60,7 @@ func (p *parser) target(path string) (sec *section, set *Setting, key string, er
 	}
 	parts := strings.Split(path, "/")
 	for len(parts) > 1 {
-		list := sec.set.known(parts[0])
+		list := sec.set.knownFold(parts[0])
 		if list == nil || !list.section() {
 			return nil, nil, "", p.unknown(path)
 		}
@@ -87,29 +87,35 @@ func (p *parser) target(path string) (sec *section, set *Setting, key string, er
 // existing finds a section by name for a slash path: one of this layer, or a
 // built-in one, which it then overrides.
 func (p *parser) existing(parent *section, list *Setting, name string) *section {
-	if sub := parent.sub(list, name); sub != nil {
+	if sub := parent.subFold(list, name); sub != nil {
 		return sub
 	}
-	var base *section
-	if parent.set.Path == "" {
-		base = p.base.sub(list, name)
-	} else if b := p.base.sub(parent.set, parent.name); b != nil {
-		base = b.sub(list, name)
-	}
+	base := p.builtin(parent, list, name)
 	if base == nil {
 		return nil
 	}
-	sub := newSection(list, name, -1, p.pos)
+	sub := newSection(list, base.name, -1, pos{}) // the section itself is not configured
 	parent.subs = append(parent.subs, sub)
 	return sub
 }
 
-// pathUnescape undoes the escaping of section names in paths: \s is a slash.
+// builtin finds the built-in section that one of parent's, which has that name, adds to.
+func (p *parser) builtin(parent *section, list *Setting, name string) *section {
+	if parent.set.Path == "" {
+		return p.base.subFold(list, name)
+	}
+	if b := p.base.sub(parent.set, parent.name); b != nil {
+		return b.subFold(list, name)
+	}
+	return nil
+}
+
+// pathUnescape undoes pathEscape.
 func pathUnescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
-	return strings.NewReplacer(`\s`, `/`, `\e`, `=`, `\\`, `\`).Replace(s)
+	return strings.NewReplacer(`\s`, `/`, `\e`, `=`, `\_`, ` `, `\+`, `,`, `\\`, `\`).Replace(s)
 }
 
 // value makes the value of an assignment.
@@ -121,6 +127,9 @@ func (p *parser) value(ln line, set *Setting) (value, error) {
 		if set != nil && set.Kind != KindString && set.Kind != KindVars && set.Kind != KindPath {
 			_, err := set.canonical("<" + ln.value)
 			return v, err
+		}
+		if p.opts.expandFiles {
+			return v, p.expandFile(ln.key, set, &v)
 		}
 		return v, nil
 	case lineVariable:
@@ -136,12 +145,21 @@ func (p *parser) value(ln line, set *Setting) (value, error) {
 	return v, err
 }
 
+// expandFile reads the file of a value now, if the settings of its module are wanted.
+func (p *parser) expandFile(key string, set *Setting, v *value) error {
+	if set != nil && !set.readBy(p.opts.modules) {
+		v.read = true
+		return nil
+	}
+	return p.cfg.readFile(key, v)
+}
+
 // warnEarlierFilter warns about a global value that a filter further up hides.
 func (p *parser) warnEarlierFilter(written string, sec *section, key string) {
 	for _, l := range p.cfg.layers[1:] {
 		other := l.root
 		if sec != p.cfg.layers[0].root {
-			if other = p.counterpart(l.root, sec); other == nil {
+			if other = l.root.sub(sec.set, sec.id()); other == nil {
 				continue
 			}
 		}
@@ -152,16 +170,4 @@ func (p *parser) warnEarlierFilter(written string, sec *section, key string) {
 			return
 		}
 	}
-}
-
-// counterpart finds the section of another layer that corresponds to sec,
-// which is the open section or one directly below it.
-func (p *parser) counterpart(root, sec *section) *section {
-	at := root
-	for _, b := range p.stack[1:] {
-		if at = at.sub(b.sec.set, b.sec.id()); at == nil || b.sec == sec {
-			return at
-		}
-	}
-	return at.sub(sec.set, sec.id())
 }

@@ -3,7 +3,6 @@ package dovecot
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -15,11 +14,36 @@ var serviceProcessTypes = []string{"", "log", "anvil", "config", "login", "start
 // minVSZLimit is below what any process can start with.
 const minVSZLimit = 1 << 20
 
+func checkMaster(k *checker) error {
+	if k.str("listen") == "" {
+		return fmt.Errorf("listen can't be set empty")
+	}
+	for _, id := range []string{"uid", "gid"} {
+		first, last := k.uint("first_valid_"+id), k.uint("last_valid_"+id)
+		if last != 0 && first > last {
+			return fmt.Errorf("first_valid_%s can't be larger than last_valid_%s", id, id)
+		}
+	}
+	for _, key := range []string{"default_login_user", "default_internal_user"} {
+		// The defaults are the master's business: a tool on a machine
+		// without Dovecot's users can do without them.
+		if v, ok := k.v.value(key); ok && !userExists(v.text) {
+			return fmt.Errorf("%s doesn't exist: %s", key, v.text)
+		}
+	}
+	s := &serviceCheck{checker: k, baseDir: strings.TrimSuffix(k.str("base_dir"), "/"), protocols: strings.Fields(k.str("protocols"))}
+	if slices.Equal(s.protocols, []string{"none"}) {
+		s.protocols = nil
+	}
+	return s.all(k.list("service"))
+}
+
 // A serviceCheck carries what is counted over all services.
 type serviceCheck struct {
-	c         *Config
-	m         *Master
-	listeners map[string]bool
+	*checker
+	baseDir   string
+	protocols []string
+	listeners []string
 	auth      clientCount
 	anvil     clientCount
 }
@@ -31,141 +55,132 @@ type clientCount struct {
 	from    []string
 }
 
-func (n *clientCount) add(s *Service) {
-	n.clients += uint64(s.ProcessLimit)
-	n.from = append(n.from, fmt.Sprintf("service %s { process_limit=%d }", s.Name, s.ProcessLimit))
+func (n *clientCount) add(name string, processes uint32) {
+	n.clients += uint64(processes)
+	n.from = append(n.from, fmt.Sprintf("service %s { process_limit=%d }", name, processes))
 }
 
-func (c *Config) checkServices() error {
-	m, err := Get[Master](c, Filter{})
-	if err != nil {
-		return err
-	}
-	services, err := Services(c)
-	if err != nil {
-		return err
-	}
-	k := &serviceCheck{c: c, m: m, listeners: map[string]bool{}}
-	for i := range services {
-		s := &services[i]
-		if s.Name == "" {
-			return fmt.Errorf("Service #%d is missing name", i+1)
+func (k *serviceCheck) all(services []view) error {
+	known := map[string]bool{}
+	for i, s := range services {
+		if s.name() == "" {
+			return fmt.Errorf("Service #%d is missing name", i)
 		}
-		if !slices.Contains(serviceProcessTypes, s.Type) {
-			return fmt.Errorf("Unknown service type: %s", s.Type)
+		if t := s.str("type"); !slices.Contains(serviceProcessTypes, t) {
+			return fmt.Errorf("Unknown service type: %s", t)
 		}
-		if s.Protocol != "" && !slices.Contains(strings.Fields(m.Protocols), s.Protocol) {
+		known[s.str("protocol")] = true
+	}
+	for _, p := range k.protocols {
+		if !known[p] {
+			return fmt.Errorf("protocols: Unknown protocol: %s", p)
+		}
+	}
+	for _, s := range services {
+		if p := s.str("protocol"); p != "" && !slices.Contains(k.protocols, p) {
 			continue // does not run
 		}
 		if err := k.limits(s); err != nil {
 			return err
 		}
-		if err := k.sockets(s); err != nil {
-			return err
-		}
-		k.count(s)
-	}
-	k.warn()
-	return nil
-}
-
-func (k *serviceCheck) limits(s *Service) error {
-	if s.DropPrivBefore && s.Chroot != "" {
-		return fmt.Errorf("service(%s): drop_priv_before_exec=yes can't be used with chroot", s.Name)
-	}
-	if slices.Contains(singleProcess, s.Name) && s.ProcessLimit != 1 {
-		return fmt.Errorf("service(%s): process_limit must be 1", s.Name)
-	}
-	if s.ProcessMinAvail > s.ProcessLimit {
-		return fmt.Errorf("service(%s): process_min_avail is higher than process_limit", s.Name)
-	}
-	if s.VSZLimit > 0 && s.VSZLimit < minVSZLimit {
-		return fmt.Errorf("service(%s): vsz_limit is too low", s.Name)
-	}
-	return nil
-}
-
-func (k *serviceCheck) sockets(s *Service) error {
-	for _, l := range s.UnixListeners {
-		if err := k.socket(s, "unix_listener", l.Path, l.Mode); err != nil {
+		if err := k.addListeners(s); err != nil {
 			return err
 		}
 	}
-	for _, l := range s.FifoListeners {
-		if err := k.socket(s, "fifo_listener", l.Path, l.Mode); err != nil {
-			return err
-		}
-	}
-	for _, l := range s.InetListeners {
-		if l.Port == 0 {
-			continue
-		}
-		if err := k.unique(strconv.Itoa(int(l.Port)) + ":" + l.Address); err != nil {
-			return err
+	k.warnLimits()
+	slices.Sort(k.listeners)
+	for i, l := range k.listeners {
+		if i > 0 && l == k.listeners[i-1] {
+			return fmt.Errorf("duplicate listener: %s", l)
 		}
 	}
 	return nil
 }
 
-func (k *serviceCheck) socket(s *Service, kind, path string, mode Mode) error {
-	if path == "" {
-		return fmt.Errorf("service(%s): %s: path must not be empty", s.Name, kind)
+// number is a count of the service; 0 stands for a global setting.
+func (k *serviceCheck) number(s view, key, global string) uint32 {
+	n, _ := parseUint(s.str(key))
+	if n == 0 && global != "" {
+		n = k.uint(global)
 	}
-	if mode == 0 {
-		return nil
-	}
-	if strings.HasPrefix(path, k.m.BaseDir+"/") {
-		k.c.warnings = append(k.c.warnings, fmt.Sprintf("You should remove base_dir prefix from %s: %s", kind, path))
-	}
-	if path[0] != '/' {
-		path = k.m.BaseDir + "/" + path
-	}
-	return k.unique(path)
+	return n
 }
 
-func (k *serviceCheck) unique(listener string) error {
-	if k.listeners[listener] {
-		return fmt.Errorf("duplicate listener: %s", listener)
+func (k *serviceCheck) limits(s view) error {
+	name := s.name()
+	processes := k.number(s, "process_limit", "default_process_limit")
+	if s.str("drop_priv_before_exec") == "yes" && s.str("chroot") != "" {
+		return fmt.Errorf("service(%s): drop_priv_before_exec=yes can't be used with chroot", name)
 	}
-	k.listeners[listener] = true
+	if k.number(s, "process_min_avail", "") > processes {
+		return fmt.Errorf("service(%s): process_min_avail is higher than process_limit", name)
+	}
+	if n, _ := parseSize(s.str("vsz_limit")); n > 0 && n < minVSZLimit {
+		return fmt.Errorf("service(%s): vsz_limit is too low", name)
+	}
+	if slices.Contains(singleProcess, name) && processes > 1 {
+		return fmt.Errorf("service(%s): process_limit must be 1", name)
+	}
+	k.count(s, name, processes)
 	return nil
 }
 
 // count adds the clients that a service may be to auth and anvil. A process
 // that serves one client holds its connection to auth only for a moment.
-func (k *serviceCheck) count(s *Service) {
-	switch s.Name {
+func (k *serviceCheck) count(s view, name string, processes uint32) {
+	login := s.str("type") == "login"
+	if s.str("protocol") != "" && name != "imap-hibernate" && (s.str("service_count") != "1" || login) {
+		k.auth.add(name, processes)
+	}
+	if login || name == "auth" {
+		k.anvil.add(name, processes)
+	}
+	switch name {
 	case "auth":
-		k.auth.limit = s.ClientLimit
-		k.anvil.add(s)
-		return
+		k.auth.limit = k.number(s, "client_limit", "default_client_limit")
 	case "anvil":
-		k.anvil.limit = s.ClientLimit
-		return
-	case "imap-hibernate":
-		return
-	}
-	if s.Protocol != "" && (s.ServiceCount != 1 || s.Type == "login") {
-		k.auth.add(s)
-	}
-	if s.Type == "login" {
-		k.anvil.add(s)
+		k.anvil.limit = k.number(s, "client_limit", "default_client_limit")
 	}
 }
 
 // anvilExtra is what the anvil service needs besides its counted clients: the
-// master and two more.
+// master's two connections.
 const anvilExtra = 2
 
-func (k *serviceCheck) warn() {
+func (k *serviceCheck) warnLimits() {
 	if n := k.auth; n.clients > uint64(n.limit) {
-		k.c.warnings = append(k.c.warnings, fmt.Sprintf(
-			"service auth { client_limit=%d } is lower than required under max. load (%d). Counted for protocol services with service_count != 1: %s",
-			n.limit, n.clients, strings.Join(n.from, " + ")))
+		k.warn("service auth { client_limit=%d } is lower than required under max. load (%d). Counted for protocol services with service_count != 1: %s",
+			n.limit, n.clients, strings.Join(n.from, " + "))
 	}
 	if n := k.anvil; n.clients+anvilExtra > uint64(n.limit) {
-		k.c.warnings = append(k.c.warnings, fmt.Sprintf(
-			"service anvil { client_limit=%d } is lower than required under max. load (%d). Counted with: %s",
-			n.limit, n.clients+anvilExtra, strings.Join(n.from, " + ")))
+		k.warn("service anvil { client_limit=%d } is lower than required under max. load (%d). Counted with: %s",
+			n.limit, n.clients+anvilExtra, strings.Join(n.from, " + "))
 	}
+}
+
+// addListeners notes where the service listens.
+func (k *serviceCheck) addListeners(s view) error {
+	list := s[0].set
+	for _, kind := range []string{"unix_listener", "fifo_listener"} {
+		for _, l := range s.subs(list.keys[kind]) {
+			path := l.str("path")
+			if path == "" {
+				return fmt.Errorf("service(%s): %s: path must not be empty", s.name(), kind)
+			}
+			if path[0] != '/' {
+				path = k.baseDir + "/" + path
+			} else if strings.HasPrefix(path, k.baseDir+"/") {
+				k.warn("You should remove base_dir prefix from unix_listener: %s", path)
+			}
+			if l.str("mode") != "00" {
+				k.listeners = append(k.listeners, path)
+			}
+		}
+	}
+	for _, l := range s.subs(list.keys["inet_listener"]) {
+		if port := l.str("port"); port != "0" {
+			k.listeners = append(k.listeners, port+":"+l.str("address"))
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package dovecot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -17,6 +18,7 @@ type Config struct {
 	layers    []*layer // the global one first, then filters in order of appearance
 	overrides *section // wins over all layers; nil if there are none
 	warnings  []string // Dovecot's own
+	errors    []string // likewise, of what is ignored all the same
 	noEffect  []string // settings that do nothing
 }
 
@@ -32,7 +34,11 @@ type Filter struct {
 // Option changes how Load and Parse work.
 type Option func(*options)
 
-type options struct{ literal, readFiles bool }
+type options struct {
+	literal, readFiles bool
+	expandFiles        bool // read files at once, like doveconf -x
+	modules            []string
+}
 
 // Literal keeps $other_setting words as they were written, as doveconf does
 // without -x.
@@ -41,6 +47,14 @@ func Literal() Option { return func(o *options) { o.literal = true } }
 // ReadFiles makes Load read the "<file" values at once, so that an unreadable
 // one is an error of Load. Without it each is read by the Decode that wants it.
 func ReadFiles() Option { return func(o *options) { o.readFiles = true } }
+
+// ExpandFiles makes Load read the "<file" values while it parses, as doveconf -x
+// does.
+func ExpandFiles() Option { return func(o *options) { o.expandFiles = true } }
+
+// Modules makes Load check, and read files of, only the settings of these modules of
+// Dovecot; of all if there are none.
+func Modules(names ...string) Option { return func(o *options) { o.modules = withParts(names) } }
 
 // Load reads and checks the configuration file path and what it includes.
 //
@@ -80,7 +94,7 @@ func parse(path string, read func(*parser) error, opts []Option) (*Config, error
 	if err := p.finish(); err != nil {
 		return c, err
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(o.modules); err != nil {
 		return c, err
 	}
 	c.warnNoEffect()
@@ -92,7 +106,33 @@ func (c *Config) Path() string { return c.path }
 
 // Warnings are the texts to be logged when the configuration is put to use:
 // obsolete and ambiguous lines, settings that have no effect.
-func (c *Config) Warnings() []string { return slices.Concat(c.warnings, c.noEffect) }
+func (c *Config) Warnings() []string { return slices.Concat(c.warnings, c.errors, c.noEffect) }
+
+// Diagnostics are the warnings, and the errors that change nothing, that doveconf
+// prints: Warnings without what is peculiar to this program.
+func (c *Config) Diagnostics() (warnings, errors []string) { return c.warnings, c.errors }
+
+// Text is the value of a global setting as it is printed.
+func (c *Config) Text(name string) string {
+	if v, ok := c.view(Filter{}).value(name); ok {
+		return v.shown()
+	}
+	return DefaultOf(name)
+}
+
+// Plugin is the global plugin section.
+func (c *Config) Plugin() map[string]string {
+	m := map[string]string{}
+	for _, s := range slices.Backward(c.view(Filter{}).sub(schema().root.keys["plugin"], "")) {
+		for key, v := range s.keys {
+			m[key] = v.shown()
+		}
+	}
+	return m
+}
+
+// DefaultOf is the default of a setting at the top level.
+func DefaultOf(name string) string { return schema().root.keys[name].Default }
 
 // where writes a position as F:L.
 func (c *Config) where(p pos) string { return fmt.Sprintf("%s:%d", c.files[p.file], p.line) }
@@ -139,41 +179,27 @@ func wantsFile(s *section, key string) bool {
 const maxFile = 4 << 20
 
 func (c *Config) readFile(key string, v *value) error {
-	f, err := os.Open(v.file)
-	if err == nil {
-		v.content, err = readAll(f)
-		f.Close()
+	fail := func(what string, err error) error {
+		return &Error{File: c.files[v.pos.file], Line: v.pos.line, Text: fmt.Sprintf("%s: %s: %s", key, what, errnoText(err))}
 	}
+	f, err := os.Open(v.file)
 	if err != nil {
-		return &Error{File: c.files[v.pos.file], Line: v.pos.line,
-			Text: fmt.Sprintf("%s: Can't open file %s: %s", key, v.file, errnoText(err))}
+		return fail("Can't open file "+v.file, err)
+	}
+	defer f.Close()
+	if v.content, err = readAll(f); err != nil {
+		return fail("read("+v.file+") failed", err)
 	}
 	v.read = true
 	return nil
 }
 
 func readAll(f *os.File) (string, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return "", err
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = errors.New("File is too large")
 	}
-	if st.Size() > maxFile {
-		return "", errors.New("File is too large")
-	}
-	b := make([]byte, 0, st.Size()+1)
-	for {
-		n, err := f.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if n == 0 || err != nil || len(b) > maxFile {
-			if err != nil && err.Error() != "EOF" {
-				return "", err
-			}
-			return string(b), nil
-		}
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-	}
+	return string(b), err
 }
 
 // Override returns c with "key=value" settings laid over everything else, as -o

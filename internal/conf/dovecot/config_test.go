@@ -2,6 +2,7 @@ package dovecot
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -108,8 +109,8 @@ local 10.0.0.0/8 {
   login_greeting = net
   local 10.1.0.0/16 {
     login_greeting = subnet
-    protocol imap {
-      login_greeting = subnet imap
+    protocol lmtp {
+      login_greeting = subnet lmtp
     }
   }
 }
@@ -130,7 +131,9 @@ protocol !pop3 {
 		{"protocol", Filter{Service: "imap"}, "imap"},
 		{"network", Filter{Service: "pop3", Local: addr("10.2.0.1")}, "net"},
 		{"longer prefix wins", Filter{Service: "pop3", Local: addr("10.1.0.1")}, "subnet"},
-		{"nested protocol wins", Filter{Service: "imap", Local: addr("10.1.0.1")}, "conflict"},
+		{"nested protocol wins", Filter{Service: "lmtp", Local: addr("10.1.0.1")}, "subnet lmtp"},
+		{"filters side by side", Filter{Service: "imap", Local: addr("10.1.0.1")}, "conflict"},
+		{"no service is none", Filter{}, "global"},
 		{"other filters of the same kind", Filter{Service: "lmtp"}, "global"},
 		{"IPv4 in IPv6", Filter{Service: "pop3", Local: addr("::ffff:10.1.0.1")}, "subnet"},
 	} {
@@ -164,6 +167,10 @@ func TestFilterConflict(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 	decode(t, c, Filter{Local: a})
+	_, err = Parse("/x", "protocol imap {\n  mail_debug = yes\n}\nlocal 10.0.0.0/8 {\n  mail_debug = yes\n  protocol imap {\n    mail_debug = no\n  }\n}\n")
+	if err == nil || err.Error() != "Error in configuration file /x: Conflict in setting mail_debug found from filter at /x:1" {
+		t.Errorf("a filter that can never be used: %v", err)
+	}
 }
 
 func TestPassdbOrder(t *testing.T) {
@@ -397,7 +404,10 @@ func TestHugeInput(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	paths, _ := filepath.Glob("testdata/*/*.txtar")
+	paths, _ := filepath.Glob("../doveconf/testdata/*/*.txtar")
+	if len(paths) == 0 {
+		f.Fatal("no seeds")
+	}
 	for _, path := range paths {
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -427,6 +437,10 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, l := range c.layers {
 			Get[testSettings](c, Filter{Service: l.cond.service})
+		}
+		if x, err := c.Export(Selection{Show: ShowChanged}); err == nil {
+			x.Write(io.Discard, Printing{Filters: true})
+			x.WriteFlat(io.Discard, nil)
 		}
 	})
 }
@@ -497,7 +511,7 @@ func BenchmarkDecodeNames(b *testing.B) {
 
 // stockConfig is the sample with all files of RHEL 9, as one text.
 func stockConfig(tb testing.TB) string {
-	b, err := os.ReadFile("testdata/samples/03-pam-maildir-postfix.txtar")
+	b, err := os.ReadFile("../doveconf/testdata/samples/03-pam-maildir-postfix.txtar")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -518,7 +532,7 @@ plugin {
   own_setting = y
 }
 local_name a.example {
-  base_dir = /x
+  instance_name = x
 }
 `)
 	want := []string{
@@ -526,7 +540,7 @@ local_name a.example {
 		"setting imapc_host has no effect: the imapc storage is not supported",
 		"setting mail_plugins has no effect: there is no plugin notify",
 		"setting plugin/notify_status_mailbox2 has no effect: it is not supported",
-		"setting base_dir in a filter has no effect: it cannot vary by what the filter at /test/dovecot.conf:11 matches",
+		"setting instance_name in a filter has no effect: it cannot vary by what the filter at /test/dovecot.conf:11 matches",
 	}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Error(diff)

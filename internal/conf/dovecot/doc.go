@@ -69,6 +69,14 @@
 // services (services.conf) are the layer below. A lookup walks the matching
 // layers from the most specific to the least.
 //
+// # Printing
+//
+// [Config.Export] collects settings in the order of the catalog, which is that of
+// Dovecot's own tables and of doveconf -S; [Export.Write] prints them sorted, as a file with
+// the same meaning. What is explicitly set has a position in a file. The modules
+// that doveconf -m names are those of the catalog's column; the defaults are those of the
+// flavor (package flavor).
+//
 // # Errors
 //
 // The texts of errors and warnings are Dovecot's, so that what people find

@@ -12,7 +12,9 @@ import (
 // The name of the setting itself stands for the value it has so far, also in
 // literal mode.
 func (p *parser) expand(v *value, set *Setting, key string) error {
-	words := strings.FieldsFunc(v.text, func(r rune) bool { return r == ' ' || r == '\t' })
+	// Dovecot ends the first word at a space only.
+	first, rest, _ := strings.Cut(v.text, " ")
+	words := append([]string{first}, strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '\t' })...)
 	for i, w := range words {
 		name, ok := strings.CutPrefix(w, "$")
 		if !ok {
@@ -20,10 +22,10 @@ func (p *parser) expand(v *value, set *Setting, key string) error {
 		}
 		switch {
 		case strings.HasPrefix(name, "ENV:"):
-			if !p.literal {
+			if !p.opts.literal {
 				words[i] = os.Getenv(name[len("ENV:"):])
 			}
-		case name != key && (p.literal || set != nil && keptForMaster(set, name)):
+		case name != key && (p.opts.literal || set != nil && keptForMaster(set, name)):
 		default:
 			other, err := p.global(name)
 			if err != nil {

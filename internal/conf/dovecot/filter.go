@@ -54,12 +54,15 @@ func (n network) covers(o network) bool {
 func (n network) equal(o network) bool { return slices.Equal(n.prefixes, o.prefixes) }
 
 func (c cond) equal(o cond) bool {
-	return c.hasService == o.hasService && c.service == o.service && c.localName == o.localName &&
+	return c.hasService == o.hasService && c.service == o.service && strings.EqualFold(c.localName, o.localName) &&
 		c.local.equal(o.local) && c.remote.equal(o.remote)
 }
 
 func (c cond) match(f Filter) bool {
 	if c.hasService {
+		if f.Service == "" {
+			return false
+		}
 		not, negated := strings.CutPrefix(c.service, "!")
 		if negated == (not == f.Service) {
 			return false
@@ -77,30 +80,35 @@ func (c cond) match(f Filter) bool {
 // matchNames matches a TLS server name with the argument of local_name. A "*"
 // label stands for exactly one label.
 func matchNames(patterns, name string) bool {
-	if name == "" {
-		return false
+	if !strings.Contains(patterns, " ") {
+		return matchName(patterns, name)
 	}
-	for p := range strings.FieldsSeq(patterns) {
-		if rest, ok := strings.CutPrefix(p, "*."); ok {
-			if _, parent, ok := strings.Cut(name, "."); ok && strings.EqualFold(parent, rest) {
-				return true
-			}
-		} else if strings.EqualFold(p, name) {
+	for p := range strings.SplitSeq(patterns, " ") {
+		if matchName(p, name) {
 			return true
 		}
 	}
 	return false
 }
 
-// within reports whether everything that matches c also matches o.
-func (c cond) within(o cond) bool {
-	if o.hasService && !(c.hasService && c.service == o.service) {
-		return false
+func matchName(pattern, name string) bool {
+	if rest, ok := strings.CutPrefix(pattern, "*."); ok {
+		_, parent, ok := strings.Cut(name, ".")
+		return ok && strings.EqualFold(parent, rest)
 	}
-	if o.localName != "" && !strings.EqualFold(c.localName, o.localName) {
-		return false
+	return name != "" && len(pattern) == len(name) && strings.EqualFold(pattern, name)
+}
+
+// filter is a lookup by the condition itself, for what applies to all that match it.
+func (c cond) filter() Filter {
+	f := Filter{Service: c.service, LocalName: c.localName}
+	if c.local.set() {
+		f.Local = c.local.prefixes[0].Addr()
 	}
-	return o.local.covers(c.local) && o.remote.covers(c.remote)
+	if c.remote.set() {
+		f.Remote = c.remote.prefixes[0].Addr()
+	}
+	return f
 }
 
 // wider reports whether c has no condition that o lacks, and no longer prefix.
@@ -224,13 +232,29 @@ func parseNetwork(s string) (network, error) {
 	if bits == 0 {
 		return network{}, nil
 	}
-	n.text += "/" + mask
+	if int(bits) < addrs[0].BitLen() {
+		n.text += "/" + strconv.FormatUint(bits, 10)
+	}
 	n.prefixes[0] = netip.PrefixFrom(addrs[0], int(bits)).Masked()
 	return n, nil
 }
 
+// ParseNetwork reads an address, network or host name as in a filter block. Of a network's
+// address no bits are lost.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	n, err := parseNetwork(s)
+	if err != nil || !n.set() {
+		return netip.Prefix{}, err
+	}
+	return n.prefixes[0], nil
+}
+
 func resolve(host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+	bare := host
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") && strings.Contains(host, ":") {
+		bare = host[1 : len(host)-1]
+	}
+	if addr, err := netip.ParseAddr(bare); err == nil {
 		return []netip.Addr{addr}, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)

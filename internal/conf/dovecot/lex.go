@@ -240,7 +240,8 @@ type Error struct {
 	Line int // 0 if the whole file is meant
 	Text string
 
-	Warnings []string // given before the error, if there is no Config to have them
+	// What was reported before the error, if there is no Config to have it; see Config.Diagnostics.
+	Warnings, Errors []string
 }
 
 func (e *Error) Error() string {

@@ -11,6 +11,29 @@ import (
 // has dealt with the line, false to have the (perhaps changed) line assigned.
 type rewrite func(p *parser, ln *line) (done bool, err error)
 
+// convert applies what is known of obsolete settings to a line of the section with
+// that path.
+func (p *parser) convert(path string, ln *line) (done bool, err error) {
+	if path == "" {
+		if p.auth.depth == 1 && !strings.HasPrefix(ln.key, "auth_") {
+			ln.key = "auth_" + ln.key
+		}
+		if p.auth.socketKey(ln) {
+			return true, nil
+		}
+	}
+	rewrite := obsolete[joinPath(path, ln.key)]
+	if rewrite == nil && path == "" && strings.HasPrefix(ln.key, oldCachePrefix) {
+		rewrite = renamed("mail_cache_purge_" + strings.TrimPrefix(ln.key, oldCachePrefix))
+	}
+	if rewrite == nil {
+		return false, nil
+	}
+	return rewrite(p, ln)
+}
+
+const oldCachePrefix = "mail_cache_compress_"
+
 // obsolete are the settings of older versions that are still accepted, by path.
 // They are known at the top level and in filters only.
 var obsolete = map[string]rewrite{
@@ -32,16 +55,12 @@ var obsolete = map[string]rewrite{
 	"director_consistent_hashing":    dropped("has been removed"),
 	"mail_log_max_lines_per_sec":     dropped("has been removed"),
 	"maildir_copy_preserve_filename": dropped("has been removed"),
-	"auth_count":                     dropped("has been removed, and its value must be 1"),
+	"auth_count":                     oldAuthCount,
 	"auth_cache_size":                oldCacheSize,
 	"listen":                         oldListen,
 	"ssl_listen":                     oldListen,
 
-	"dbox_rotate_size":                          renamed("mdbox_rotate_size"),
-	"mail_cache_compress_min_size":              renamed("mail_cache_purge_min_size"),
-	"mail_cache_compress_delete_percentage":     renamed("mail_cache_purge_delete_percentage"),
-	"mail_cache_compress_continued_percentage":  renamed("mail_cache_purge_continued_percentage"),
-	"mail_cache_compress_header_continue_count": renamed("mail_cache_purge_header_continue_count"),
+	"dbox_rotate_size": renamed("mdbox_rotate_size"),
 
 	"auth_executable":   toService("auth", "executable", "service auth { executable }"),
 	"auth_process_size": toService("auth", "vsz_limit", "service auth { vsz_limit }"),
@@ -114,11 +133,7 @@ func oldFile(p *parser, ln *line) (bool, error) {
 func oldSSLDisable(p *parser, ln *line) (bool, error) {
 	p.old("ssl_disable has been renamed to ssl")
 	ln.key = "ssl"
-	if strings.EqualFold(ln.value, "yes") {
-		ln.value = "no"
-	} else {
-		ln.value = "yes"
-	}
+	ln.value = oldSwitch(ln.value, "no", "yes")
 	return false, nil
 }
 
@@ -127,10 +142,10 @@ func oldSSLProtocols(p *parser, ln *line) (bool, error) {
 	p.old("ssl_protocols has been replaced by ssl_min_protocol")
 	versions := []string{"SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2"}
 	named, refused := map[string]bool{}, map[string]bool{}
-	for word := range strings.FieldsSeq(ln.value) {
+	for _, word := range listWords(ln.value) {
 		name, not := strings.CutPrefix(word, "!")
 		if !slices.Contains(versions, name) {
-			p.warn(fmt.Sprintf("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: Unrecognized protocol '%s'", ln.value, name))
+			p.ignore("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: Unrecognized protocol '%s'", ln.value, name)
 			return true, nil
 		}
 		if not {
@@ -145,70 +160,97 @@ func oldSSLProtocols(p *parser, ln *line) (bool, error) {
 			return false, nil
 		}
 	}
-	p.warn(fmt.Sprintf("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: All protocols disabled", ln.value))
+	p.ignore("Could not find a minimum ssl_min_protocol setting from ssl_protocols = %s: All protocols disabled", ln.value)
 	return true, nil
+}
+
+// ignore reports an error for which a line is ignored.
+func (p *parser) ignore(format string, args ...any) {
+	if len(p.cfg.errors) < maxWarnings {
+		p.cfg.errors = append(p.cfg.errors, fmt.Sprintf(format, args...))
+	}
 }
 
 func oldFsyncDisable(p *parser, ln *line) (bool, error) {
 	p.old("fsync_disable has been renamed to mail_fsync")
 	ln.key = "mail_fsync"
-	if strings.EqualFold(ln.value, "yes") {
-		ln.value = "never"
-	} else {
-		ln.value = "optimized"
-	}
+	ln.value = oldSwitch(ln.value, "never", "optimized")
 	return false, nil
 }
 
-// oldWorkarounds blanks words that no longer exist; the blanks between them stay.
+// oldSwitch translates yes and no; other values stay, to be refused.
+func oldSwitch(value, yes, no string) string {
+	switch strings.ToLower(value) {
+	case "yes":
+		return yes
+	case "no":
+		return no
+	}
+	return value
+}
+
+func oldAuthCount(p *parser, ln *line) (bool, error) {
+	if ln.value == "count" {
+		p.old("auth_count has been removed")
+	} else {
+		p.old("auth_count has been removed, and its value must be 1")
+	}
+	return true, nil
+}
+
+// oldWorkarounds blanks words that no longer exist; a blank stays between the others.
 func oldWorkarounds(p *parser, ln *line) (bool, error) {
-	for _, w := range []struct{ word, why string }{
-		{"outlook-idle", "is no longer necessary"},
-		{"netscape-eoh", "is no longer supported"},
-	} {
-		if i := strings.Index(ln.value, w.word); i >= 0 {
-			p.old("imap_client_workarounds=%s %s", w.word, w.why)
-			ln.value = ln.value[:i] + ln.value[i+len(w.word):]
+	words := listWords(ln.value)
+	for i, w := range words {
+		switch w {
+		case "outlook-idle":
+			p.old("imap_client_workarounds=%s is no longer necessary", w)
+			words[i] = ""
+		case "netscape-eoh":
+			p.old("imap_client_workarounds=%s is no longer supported", w)
+			words[i] = ""
 		}
 	}
+	ln.value = strings.Join(words, " ")
 	return false, nil
 }
 
 // oldCacheSize reads a small number as megabytes.
 func oldCacheSize(p *parser, ln *line) (bool, error) {
 	if n, err := strconv.ParseUint(ln.value, 10, 32); err == nil && 0 < n && n < 1024 {
-		p.old("auth_cache_size value no longer defaults to megabytes. Use %dM", n)
-		ln.value += "M"
+		p.old("auth_cache_size value no longer defaults to megabytes. Use %sM", ln.value)
+		return true, p.outside(func() error { return p.put(ln.key, ln.value+"M") })
 	}
 	return false, nil
 }
 
 // oldProtocols removes imaps and pop3s, which are listeners now, and renames managesieve.
 func oldProtocols(p *parser, ln *line) (bool, error) {
-	words := strings.Fields(ln.value)
-	if i := slices.Index(words, "managesieve"); i >= 0 {
-		p.old("protocols=managesieve has been renamed to protocols=sieve")
-		words[i] = "sieve"
-		ln.value = strings.Join(words, " ")
+	words := strings.FieldsFunc(ln.value, isSpaceRune)
+	for i, w := range words {
+		if w == "managesieve" {
+			p.old("protocols=managesieve has been renamed to protocols=sieve")
+			words[i] = "sieve"
+		}
 	}
 	for _, name := range []string{"imap", "pop3"} {
-		i := slices.Index(words, name+"s")
-		if i < 0 {
+		secure := func(w string) bool { return w == name+"s" }
+		if !slices.ContainsFunc(words, secure) {
 			continue
 		}
+		words = slices.DeleteFunc(words, secure)
 		if slices.Contains(words, name) {
 			p.old("'%ss' protocol is no longer necessary, remove it", name)
-			words = slices.Delete(words, i, i+1)
-		} else {
-			p.old("'%ss' protocol can no longer be specified (use protocols=%s). to disable non-ssl %s, use service %s-login { inet_listener %s { port=0 } }",
-				name, name, name, name, name)
-			words = append(slices.Delete(words, i, i+1), name)
-			if err := p.put("service/"+name+"-login/inet_listener/"+name+"/port", "0"); err != nil {
-				return true, err
-			}
+			continue
 		}
-		ln.value = strings.Join(words, " ")
+		p.old("'%ss' protocol can no longer be specified (use protocols=%s). to disable non-ssl %s, use service %s-login { inet_listener %s { port=0 } }",
+			name, name, name, name, name)
+		words = append(words, name)
+		if err := p.put("service/"+name+"-login/inet_listener/"+name+"/port", "0"); err != nil {
+			return true, err
+		}
 	}
+	ln.value = strings.Join(words, " ")
 	return false, nil
 }
 
@@ -225,17 +267,21 @@ func toService(name, key, replacement string) rewrite {
 		p.old("%s has been replaced by %s", ln.key, replacement)
 		value := ln.value
 		switch {
-		case key == "vsz_limit" && strings.Trim(value, "0123456789") == "":
-			value += "M"
-		case key == "chroot" && value == "no":
-			value = ""
-		case key == "service_count" && value == "no":
-			value = "0"
-		case key == "service_count" && value == "yes":
+		case key == "vsz_limit":
+			value += " M"
+		case key == "chroot" && name != "auth":
+			value = "login"
+			if ln.value == "no" {
+				value = ""
+			}
+		case key == "service_count":
 			value = "1"
+			if ln.value == "no" {
+				value = "0"
+			}
 		}
 		if name == "auth" {
-			return true, p.put("service/auth/"+key, value)
+			return true, p.outside(func() error { return p.put("service/auth/"+key, value) })
 		}
 		return true, p.forProtocols(func(proto string) error {
 			return p.put("service/"+proto+name+"/"+key, value)
@@ -243,28 +289,35 @@ func toService(name, key, replacement string) rewrite {
 	}
 }
 
+// outside calls put with the settings going outside of all blocks.
+func (p *parser) outside(put func() error) error {
+	p.stack = append(p.stack, p.stack[0])
+	defer func() { p.stack = p.stack[:len(p.stack)-1] }()
+	return put()
+}
+
 // forProtocols calls put for the protocols Dovecot 1 had, or for the one whose protocol block is
-// open, with the settings going outside of that block.
+// open, with the settings going outside of that block. Managesieve is the last one; because its service
+// may be missing Dovecot forgives all errors when it comes to it.
 func (p *parser) forProtocols(put func(proto string) error) error {
-	protos := []string{"imap", "pop3", "managesieve"}
-	cur := *p.cur()
-	if c := cur.layer.cond; c.hasService {
-		protos = nil
-		switch c.service {
-		case "imap", "pop3":
-			protos = []string{c.service}
-		case "managesieve", "sieve":
-			protos = []string{"managesieve"}
+	var failed error
+	c := p.cur().layer.cond
+	for _, proto := range []string{"imap", "pop3", "managesieve"} {
+		service := proto
+		if proto == "managesieve" {
+			service = "sieve"
 		}
-		p.stack = append(p.stack, p.stack[0])
-		defer func() { p.stack = p.stack[:len(p.stack)-1] }()
-	}
-	for _, proto := range protos {
-		if err := put(proto); err != nil {
-			return err
+		if !c.match(Filter{Service: service}) {
+			continue
+		}
+		if err := p.outside(func() error { return put(proto) }); err != nil && failed == nil {
+			failed = err
+		}
+		if proto == "managesieve" {
+			failed = nil
 		}
 	}
-	return nil
+	return failed
 }
 
 // oldListen moves the port of "address:port", and an address inside a protocol
@@ -274,6 +327,14 @@ func oldListen(p *parser, ln *line) (bool, error) {
 	if ln.key == "ssl_listen" {
 		suffix = "s"
 	}
+	global := p.cur().layer == p.cfg.layers[0]
+	port := hasPort(ln.value)
+	if suffix == "" && global && !port {
+		return false, nil
+	}
+	if ln.value == "" {
+		return true, nil
+	}
 	set := func(key, value string) error {
 		return p.forProtocols(func(proto string) error {
 			if proto == "managesieve" {
@@ -282,50 +343,31 @@ func oldListen(p *parser, ln *line) (bool, error) {
 			return p.put("service/"+proto+"-login/inet_listener/"+proto+suffix+"/"+key, value)
 		})
 	}
-	if addr, port, ok := cutPort(ln.value); ok {
+	if port {
 		p.old("%s=..:port has been replaced by service { inet_listener { port } }", ln.key)
-		ln.value = addr
-		if err := set("port", port); err != nil {
+		i := strings.LastIndexByte(ln.value, ':')
+		number := ln.value[i+1:]
+		ln.value = ln.value[:i]
+		if err := set("port", number); err != nil {
 			return true, err
 		}
 	}
-	if suffix == "" && !p.cur().layer.cond.hasService {
+	if suffix == "" && global {
 		return false, nil
 	}
 	p.old("protocol { %s } has been replaced by service { inet_listener { address } }", ln.key)
 	return true, set("address", ln.value)
 }
 
-// cutPort splits "address:port"; an IPv6 address must be in brackets to have
-// a port.
-func cutPort(s string) (addr, port string, ok bool) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 || i == len(s)-1 || strings.Trim(s[i+1:], "0123456789") != "" {
-		return "", "", false
-	}
-	if strings.IndexByte(s, ':') != i && s[i-1] != ']' {
-		return "", "", false
-	}
-	return s[:i], s[i+1:], true
-}
-
-// oldAuthSection opens the auth { } of Dovecot 1: its settings have the prefix
-// auth_ now.
-func (p *parser) oldAuthSection() error {
-	p.old("add auth_ prefix to all settings inside auth {} and remove the auth {} section completely")
-	b := *p.cur()
-	b.start, b.oldAuth = p.pos, true
-	p.stack = append(p.stack, b)
-	return nil
-}
-
-// oldAuthDatabase turns the name of a passdb or userdb inside auth { } into its driver.
-func (p *parser) oldAuthDatabase(ln line) error {
-	p.old("%s %s {} has been replaced by %s { driver=%s }", ln.key, ln.value, ln.key, ln.value)
-	driver := ln.value
-	ln.value = ""
-	if err := p.openList(ln); err != nil {
-		return err
-	}
-	return p.put("driver", driver)
+// hasPort reports whether a list of addresses has anything that is no plain address.
+func hasPort(s string) bool {
+	return strings.Contains(s, ":") && slices.ContainsFunc(listWords(s), func(addr string) bool {
+		if addr == "*" || strings.Trim(addr, "0123456789.") == "" {
+			return false
+		}
+		if strings.HasPrefix(addr, "[") && strings.HasSuffix(addr, "]") {
+			addr = addr[1 : len(addr)-1]
+		}
+		return strings.Trim(addr, "0123456789abcdefABCDEF:") != ""
+	})
 }

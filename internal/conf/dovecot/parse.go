@@ -22,13 +22,16 @@ const (
 // so its stack outlives the files.
 type parser struct {
 	cfg      *Config
-	literal  bool
+	opts     options
 	stack    []block
-	includes []string // files being read
+	includes []string // files being read, and those to be read after them
+	depth    int      // of nested files
 	pos      pos
+	seq      int // of the last new key
 	size     int
 	base     *section // what the built-in services set; empty while they are read
 	obsolete bool     // the note about obsolete settings was given
+	auth     oldAuth
 }
 
 // A block is an open section or filter.
@@ -36,12 +39,12 @@ type block struct {
 	layer   *layer
 	sec     *section
 	start   pos
-	oldAuth bool // the auth { } of Dovecot 1
+	missing bool // a filter inside a section that the filter does not have
 }
 
 func newParser(c *Config, o options, base *section) *parser {
 	c.layers = []*layer{{root: newSection(schema().root, "", -1, pos{})}}
-	return &parser{cfg: c, literal: o.literal, base: base, stack: []block{{layer: c.layers[0], sec: c.layers[0].root}}}
+	return &parser{cfg: c, opts: o, base: base, stack: []block{{layer: c.layers[0], sec: c.layers[0].root}}}
 }
 
 func (p *parser) cur() *block { return &p.stack[len(p.stack)-1] }
@@ -57,7 +60,14 @@ func (p *parser) warn(text string) {
 // parse reads one file and what it includes.
 func (p *parser) parse(name string, r io.Reader) error {
 	p.includes = append(p.includes, name)
-	defer func() { p.includes = p.includes[:len(p.includes)-1] }()
+	return p.read(r)
+}
+
+// read reads the file that is the last one in p.includes.
+func (p *parser) read(r io.Reader) error {
+	name := p.file()
+	p.depth++
+	defer func() { p.depth-- }()
 	file := slices.Index(p.cfg.files, name)
 	if file < 0 {
 		file = len(p.cfg.files)
@@ -87,7 +97,7 @@ func (p *parser) locate(err error) error {
 	if errors.As(err, &located) {
 		return err
 	}
-	return &Error{File: p.cfg.files[p.pos.file], Line: p.pos.line, Text: err.Error(), Warnings: p.cfg.warnings}
+	return &Error{File: p.cfg.files[p.pos.file], Line: p.pos.line, Text: err.Error(), Warnings: p.cfg.warnings, Errors: p.cfg.errors}
 }
 
 // finish is called at the end of all input.
@@ -107,6 +117,9 @@ func (p *parser) line(ln line) error {
 	case lineInclude, lineIncludeTry:
 		return p.include(ln)
 	case lineEnd:
+		if done, err := p.closeOldAuth(); done || err != nil {
+			return err
+		}
 		if len(p.stack) == 1 {
 			return errors.New("Unexpected '}'")
 		}
@@ -122,31 +135,41 @@ func (p *parser) line(ln line) error {
 }
 
 // include reads the files of an !include line at once, so that what they set
-// comes before the lines that follow.
+// comes before the lines that follow. Like Dovecot it opens them all before it reads any:
+// none of them may include another.
 func (p *parser) include(ln line) error {
 	try := ln.kind == lineIncludeTry
 	paths := glob(p.relative(ln.value))
 	if len(paths) == 0 && !try {
 		return errors.New("No matches")
 	}
-	at := p.pos
-	for _, path := range paths {
-		p.pos = at
-		if slices.Contains(p.includes, path) || len(p.includes) >= maxIncludes {
+	open := len(p.includes)
+	defer func() { p.includes = p.includes[:open] }()
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for _, path := range slices.Backward(paths) {
+		if slices.Contains(p.includes, path) || p.depth >= maxIncludes {
 			return fmt.Errorf("Recursive include file: %s", path)
 		}
 		f, err := os.Open(path)
+		if err != nil && try {
+			continue
+		}
 		if err != nil {
-			if try {
-				continue
-			}
 			return fmt.Errorf("Couldn't open include file %s: %s", path, errnoText(err))
 		}
-		err = p.parse(path, f)
-		f.Close()
-		if err != nil {
+		files = append(files, f)
+		p.includes = append(p.includes, path)
+	}
+	for _, f := range slices.Backward(files) {
+		if err := p.read(f); err != nil {
 			return err
 		}
+		p.includes = p.includes[:len(p.includes)-1]
 	}
 	return nil
 }

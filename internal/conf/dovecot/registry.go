@@ -1,12 +1,16 @@
 package dovecot
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/flavor"
 )
 
 // Register declares the settings of one module: proto is a struct whose fields
@@ -64,7 +68,28 @@ func buildSchema() *schemaData {
 	for _, r := range registered {
 		d.plans[r.typ] = d.addStruct(d.root, r.module, r.typ)
 	}
+	d.root.arrange()
 	return d
+}
+
+// arrange gives the setting and those below it the defaults of the flavor this
+// program is built for, and puts them in order.
+func (s *Setting) arrange() {
+	if def, ok := flavor.Dovecot(s.Path); ok {
+		s.Default = def
+	}
+	if s.Kind == KindStrMap {
+		return // its keys are printed as they were set
+	}
+	for _, k := range s.keys {
+		if k.alias == "" {
+			s.list = append(s.list, k)
+			k.arrange()
+		}
+	}
+	slices.SortFunc(s.list, func(a, b *Setting) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(a.Path, b.Path))
+	})
 }
 
 // addStruct adds the fields of t to section and returns the plan to fill it.
@@ -96,7 +121,7 @@ func (d *schemaData) fieldSetting(sec *Setting, module, name string, f reflect.S
 	s := sec.keys[name]
 	kind := fieldKind(f)
 	if s == nil {
-		s = &Setting{Path: joinPath(sec.Path, name), Kind: kind, Enum: enumTag(f), Scope: AnyFilter}
+		s = &Setting{Path: joinPath(sec.Path, name), Kind: kind, Enum: enumTag(f), Scope: AnyFilter, order: math.MaxInt}
 		if kind == KindList || kind == KindStrMap {
 			s.keys = map[string]*Setting{}
 		}

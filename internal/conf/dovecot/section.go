@@ -8,6 +8,10 @@ import (
 )
 
 func (p *parser) openFilter(ln line) error {
+	if ln.key == "protocol" && ln.value == "managesieve" && len(p.stack) == p.filterDepth() {
+		p.old("protocol managesieve {} has been replaced by protocol sieve { }")
+		ln.value = "sieve"
+	}
 	cur := p.cur()
 	c, err := cur.layer.cond.nest(ln.key, ln.value)
 	if err != nil {
@@ -19,37 +23,45 @@ func (p *parser) openFilter(ln line) error {
 		p.cfg.layers = append(p.cfg.layers, &layer{cond: c, root: newSection(schema().root, "", -1, p.pos), pos: p.pos})
 	}
 	l := p.cfg.layers[i]
-	p.stack = append(p.stack, block{layer: l, sec: p.sameSection(l), start: p.pos})
+	sec := p.sameSection(l)
+	b := block{layer: l, sec: sec, start: p.pos}
+	if sec == nil {
+		b.sec, b.missing = cur.sec, true
+	}
+	p.stack = append(p.stack, b)
 	return nil
 }
 
-// sameSection finds or makes, in layer l, the section that is open now: a filter
-// inside a section filters what follows of that section.
+// sameSection finds, in layer l, the section that is open now: a filter inside
+// a section filters what follows of that section, if it is a built-in one or the
+// filter has it already.
 func (p *parser) sameSection(l *layer) *section {
 	sec := l.root
 	for _, b := range p.stack {
 		if b.sec.set == sec.set {
 			continue
 		}
-		sub := sec.sub(b.sec.set, b.sec.id())
-		if sub == nil {
-			sub = newSection(b.sec.set, b.sec.name, b.sec.num, p.pos)
-			sec.subs = append(sec.subs, sub)
+		next := sec.sub(b.sec.set, b.sec.id())
+		if next == nil && b.sec.num < 0 && b.sec.set.Kind == KindList {
+			next = p.existing(sec, b.sec.set, b.sec.name)
 		}
-		sec = sub
+		if next == nil {
+			return nil
+		}
+		sec = next
 	}
 	return sec
 }
 
 func (p *parser) openSection(ln line) error {
-	cur := p.cur()
-	switch {
-	case cur.sec.set.Kind == KindStrMap:
+	if done, err := p.openOldAuth(ln); done || err != nil {
+		return err
+	}
+	if p.cur().missing {
+		return p.unknown(ln.key + " { " + ln.key)
+	}
+	if p.cur().sec.set.Kind == KindStrMap {
 		return errors.New("Section not allowed here")
-	case cur.oldAuth && (ln.key == "passdb" || ln.key == "userdb"):
-		return p.oldAuthDatabase(ln)
-	case ln.key == "auth" && cur.sec.set == schema().root:
-		return p.oldAuthSection()
 	}
 	return p.openList(ln)
 }
@@ -77,7 +89,7 @@ func (p *parser) openList(ln line) error {
 // enter finds or makes the section a section line opens. Sections of the same
 // name are one section, except for passdb and userdb, which are kept apart.
 func (p *parser) enter(parent *section, set *Setting, name string) (*section, error) {
-	if set.Path == "service" && name == "dns_client" {
+	if set.Path == "service" && name == "dns_client" && p.filterDepth() == len(p.stack) {
 		p.old("service dns_client {} has been replaced by service dns-client { }")
 		name = "dns-client"
 	}
@@ -89,10 +101,11 @@ func (p *parser) enter(parent *section, set *Setting, name string) (*section, er
 		num = parent.count(set)
 	}
 	if num < 0 {
-		if sub := parent.sub(set, name); sub != nil {
+		if sub := parent.subFold(set, name); sub != nil {
 			if set.ordered() {
 				return nil, fmt.Errorf("%s/%s already exists", set.Path, name)
 			}
+			p.rename(sub, name)
 			return sub, nil
 		}
 	}
@@ -100,8 +113,36 @@ func (p *parser) enter(parent *section, set *Setting, name string) (*section, er
 	if set.ordered() && name != "" {
 		sub.keys["name"] = value{text: name, pos: p.pos}
 	}
+	if set.Kind == KindList && num < 0 && !set.ordered() {
+		if base := p.builtin(parent, set, name); base != nil {
+			sub.name = base.name
+			p.rename(sub, name)
+		}
+	}
 	parent.subs = append(parent.subs, sub)
 	return sub, nil
+}
+
+// rename gives a section the name by which it was opened last, which may have letters of other case.
+func (p *parser) rename(s *section, name string) {
+	if s.set.Kind != KindList {
+		return
+	}
+	key := s.set.nameKey()
+	if _, renamed := s.keys[key]; renamed || s.name != name {
+		s.keys[key] = value{text: name, pos: p.pos, first: p.pos}
+	}
+	s.pos = p.pos
+}
+
+// filterDepth is how many of the open blocks, from the outside, are filters.
+func (p *parser) filterDepth() int {
+	for i, b := range p.stack {
+		if b.sec.set.Path != "" {
+			return i
+		}
+	}
+	return len(p.stack)
 }
 
 // unknown is the error of a key that the open section does not have.
@@ -120,7 +161,7 @@ func (p *parser) unknown(key string) error {
 // allowed refuses settings of the auth process where the address of the client matters.
 func (p *parser) allowed(set *Setting, key string) error {
 	c := p.cur().layer.cond
-	if (c.local.set() || c.remote.set()) && set.auth {
+	if (c.local.set() || c.remote.set() || c.localName != "") && set.auth {
 		return fmt.Errorf("Auth settings not supported inside local/remote blocks: %s", key)
 	}
 	return nil

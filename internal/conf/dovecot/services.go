@@ -2,22 +2,30 @@ package dovecot
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/flavor"
 )
 
 //go:embed services.conf
 var builtinServices string
 
-// builtin is the layer below the global one: the services every Dovecot has.
+// builtin is the layer below the global one: the services every Dovecot has. Debian
+// builds it with tcpwrap, others do not.
 var builtin = sync.OnceValue(func() *section {
 	c := &Config{path: "built-in services"}
 	p := newParser(c, options{literal: true}, newSection(schema().root, "", -1, pos{}))
 	if err := p.parse(c.path, strings.NewReader(builtinServices)); err != nil {
 		panic(err) // the embedded text is wrong
 	}
-	c.layers[0].root.forget()
-	return c.layers[0].root
+	root := c.layers[0].root
+	root.forget()
+	if flavor.Name != "debian" {
+		root.subs = slices.DeleteFunc(root.subs, func(s *section) bool { return s.name == "tcpwrap" })
+	}
+	return root
 })
 
 // forget clears the positions of a section, which say that a value was

@@ -21,6 +21,12 @@ type Setting struct {
 	Modules   []string
 	Doc       string
 
+	order  int        // of the rows of the catalog
+	roots  []string   // modules of Dovecot that read it
+	common bool       // printed for every module
+	only   string     // the one flavor that prints it; empty for all
+	list   []*Setting // keys in their order, without aliases
+
 	auth  bool                // read by the auth process, which serves all addresses alike
 	alias string              // the name in the same section that it stands for
 	keys  map[string]*Setting // of the sections of a list or map
@@ -67,6 +73,19 @@ func (s *Setting) known(key string) *Setting {
 	return s.keys[key]
 }
 
+// knownFold is known for the name of a section in a path, where the case of letters does not matter.
+func (s *Setting) knownFold(key string) *Setting {
+	if k := s.known(key); k != nil {
+		return k
+	}
+	for _, k := range s.list {
+		if k.section() && strings.EqualFold(k.Path[strings.LastIndexByte(k.Path, '/')+1:], key) {
+			return k
+		}
+	}
+	return nil
+}
+
 func joinPath(section, name string) string {
 	if section == "" {
 		return name
@@ -87,6 +106,7 @@ var catalogScopes = map[rune]Scope{'P': ScopeProtocol, 'L': ScopeLocal, 'R': Sco
 
 // addCatalog reads the embedded table. Sections come before their keys there.
 func (d *schemaData) addCatalog() {
+	order := 0
 	for row := range strings.Lines(catalog) {
 		if row[0] == '#' {
 			continue
@@ -104,8 +124,15 @@ func (d *schemaData) addCatalog() {
 		}
 		s.Unset = strings.Contains(col[4], "unset")
 		s.Hidden = strings.Contains(col[4], "hidden")
+		s.common = strings.Contains(col[4], "common")
+		if strings.Contains(col[4], "debian") {
+			s.only = "debian"
+		}
 		s.Modules = strings.Split(col[5], ",")
+		s.roots = slices.Clone(s.Modules)
 		s.auth = slices.Contains(s.Modules, "auth")
+		s.order = order
+		order++
 		if s.section() {
 			s.keys = map[string]*Setting{}
 		}

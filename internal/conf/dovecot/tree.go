@@ -3,6 +3,7 @@ package dovecot
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // A pos is where something was written: an index into Config.files and a line.
@@ -13,6 +14,7 @@ type value struct {
 	text    string
 	pos     pos
 	first   pos    // where the key was set first
+	seq     int    // counts the keys in the order in which they were first set
 	file    string // absolute path, if the value was written as "<text"
 	content string // of that file
 	read    bool   // content is valid
@@ -38,6 +40,17 @@ func newSection(set *Setting, name string, num int, p pos) *section {
 func (s *section) sub(set *Setting, name string) *section {
 	for _, sub := range s.subs {
 		if sub.set == set && sub.id() == name {
+			return sub
+		}
+	}
+	return nil
+}
+
+// subFold is sub for what is written in a file: Dovecot's names of sections
+// differ by more than the case of their letters.
+func (s *section) subFold(set *Setting, name string) *section {
+	for _, sub := range s.subs {
+		if sub.set == set && strings.EqualFold(sub.id(), name) {
 			return sub
 		}
 	}
@@ -104,22 +117,37 @@ func (v view) subs(set *Setting) []view {
 	if set.ordered() {
 		return v.orderedSubs(set)
 	}
+	if len(v) == 0 {
+		return nil
+	}
 	var out []view
 	at := map[string]int{}
-	// The least specific layer decides the order; the views list the most specific first.
-	for _, s := range slices.Backward(v) {
+	place := func(s *section, add bool) {
 		for _, sub := range s.subs {
 			if sub.set != set {
 				continue
 			}
-			i, seen := at[sub.id()]
-			if !seen {
+			i, seen := at[sub.name]
+			switch {
+			case sub.num >= 0 && add:
+				out = append(out, view{sub}) // unnamed ones are never the same
+				continue
+			case sub.num >= 0:
+				continue
+			case !seen:
 				i = len(out)
-				at[sub.id()] = i
+				at[sub.name] = i
 				out = append(out, nil)
 			}
-			out[i] = slices.Insert(out[i], 0, sub)
+			if add {
+				out[i] = append(out[i], sub)
+			}
 		}
+	}
+	// Built-in sections, of the least specific layer, come first.
+	place(v[len(v)-1], false)
+	for _, s := range v {
+		place(s, true)
 	}
 	return out
 }

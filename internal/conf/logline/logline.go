@@ -89,6 +89,9 @@ func (l *Reader) physical() ([]byte, error) {
 	for {
 		raw, err := l.read()
 		if len(raw) == 0 && err != nil {
+			if errors.Is(err, ErrTooLong) {
+				l.num++
+			}
 			return nil, err
 		}
 		l.num++

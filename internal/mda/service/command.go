@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,7 +72,7 @@ func Command(args []string, stdout, stderr io.Writer) int {
 	}
 	switch o.command {
 	case "version":
-		fmt.Fprintln(stdout, Version)
+		fmt.Fprintln(stdout, dovecot.Version)
 		return 0
 	case "help":
 		fmt.Fprintln(stdout, usage)
@@ -170,7 +171,7 @@ func Doveadm(args []string, stdout, stderr io.Writer) int {
 			return control(config, sig, stderr)
 		}
 		if args[0] == "--version" {
-			fmt.Fprintln(stdout, Version)
+			fmt.Fprintln(stdout, dovecot.Version)
 			return 0
 		}
 	}
@@ -181,11 +182,18 @@ func Doveadm(args []string, stdout, stderr io.Writer) int {
 	return 64 // EX_USAGE
 }
 
+// unfinished reports whether a section is not closed. As doveadm has it, that
+// is wrong for every command; other checks of the whole file are the master's.
+func unfinished(err error) bool {
+	var e *dovecot.Error
+	return errors.As(err, &e) && strings.HasPrefix(e.Text, "Missing '}'")
+}
+
 // control signals the running master; after a stop it waits for its end, so
 // that a script may start it again at once.
 func control(config string, sig syscall.Signal, stderr io.Writer) int {
 	cfg, err := dovecot.Load(config)
-	if cfg == nil {
+	if cfg == nil || unfinished(err) {
 		return report(err, stderr)
 	}
 	core, err := dovecot.Get[dovecot.Master](cfg, dovecot.Filter{})

@@ -9,10 +9,6 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 )
 
-// Version is what `dovecot --version` and the start-up line say: the release of
-// Dovecot whose behavior is reproduced, then our own.
-const Version = "2.3.21.1 (dovetail)"
-
 func notifySignals() (<-chan os.Signal, func()) {
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
