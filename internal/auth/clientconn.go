@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 	"github.com/dovetail-mail/dovetail/internal/sasl"
 )
@@ -220,7 +221,7 @@ func (c *clientConn) auth(args []byte) error {
 			return append(wire.AppendID(append(b, "FAIL"...), req.id), "\tcode=temp_fail\n"...)
 		})
 	}
-	req.begin()
+	req.guard(req.begin)
 	return nil
 }
 
@@ -233,21 +234,26 @@ func (c *clientConn) cont(args []byte) error {
 	}
 	c.mu.Lock()
 	req := c.requests[id]
-	waiting := req != nil && req.state == stateWaiting
-	if waiting {
+	at := stateDone
+	if req != nil {
+		at = req.state
+	}
+	switch at {
+	case stateWaiting:
 		req.state = stateBusy
-	} else if req != nil && req.state != stateDone {
+	case stateBusy:
 		delete(c.requests, id)
 	}
 	c.mu.Unlock()
-	switch {
-	case waiting:
-		req.proceed(data)
+	switch at {
+	case stateWaiting:
+		req.guard(func() { req.proceed(data) })
 		return nil
-	case req == nil || req.state == stateDone:
+	case stateDone:
 		return c.refuse(id, "", "Authentication request timed out")
 	}
-	req.infof("Unexpected continuation")
+	// What is known of the user belongs to whoever works on the request.
+	(&request{conn: c, Request: db.Request{Mechanism: req.Mechanism, Remote: req.Remote, Session: req.Session, Log: req.Log}}).infof("Unexpected continuation")
 	return c.refuse(id, "", "Unexpected continuation")
 }
 
@@ -275,9 +281,11 @@ func (c *clientConn) refuse(id uint32, code, reason string) error {
 	})
 }
 
-// finish forgets req, or keeps it for its confirmation, and lets send write its
-// last line. It does nothing for a request that was dropped meanwhile.
+// finish forgets req, or keeps it for its confirmation, and writes the line that
+// send makes. It does nothing for a request that was dropped meanwhile.
 func (c *clientConn) finish(req *request, confirm bool, send func(b []byte) []byte) {
+	// Made before anybody may confirm the request: it is that one's then.
+	line := send(make([]byte, 0, 128))
 	c.mu.Lock()
 	if c.requests[req.id] != req {
 		c.mu.Unlock()
@@ -292,7 +300,7 @@ func (c *clientConn) finish(req *request, confirm bool, send func(b []byte) []by
 		delete(c.requests, req.id)
 	}
 	c.mu.Unlock()
-	if c.w.Append(send) != nil {
+	if c.w.Append(func(b []byte) []byte { return append(b, line...) }) != nil {
 		c.conn.Close()
 	}
 }

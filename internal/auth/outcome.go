@@ -11,7 +11,7 @@ import (
 // succeed answers OK, not before delay_until.
 func (r *request) succeed() {
 	if wait := time.Until(r.DelayUntil); !r.DelayUntil.IsZero() && wait > 0 {
-		time.AfterFunc(wait, r.sendOK)
+		time.AfterFunc(wait, func() { r.guard(r.sendOK) })
 		return
 	}
 	r.sendOK()
@@ -76,16 +76,34 @@ func (r *request) fail(res result) {
 	if !r.noPenalty && res != resultInternal {
 		s.shared.penalties.failed(r.Remote.Addr(), r.OriginalUser, r.Password)
 	}
-	delay := s.set.FailureDelay
+	delay := failureWait(s.set.FailureDelay, time.Since(r.asked))
 	if r.Fields.Has("nodelay") {
 		delay = 0
 	}
 	delay = max(delay, time.Until(r.DelayUntil))
 	if delay > 0 {
-		time.AfterFunc(delay, func() { r.sendFail(res) })
+		time.AfterFunc(delay, func() { r.guard(func() { r.sendFail(res) }) })
 		return
 	}
 	r.sendFail(res)
+}
+
+// failureStep is the grain of the time at which a failure is told, if deciding took
+// longer than the delay.
+const failureStep = 500 * time.Millisecond
+
+// failureWait returns how much longer a failure is kept back that was decided
+// elapsed after the question. The delay counts from there: if it began with the
+// decision, its end would tell whether a password hash was computed, and so whether
+// there is such a user. Dovecot tells its failures in rounds for that.
+func failureWait(delay, elapsed time.Duration) time.Duration {
+	if delay <= 0 {
+		return 0
+	}
+	if late := elapsed - delay; late > 0 {
+		delay += (late + failureStep - 1) / failureStep * failureStep
+	}
+	return delay - elapsed
 }
 
 func (r *request) sendFail(res result) {

@@ -133,8 +133,8 @@ func (c *passChain) enter(p *passdb) {
 
 // query has the driver answer. It is done if that decides.
 func (c *passChain) query(ctx context.Context, p *passdb) (done bool, err error) {
-	c.req.Fields.Save()
-	c.req.Userdb.Save()
+	c.req.Save()
+	c.req.Fields.Remove("password") // of an earlier passdb
 	if err := p.defaultFields.SetFields(c.req); err != nil {
 		return true, err
 	}
@@ -267,8 +267,7 @@ func (c *passChain) judge(p *passdb, err error) result {
 func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	req := c.req
 	if p.deny && r != resultUnknown {
-		req.Fields.Rollback()
-		req.Userdb.Rollback()
+		req.Rollback()
 		if r == resultInternal {
 			return r, true
 		}
@@ -328,8 +327,7 @@ func (c *passChain) remember(next rule, r result) {
 	c.fetched, c.secret = false, db.Secret{}
 	c.req.NoPassword, c.req.NoAuthenticate = false, false
 	if r != resultOK && r != resultNext {
-		c.req.Fields.Rollback()
-		c.req.Userdb.Rollback()
+		c.req.Rollback()
 	}
 }
 
@@ -352,6 +350,8 @@ func (c *passChain) advance(goOn bool, r result) (result, bool) {
 	case c.internal:
 		// The one that failed may have had the right password.
 		return resultInternal, true
+	case r == resultOK:
+		return resultMismatch, true // right, but the rules do not make that a success
 	}
 	return r, true
 }

@@ -40,8 +40,14 @@ func peerOf(conn net.Conn) peer {
 // isRestricted reports whether the peer may look up only itself: the socket is
 // open to everybody (mode 0666 exactly) and the peer is nobody special.
 func (p peer) isRestricted(socket string) bool {
+	if p.known && p.uid == 0 {
+		return false
+	}
 	info, err := os.Stat(socket)
-	if err != nil || info.Mode().Perm() != 0o666 || (p.known && p.uid == 0) {
+	if err != nil {
+		return true // nobody knows who may use it
+	}
+	if info.Mode().Perm() != 0o666 {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -30,6 +30,7 @@ type request struct {
 	id    uint32
 	state state
 	since time.Time // when it began to wait
+	asked time.Time // when the client's last message was looked at
 
 	mech         *sasl.Mechanism
 	exchange     sasl.Server
@@ -245,6 +246,7 @@ func (r *request) proceed(data []byte) {
 
 // next gives the mechanism the client's message and does what it says.
 func (r *request) next(response []byte) {
+	r.asked = time.Now()
 	step, err := r.exchange.Next(response)
 	r.initial = nil
 	if err != nil {
@@ -283,6 +285,12 @@ func (r *request) identify(step sasl.Step) bool {
 		name = cert // whatever the client says
 	}
 	err := names.set(&r.Request, name)
+	if name != step.Authcid {
+		r.OriginalUser = step.Authcid
+	}
+	if step.Action == sasl.Accept {
+		r.OriginalUser = "" // EXTERNAL: the client said nothing
+	}
 	if err == nil && step.Authzid != "" {
 		err = names.setLogin(&r.Request, step.Authzid)
 	}
@@ -309,10 +317,16 @@ func (r *request) verify(step sasl.Step) {
 	r.ask(stageInline)
 }
 
-// accept ends an exchange that has proven who the client is. The passdbs may
-// still refuse the user, and add fields; anonymous is nobody they know.
+// accept ends an exchange that has proven who the client is. The passdbs must still
+// let the user in without a password (nopassword), as in Dovecot, and may add
+// fields; anonymous is nobody they know.
 func (r *request) accept(step sasl.Step) {
 	if r.mech.Flags&sasl.Anonymous != 0 {
+		if step.Authcid == "" { // auth_anonymous_username is: nobody may be anonymous
+			r.infof("%v", errEmptyUsername)
+			r.fail(resultMismatch)
+			return
+		}
 		r.Log.Infof("anonymous(%s): login", step.Trace)
 		r.User, r.OriginalUser, r.hasOriginal = step.Authcid, step.Authcid, true
 		r.succeed()
@@ -322,8 +336,8 @@ func (r *request) accept(step sasl.Step) {
 		return
 	}
 	r.final = step.Data
+	r.Password = ""
 	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
-	r.chain.verified = true
 	r.ask(stageInline)
 }
 
@@ -377,13 +391,16 @@ func (r *request) resume() {
 	r.do(step)
 }
 
-// guard runs work on the request outside of its connection's goroutine. A
-// panic is a temporary failure of this login, and nothing else.
+// guard runs work on the request. A panic is a temporary failure of this login,
+// and nothing else: neither of the connection, on which all logins of a process
+// are, nor of the server.
 func (r *request) guard(work func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			logPanic(r.Log, v)
-			r.fail(resultInternal)
+			r.conn.finish(r, false, func(b []byte) []byte {
+				return append(wire.AppendID(append(b, "FAIL"...), r.id), "\tcode=temp_fail\n"...)
+			})
 		}
 	}()
 	work()

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
@@ -188,6 +189,9 @@ func (s *Server) mechanism(name string) *sasl.Mechanism {
 	return nil
 }
 
+// acceptPause is how long a listener rests that cannot accept a connection.
+const acceptPause = 100 * time.Millisecond
+
 // Serve accepts connections from l until ctx is done, then closes l and the
 // connections and returns nil. If l is closed, by a reload, the connections
 // that are there stay.
@@ -209,8 +213,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, kind Kind) error {
 			}
 			return nil
 		case err != nil:
-			cancel()
-			return fmt.Errorf("auth: accept: %w", err)
+			// Out of descriptors, which any user of a public socket can bring about:
+			// those who are connected go on, and others may come when some have left.
+			s.log.Errorf("accept(%s) failed: %v", l.Addr(), err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		sessions.Go(func() { s.serveConn(ctx, conn, l, kind) })
 	}

@@ -46,16 +46,24 @@ func (u *usernames) normalize(req *db.Request, name string) (string, error) {
 	if u.defaultRealm != "" && !strings.Contains(name, "@") {
 		name += "@" + u.defaultRealm
 	}
+	var translated []byte // nil: name as it is
 	for i := range len(name) {
 		c := u.translate[name[i]]
+		if c != name[i] && translated == nil {
+			translated = []byte(name)
+		}
+		if translated != nil {
+			translated[i] = c
+		}
 		if !u.allowed[c] {
+			if translated != nil {
+				name = string(translated)
+			}
 			return "", fmt.Errorf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", c, name)
 		}
-		if c != name[i] {
-			b := []byte(name)
-			b[i] = c
-			name = string(b)
-		}
+	}
+	if translated != nil {
+		name = string(translated)
 	}
 	name, err := req.Normalize(u.format, name)
 	if err != nil {

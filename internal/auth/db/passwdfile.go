@@ -63,7 +63,7 @@ func (f *fileDB) find(r *Request) (*fileEntry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Failed to expand passwd-file path %s: %w", f.path, err)
 	}
-	if path != f.path && (strings.Contains(r.User, "/") || r.User == "." || r.User == "..") {
+	if path != f.path && !isPathSafe(r.User) {
 		return nil, ErrUnknownUser // never a way out of the directory of PATH
 	}
 	table, err := f.env.files.get(path, f.path, f.env.Log)
@@ -85,6 +85,18 @@ func (f *fileDB) find(r *Request) (*fileEntry, error) {
 		return nil, ErrUnknownUser
 	}
 	return entry, nil
+}
+
+// isPathSafe reports whether neither a user name nor its parts lead elsewhere in
+// a path.
+func isPathSafe(user string) bool {
+	name, domain, _ := strings.Cut(user, "@")
+	for _, part := range [...]string{user, name, domain} {
+		if part == "." || part == ".." || strings.ContainsAny(part, "/\x00") {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *fileDB) Fetch(_ context.Context, r *Request) (Secret, error) {

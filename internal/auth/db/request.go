@@ -45,6 +45,29 @@ type Request struct {
 	Number  int    // of that database
 	Verbose bool   // failures are logged
 	Log     *maillog.Logger
+
+	saved saved
+}
+
+// saved is what a database that refuses the login must not have changed.
+type saved struct {
+	loginUser string
+	hasUserdb bool
+}
+
+// Save keeps the request as it is for [Request.Rollback].
+func (r *Request) Save() {
+	r.Fields.Save()
+	r.Userdb.Save()
+	r.saved = saved{r.LoginUser, r.HasUserdb}
+}
+
+// Rollback undoes what a database has done to the request since the last Save.
+// The user's name stays changed, as in Dovecot.
+func (r *Request) Rollback() {
+	r.Fields.Rollback()
+	r.Userdb.Rollback()
+	r.LoginUser, r.HasUserdb = r.saved.loginUser, r.saved.hasUserdb
 }
 
 // Prefix returns what starts the log lines about the request:

@@ -35,6 +35,13 @@ func (r *Request) SetField(field Field) {
 			r.hide(field)
 		}
 		return
+	case "password":
+		r.hide(field)
+		return
+	case "password_noscheme":
+		field.Name, field.Value = "password", "{PLAIN}"+value
+		r.hide(field)
+		return
 	case "login_user":
 		r.setLoginUser(value)
 		r.hide(field)
@@ -121,14 +128,12 @@ func (r *Request) setUser(field, value string) bool {
 	return true
 }
 
-// setLoginUser makes the user who was authenticated a master user, who goes on
-// as another.
+// setLoginUser makes the user a master user, who goes on as another once the
+// passdb has found the password right. One who did so already stays who it is.
 func (r *Request) setLoginUser(target string) {
-	if target == "" || target == r.User {
-		return
+	if target != "" && target != r.User && r.MasterUser == "" {
+		r.LoginUser = target
 	}
-	r.Log.Infof("Master user logging in as %s", target)
-	r.MasterUser, r.User = r.User, target
 }
 
 // maxDelay is how far ahead delay_until may be.

@@ -13,9 +13,16 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
+// maxCrypt is the longest password that crypt(3) hashes (CRYPT_MAX_PASSPHRASE_SIZE of
+// libxcrypt). What some methods cost grows with the square of it.
+const maxCrypt = 511
+
 // verifyCrypt checks a string of crypt(3). As there, the string itself tells
 // the method, whichever of the crypt schemes was named.
 func verifyCrypt(plain, _ string, data []byte) error {
+	if len(plain) > maxCrypt {
+		return ErrMismatch
+	}
 	text := string(data)
 	switch {
 	case strings.HasPrefix(text, "$1$"):

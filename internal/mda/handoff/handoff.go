@@ -34,5 +34,6 @@ type Login struct {
 type Reply struct {
 	ID    uint64 `json:"id"`
 	Error string `json:"error,omitempty"` // text for the client, such as Dovecot's "Internal error occurred"
+	Limit bool   `json:"limit,omitempty"` // Error is that of a limit on the user's connections
 	PID   int    `json:"pid,omitempty"`   // of the mail process, for the log
 }

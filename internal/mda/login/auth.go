@@ -32,7 +32,8 @@ const (
 	failBase64                         // response is not base64
 	failAborted                        // the client sent "*"
 	failReferral                       // the user is on another server
-	failUnavailable                    // the mail process does not want the client
+	failUnavailable                    // the mail process cannot serve the client
+	failLimit                          // the user has too many connections
 )
 
 // Codes that this process sets itself, besides those of the auth server.
@@ -151,8 +152,8 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 		return false
 	}
 	c.state = stateAuthenticating
-	c.busy.Store(true)
-	defer c.busy.Store(false)
+	c.busy.Store(authenticating)
+	defer c.busy.Store(idle)
 	req := client.Request{
 		Mechanism: c.mech, Service: c.srv.service,
 		Local: c.local, Remote: c.remote, RealLocal: c.realLocal, RealRemote: c.realRemote,
@@ -178,7 +179,7 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 // answer asks the client for the response to a challenge.
 func (c *session) answer(challenge []byte) ([]byte, error) {
 	c.state = stateChallenged
-	c.busy.Store(false)
+	c.busy.Store(idle)
 	c.protocol.challenge(c, challenge)
 	if !c.flush() {
 		return nil, errClient
@@ -194,7 +195,7 @@ func (c *session) answer(challenge []byte) ([]byte, error) {
 		return nil, client.ErrAborted
 	}
 	c.state = stateAuthenticating
-	c.busy.Store(true)
+	c.busy.Store(authenticating)
 	msg, err := decodeBase64(line)
 	if err != nil {
 		return nil, errBadBase64
@@ -208,8 +209,11 @@ func (c *session) exchangeFailed(err error) bool {
 	var f *failure
 	state := stateIdle
 	var refused *client.Failure
-	switch {
+	switch interruption := c.interrupted.Load(); {
 	case errors.Is(err, errClient): // ended and logged already
+		return false
+	case interruption != nil:
+		c.end(interruption.text, interruption.cause)
 		return false
 	case errors.Is(err, errTooLarge):
 		c.end("", causeSASLFull)

@@ -33,29 +33,48 @@ func (l *clientList) remove(c *session) {
 	l.len--
 }
 
-// add registers a client. If there are too many, the oldest has to go; one whose
-// password is being checked stays as long as there is another, as with Dovecot.
-func (s *Server) add(c *session) {
+// add registers a client. If there are too many, the oldest has to go. As that
+// takes a moment, there may be twice as many for a while; a client beyond
+// that is not taken, so that those who are slow to leave cannot pile up.
+func (s *Server) add(c *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.MaxClients > 0 && s.clients.len >= s.MaxClients {
-		s.victim().interrupt(textQueueFull, causeQueueFull)
+		if s.clients.len >= 2*s.MaxClients {
+			return false
+		}
+		if victim := s.victim(); victim != nil {
+			victim.interrupt(textQueueFull, causeQueueFull)
+		}
 	}
 	s.clients.push(c)
+	return true
 }
 
-// lookAt is how many of the oldest clients are considered.
+// lookAt is how many of the oldest clients that could go are considered.
 const lookAt = 16
 
+// victim is the client that has to go: the oldest, but one whose password is being
+// checked only if there is no other, as with Dovecot, and none that is on its way
+// to the mail process.
 func (s *Server) victim() *session {
-	c := s.clients.first
-	for i := 0; c != nil && i < lookAt; i++ {
-		if !c.busy.Load() && c.interrupted.Load() == nil {
-			return c
+	var second *session
+	seen := 0
+	for c := s.clients.first; c != nil && seen < lookAt; c = c.next {
+		if c.interrupted.Load() != nil {
+			continue
 		}
-		c = c.next
+		seen++
+		switch c.busy.Load() {
+		case idle:
+			return c
+		case authenticating:
+			if second == nil {
+				second = c
+			}
+		}
 	}
-	return s.clients.first
+	return second
 }
 
 func (s *Server) remove(c *session) {

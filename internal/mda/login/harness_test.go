@@ -100,7 +100,7 @@ func (m *fakeMail) Pass(_ context.Context, l *handoff.Login, conn syscall.Conn) 
 	copied.Input = bytes.Clone(l.Input)
 	m.logins = append(m.logins, copied)
 	if m.refuse != "" || m.err != nil {
-		return Passed{Refused: m.refuse}, m.err
+		return Passed{Refused: m.refuse, Limit: m.refuse != ""}, m.err
 	}
 	c, err := dupConn(conn)
 	if err != nil {

@@ -101,6 +101,7 @@ var imapConditions = [...]string{
 	failAborted:     " BAD ",
 	failReferral:    " NO ",
 	failUnavailable: " NO [UNAVAILABLE] ",
+	failLimit:       " NO [LIMIT] ",
 }
 
 func (p *imap) refuse(c *session, f *failure) {

@@ -58,6 +58,9 @@ const (
 func (p *imapArgs) reset() {
 	clear(p.text)
 	p.text, p.args = p.text[:0], p.args[:0]
+	if cap(p.text) > smallBuffer {
+		p.text, p.args = nil, nil // a client that waits holds no more than others
+	}
 	p.depth, p.want, p.sync = 0, -1, false
 }
 

@@ -67,6 +67,10 @@ func loggedIDs(setting string) (names map[string]bool, all bool) {
 	return names, all
 }
 
+// maxClientID is how much of what a client says of itself is kept: it goes to the
+// auth server in one line.
+const maxClientID = 2048
+
 // cmdID serves ID: what the client says of itself may be logged and is kept for
 // the mail process; a trusted proxy tells the address of its client there.
 func (p *imap) cmdID(_ context.Context, c *session) bool {
@@ -76,6 +80,8 @@ func (p *imap) cmdID(_ context.Context, c *session) bool {
 		return true
 	}
 	var logged []byte
+	c.clientID = nil // only the last ID counts
+	kept := 0
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if c.forwarded(string(pairs[i]), string(pairs[i+1])) {
 			continue
@@ -83,7 +89,7 @@ func (p *imap) cmdID(_ context.Context, c *session) bool {
 		if p.logAllIDs || p.logID[string(bytes.ToLower(pairs[i]))] {
 			logged = appendPair(logged, pairs[i], pairs[i+1])
 		}
-		if p.set.IDRetain {
+		if kept += len(pairs[i]) + len(pairs[i+1]); p.set.IDRetain && kept <= maxClientID {
 			c.clientID = append(c.clientID, string(pairs[i]), string(pairs[i+1]))
 		}
 	}

@@ -19,6 +19,7 @@ import (
 // then, one way or the other.
 func (c *session) pass(ctx context.Context, res *client.Result) bool {
 	c.state = statePassing
+	c.busy.Store(passing)
 	l := handoff.Login{
 		ID: c.srv.nextID.Add(1), Service: c.srv.service,
 		AuthID: res.ID, AuthPID: res.PID, AuthCookie: res.Cookie,
@@ -31,10 +32,14 @@ func (c *session) pass(ctx context.Context, res *client.Result) bool {
 	switch {
 	case err != nil:
 		c.srv.log.Errorf("login to %s failed: %v", c.srv.service, err)
-		c.passFailed(textInternalLogin, fmt.Sprintf("Internal login failure (pid=%d id=%d)", res.PID, res.ID))
+		c.passFailed(&failure{failUnavailable, textInternalLogin}, fmt.Sprintf("Internal login failure (pid=%d id=%d)", res.PID, res.ID))
 	case passed.Refused != "":
+		f := failure{failUnavailable, passed.Refused}
+		if passed.Limit {
+			f.kind = failLimit
+		}
 		cause, _, _ := strings.Cut(passed.Refused, "\r\n")
-		c.passFailed(passed.Refused, cause)
+		c.passFailed(&f, cause)
 	default:
 		c.logf("Login")
 	}
@@ -43,12 +48,12 @@ func (c *session) pass(ctx context.Context, res *client.Result) bool {
 
 // passFailed ends a session whose client the mail process did not take. The
 // descriptor may be on its way still, so the connection is shut down, too.
-func (c *session) passFailed(text, cause string) {
+func (c *session) passFailed(f *failure, cause string) {
 	if c.relay != nil {
 		c.relay.peer.Close() //nolint:errcheck // nothing was sent over it
 		c.relay = nil
 	}
-	c.protocol.refuse(c, &failure{failUnavailable, text})
+	c.protocol.refuse(c, f)
 	c.flush()
 	c.logf("Disconnected: " + cause)
 	if c.tlsConn != nil {
@@ -75,7 +80,7 @@ func (c *session) handOver(ctx context.Context, l *handoff.Login) (Passed, error
 	}
 	defer far.Close()
 	c.conn.SetDeadline(time.Time{}) //nolint:errcheck // the mail process has its own limits
-	c.relay = &relay{client: c.tlsConn, raw: c.gate, peer: peer}
+	c.relay = &relay{srv: c.srv, client: c.tlsConn, raw: c.gate, peer: peer}
 	return c.srv.Pass.Pass(ctx, l, far)
 }
 

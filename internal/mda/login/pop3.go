@@ -56,6 +56,7 @@ var pop3Codes = [...]string{
 	failAborted:     "-ERR ",
 	failReferral:    "-ERR ",
 	failUnavailable: "-ERR [SYS/TEMP] ",
+	failLimit:       "-ERR [IN-USE] ",
 }
 
 func (pop3) refuse(c *session, f *failure) { c.reply(pop3Codes[f.kind], f.text) }

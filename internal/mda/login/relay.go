@@ -7,16 +7,22 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A relay connects the TLS session of a client with the mail process. It is all
 // that is left of the session here: two goroutines and, while data flows, a
 // buffer each.
 type relay struct {
+	srv    *Server
 	client *tls.Conn
 	raw    *gate // below client
 	peer   *net.UnixConn
 }
+
+// relayPatience is how long a client may leave output unread: longer than the
+// mail process bears it, which then says so in its log.
+const relayPatience = 15 * time.Minute
 
 // relayBuffer is a TLS record's content: larger buffers save nothing.
 const relayBuffer = 16 << 10
@@ -27,12 +33,14 @@ var relayBuffers = sync.Pool{New: func() any { return new([relayBuffer]byte) }}
 // says goodbye itself when it has to stop, so ctx only matters to clients that
 // do not read that.
 func (r *relay) run(ctx context.Context) {
+	r.raw.SetDeadline(time.Time{}) //nolint:errcheck // of the login; a closed connection shows in the first read
 	stop := context.AfterFunc(ctx, r.close)
 	defer stop()
 	defer r.close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer r.srv.recover(r.raw)
 		r.toClient()
 	}()
 	r.toPeer()
@@ -85,6 +93,8 @@ func (r *relay) toClient() {
 	}
 	in := input{}
 	for in.wait(raw) {
+		// The mail process cannot make a relay end that waits for its client.
+		r.raw.SetWriteDeadline(time.Now().Add(r.srv.relayPatience)) //nolint:errcheck // the write shows it
 		_, err := r.client.Write(in.buf[:in.n])
 		relayBuffers.Put(in.buf)
 		if err != nil {

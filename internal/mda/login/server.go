@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
@@ -37,6 +38,7 @@ type Passer interface {
 type Passed struct {
 	PID     int    // the mail process, for the log
 	Refused string // why the mail process does not want the client; empty if it has it
+	Limit   bool   // the reason is a limit on the user's connections
 }
 
 // Config is what a [Server] needs.
@@ -69,13 +71,16 @@ type Server struct {
 	pid     int
 	nextID  atomic.Uint64
 
+	// relayPatience is how long a TLS client may leave output unread.
+	relayPatience time.Duration
+
 	mu      sync.Mutex
 	clients clientList
 }
 
 // NewServer returns a server for the configuration. It reads no file later.
 func NewServer(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, service: cfg.Service, log: cfg.Log, pid: os.Getpid()}
+	s := &Server{Config: cfg, service: cfg.Service, log: cfg.Log, pid: os.Getpid(), relayPatience: relayPatience}
 	var err error
 	if s.host, err = os.Hostname(); err != nil {
 		return nil, err
@@ -88,14 +93,18 @@ func NewServer(cfg Config) (*Server, error) {
 // a TLS client, until its session in the mail process is over. It closes conn.
 // When ctx ends, clients not logged in are sent away.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, l Listener) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Print(maillog.Panic, fmt.Sprintf("%v\n%s", p, debug.Stack()))
-			conn.Close()
-		}
-	}()
+	defer s.recover(conn)
 	if relay := s.login(ctx, conn, l); relay != nil {
 		relay.run(ctx)
+	}
+}
+
+// recover ends the session of conn, and nothing else, when it has panicked. It
+// is deferred.
+func (s *Server) recover(conn net.Conn) {
+	if p := recover(); p != nil {
+		s.log.Print(maillog.Panic, fmt.Sprintf("%v\n%s", p, debug.Stack()))
+		conn.Close()
 	}
 }
 
@@ -108,14 +117,20 @@ func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) *relay {
 		conn.Close()
 		return nil
 	}
-	s.add(c)
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.cancel = cancel
+	if !s.add(c) {
+		c.finish(causeQueueFull)
+		return nil
+	}
 	defer s.remove(c)
 	defer c.in.release()
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { c.interrupt(textShutdown, causeShutdown) })
 		defer stop()
 	}
-	c.run(ctx)
+	c.run(waiting)
 	if c.relay == nil {
 		conn.Close()
 	}

@@ -80,7 +80,8 @@ type session struct {
 
 	relay *relay // TLS client that was passed on
 
-	busy        atomic.Bool // waiting for the auth server or the mail process
+	busy        atomic.Int32       // idle, or who is waited for
+	cancel      context.CancelFunc // ends waiting for the auth server
 	interrupted atomic.Pointer[interruption]
 	prev, next  *session // of Server.clients
 }
@@ -96,6 +97,13 @@ const (
 	statePassing                  // waiting for the mail process
 	stateAborted                  // the client gave up an exchange
 	stateAuthLost                 // the auth server could not be asked
+)
+
+// Who a session waits for, for those who choose one that has to go.
+const (
+	idle           int32 = iota // the client
+	authenticating              // the auth server
+	passing                     // the mail process
 )
 
 // An interruption ends a session from outside.
@@ -158,9 +166,15 @@ func (c *session) flush() bool {
 		return true
 	}
 	_, err := c.writer().Write(c.out)
-	c.out = c.out[:0]
+	if c.out = c.out[:0]; cap(c.out) > smallBuffer {
+		c.out = nil
+	}
 	if err != nil {
-		c.finish(causeClosed)
+		cause := causeClosed
+		if i := c.interrupted.Load(); i != nil {
+			cause = i.cause
+		}
+		c.finish(cause)
 		return false
 	}
 	return true
@@ -207,7 +221,7 @@ func (c *session) timedOut() {
 
 // end says goodbye and ends the session. An empty text is not sent.
 func (c *session) end(text, cause string) {
-	if text != "" {
+	if text != "" && (c.tlsConn == nil || c.done) {
 		c.protocol.bye(c, text)
 		c.conn.SetWriteDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the write shows it
 		c.writer().Write(c.out)                              //nolint:errcheck // the session ends anyway
@@ -233,7 +247,10 @@ func (c *session) logf(message string) {
 // interrupt makes the session end soon, from another goroutine.
 func (c *session) interrupt(text, cause string) {
 	if c.interrupted.CompareAndSwap(nil, &interruption{text, cause}) {
-		c.conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // wakes the reader
+		c.conn.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // wakes who reads or writes
+		if c.busy.Load() != passing {
+			c.cancel()
+		}
 	}
 }
 
@@ -284,10 +301,17 @@ func (c *session) handshake(ctx context.Context) bool {
 	}
 	cs := c.tlsConn.ConnectionState()
 	c.in.conn = c.tlsConn
+	c.forget()
 	c.secured, c.done = true, true
 	c.localName = cs.ServerName
 	c.tlsText = tlsconf.Describe(cs).String()
 	return true
+}
+
+// forget drops what was said in plain text, by whomever (RFC 3501 6.2.1, RFC 2595 4).
+func (c *session) forget() {
+	c.user, c.pop3User, c.hasPOP3User = "", "", false
+	c.clientID, c.askedForCaps = nil, false
 }
 
 func (c *session) handshakeFailed(err error) {

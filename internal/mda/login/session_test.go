@@ -116,7 +116,7 @@ func TestRefused(t *testing.T) {
 	const tooMany = "Maximum number of connections from user+IP exceeded (mail_max_userip_connections=10)"
 	s := newTestServer(t, "imap", "")
 	s.mail.refuse = tooMany
-	if out := converse(t, s, "a LOGIN bob pass\r\n"); !strings.HasSuffix(out, "a NO [UNAVAILABLE] "+tooMany+"\r\n") {
+	if out := converse(t, s, "a LOGIN bob pass\r\n"); !strings.HasSuffix(out, "a NO [LIMIT] "+tooMany+"\r\n") {
 		t.Errorf("got %q", out)
 	}
 	waitLog(t, s, "imap-login: Info: Disconnected: "+tooMany+": user=<bob>, method=PLAIN")

@@ -1,6 +1,7 @@
 // Package imapwire is the syntax of IMAP (RFC 3501, RFC 9051 section 9): it
 // reads commands and their arguments and writes the values of replies. It knows
-// no command. The login process and the IMAP server both read with it.
+// no command. The login process does not read with it: that is for strangers, and
+// keeps to fixed, smaller limits and to one small buffer that is wiped after use.
 //
 // A [Decoder] reads commands one after the other:
 //
