@@ -21,18 +21,40 @@ func (s *session) list(l ruleList, command string, sub subject, rcpt *smtp.Rcpt)
 	return smtp.Reply{}, true
 }
 
-func (s *session) checkClient(command string) (smtp.Reply, bool) {
-	return s.list(s.srv.rules.client, command, s.clientSubject(), nil)
+// earlyDefers are the replies that defer_if_permit kept in lists which were not
+// put off (smtpd_delay_reject=no): the outcome is known at RCPT.
+type earlyDefers struct{ client, helo, sender smtp.Reply }
+
+func (d *earlyDefers) first() smtp.Reply {
+	for _, r := range [...]smtp.Reply{d.client, d.helo, d.sender} {
+		if r.Code != 0 {
+			return r
+		}
+	}
+	return smtp.Reply{}
+}
+
+// evaluateEarly evaluates a list before RCPT.
+func (s *session) evaluateEarly(l ruleList, command string, sub subject, kept *smtp.Reply) (smtp.Reply, bool) {
+	s.tx.defers = pendingDefers{}
+	r, ok := s.list(l, command, sub, nil)
+	*kept = s.tx.defers.ifPermit
+	return r, ok
+}
+
+// checkConnect is for smtpd_delay_reject=no.
+func (s *session) checkConnect() (smtp.Reply, bool) {
+	return s.evaluateEarly(s.srv.rules.client, "CONNECT", s.clientSubject(), &s.early.client)
 }
 
 // checkHELO is for smtpd_delay_reject=no.
 func (s *session) checkHELO() (smtp.Reply, bool) {
-	return s.list(s.srv.rules.helo, s.where, s.heloSubject(), nil)
+	return s.evaluateEarly(s.srv.rules.helo, s.where, s.heloSubject(), &s.early.helo)
 }
 
 // checkSender is for smtpd_delay_reject=no.
 func (s *session) checkSender() (smtp.Reply, bool) {
-	if r, ok := s.list(s.srv.rules.sender, "MAIL", s.senderSubject(), nil); !ok {
+	if r, ok := s.evaluateEarly(s.srv.rules.sender, "MAIL", s.senderSubject(), &s.early.sender); !ok {
 		return r, false
 	}
 	return s.checkUnlistedSender("MAIL")
@@ -55,7 +77,7 @@ func (s *session) checkRecipient(command string, rcpt *smtp.Rcpt) (smtp.Reply, b
 	if isPostmaster(rcpt.To) || s.tx.actions.discard {
 		return smtp.Reply{}, true
 	}
-	s.tx.defers = pendingDefers{}
+	s.tx.defers = pendingDefers{ifPermit: s.early.first()}
 	if s.srv.set.DelayReject {
 		if r, ok := s.checkPutOff(command, rcpt); !ok {
 			return r, false
@@ -138,7 +160,7 @@ func (s *session) atContent(l ruleList, command string, sub subject) (smtp.Reply
 }
 
 func (s *session) checkETRN(site string) (smtp.Reply, bool) {
-	if r, ok := s.checkClient("ETRN"); !ok {
+	if r, ok := s.list(s.srv.rules.client, "ETRN", s.clientSubject(), nil); !ok {
 		return r, false
 	}
 	if r, ok := s.list(s.srv.rules.helo, "ETRN", s.heloSubject(), nil); !ok {

@@ -8,8 +8,10 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
+// permitInetInterfaces permits this host. Behind a proxy of its own it is not, as with
+// Postfix, everybody.
 func (e *eval) permitInetInterfaces(*item) verdict {
-	if e.s.srv.resolver.OwnAddr(e.s.client.peer) {
+	if e.s.srv.resolver.OwnAddr(e.s.client.peer) && e.s.srv.resolver.OwnAddr(e.s.client.addr) {
 		return permit
 	}
 	return dunno
@@ -123,7 +125,7 @@ func (r rewriteClients) permits(s *session) bool {
 	for _, it := range r.items {
 		switch it.keyword {
 		case "permit_inet_interfaces":
-			if e.permitInetInterfaces(nil) == permit {
+			if s.srv.resolver.OwnAddr(s.client.peer) {
 				return true
 			}
 		case "permit_mynetworks":

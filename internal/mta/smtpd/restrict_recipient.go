@@ -9,9 +9,13 @@ func (e *eval) checkRecipientAccess(it *item) verdict {
 	if e.rcpt == nil {
 		return dunno
 	}
-	v := e.addressAccess(it, e.rcpt.To, e.s.rcptSubject())
-	if v == permit && e.rcpt.Routed {
-		return dunno
+	res, err := e.resolved()
+	if err != nil {
+		return e.lookupFailed(e.s.rcptSubject())
+	}
+	v := e.addressAccess(it, res.Recipient, e.s.rcptSubject())
+	if v == permit && (e.rcpt.Routed || res.Routed && !e.s.srv.set.AllowUntrustedRouting) {
+		return dunno // it may go on to anywhere
 	}
 	return v
 }

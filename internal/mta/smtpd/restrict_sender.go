@@ -12,7 +12,23 @@ func (e *eval) checkSenderAccess(it *item) verdict {
 	if !e.s.tx.open {
 		return dunno
 	}
-	return e.addressAccess(it, e.s.tx.sender, e.s.senderSubject())
+	addr, err := e.resolvedSender()
+	if err != nil {
+		return e.lookupFailed(e.s.senderSubject())
+	}
+	return e.addressAccess(it, addr, e.s.senderSubject())
+}
+
+// resolvedSender is the sender in the form that mail to it would have: user%ours@ours
+// is user@ours.
+func (e *eval) resolvedSender() (string, error) {
+	sender := e.s.tx.sender
+	if sender == "" {
+		return "", nil
+	}
+	r := e.s.srv.resolver
+	res, err := r.Resolve(e.s.ctx, "", r.Rewrite(e.s.ctx, "local", sender))
+	return res.Recipient, err
 }
 
 func (e *eval) rejectNonFQDNSender(*item) verdict {
@@ -124,9 +140,11 @@ func (e *eval) loginMismatch(it *item, judge func(owners string, found bool) str
 		e.s.srv.log.Warningf("restriction `%s' ignored: no SASL support", name)
 		return dunno
 	}
-	res := e.s.srv.resolver
-	addr := res.Rewrite(e.s.ctx, "local", e.s.tx.sender)
-	owners, _, found, err := res.Find(e.s.ctx, e.s.srv.lists.senderLogins, addr, resolve.FindDefault)
+	addr, err := e.resolvedSender()
+	if err != nil {
+		return e.lookupFailed(e.s.senderSubject())
+	}
+	owners, _, found, err := e.s.srv.resolver.Find(e.s.ctx, e.s.srv.lists.senderLogins, addr, resolve.FindDefault)
 	if err != nil {
 		return e.lookupFailed(e.s.senderSubject())
 	}

@@ -50,6 +50,7 @@ type session struct {
 	pipelined    bool   // the client did not wait where it must
 	denied       string // why every command is refused; empty: not
 	deniedReply  smtp.Reply
+	early        earlyDefers
 	counted      bool // the connection is counted by anvil
 	hangup       bool // the connection ends without a reply
 }
@@ -101,6 +102,7 @@ func (s *session) serve() {
 		if p := recover(); p != nil {
 			s.srv.log.Errorf("panic: session with %s: %v\n%s", s.client.label, p, debug.Stack())
 			s.abortMessage()
+			s.release()
 		}
 	}()
 	s.identify()
@@ -162,7 +164,7 @@ func (s *session) greet() error {
 		return errEnd
 	}
 	if !s.srv.set.DelayReject {
-		if r, ok := s.checkClient("CONNECT"); !ok {
+		if r, ok := s.checkConnect(); !ok {
 			s.deny(r)
 			return nil
 		}

@@ -53,14 +53,22 @@ func (s *session) xclient(args []byte) smtp.Reply {
 	case s.discard&kwXCLIENT != 0 || !s.srv.lists.xclient.matches(s):
 		return reply(550, smtp.Enhanced{5, 7, 0}, "Error: insufficient authorization")
 	}
-	c, helo, proto, log := s.client, "", "SMTP", s.login
+	c, helo, proto, log := s.client, "", "SMTP", login{} // a login was the proxy's
 	r := attributes(args, func(name, value string) smtp.Reply {
 		switch name {
 		case "NAME":
-			setName(&c.name, &c.status, value)
+			if !setName(&c.name, &c.status, value) {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad NAME syntax: "+value)
+			}
 		case "REVERSE_NAME":
-			setName(&c.reverse, &c.rstatus, value)
+			if !setName(&c.reverse, &c.rstatus, value) {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad REVERSE_NAME syntax: "+value)
+			}
 		case "ADDR":
+			if value == "" {
+				c.addr, c.addrText = netip.Addr{}, unknownName
+				break
+			}
 			addr, ok := parseAddr(value)
 			if !ok {
 				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad ADDR syntax: "+value)
@@ -103,6 +111,13 @@ func (s *session) xclient(args []byte) smtp.Reply {
 	}
 	s.client, s.heloName, s.proto, s.login = c, helo, proto, log
 	s.setLabel()
+	s.reset()
+	if !s.srv.set.DelayReject {
+		if r, ok := s.checkConnect(); !ok {
+			s.deny(r)
+			return smtp.Reply{Code: codeRestarted}
+		}
+	}
 	s.out = append(s.out, s.srv.banner...)
 	return smtp.Reply{Code: codeRestarted}
 }
@@ -111,14 +126,20 @@ func (s *session) xclient(args []byte) smtp.Reply {
 // and has been answered with the greeting.
 const codeRestarted = 1220
 
-func setName(name *string, status *nameStatus, value string) {
-	*name, *status = value, nameOK
+// setName takes a client's name. It is false for what cannot be one, and could
+// pass for a name and an address in the log.
+func setName(name *string, status *nameStatus, value string) bool {
 	switch {
 	case value == "":
 		*name, *status = unknownName, namePerm
 	case strings.EqualFold(value, tempUnavail):
 		*name, *status = unknownName, nameTemp
+	case smtp.HostnameError(value) != "":
+		return false
+	default:
+		*name, *status = value, nameOK
 	}
+	return true
 }
 
 // parseAddr reads an address, with or without "IPv6:" before it.
