@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -38,7 +39,9 @@ type Child struct {
 	conn    *Conn
 	proc    *os.Process
 	ready   chan struct{} // closed when the present process is ready
-	failed  chan struct{} // closed when it ended before
+	gone    chan struct{} // closed when it has ended
+	answer  chan error    // of the present process to a reload
+	trace   chan struct{} // closed when its standard error is
 	stopped bool
 	retired bool // its control socket was closed on purpose
 	sent    uint64
@@ -75,23 +78,37 @@ func (c *Child) start() error {
 		return err
 	}
 	defer theirs.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		ours.Close()
+		return err
+	}
+	defer w.Close()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{c.spec.Title, RoleArg, c.spec.Role}
+	spec := c.present()
+	cmd.Args = []string{spec.Title, RoleArg, spec.Role}
 	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = w
 	cmd.Dir = "/"
 	cmd.Env = childEnvironment()
 	// A child must not outlive its master, nor get the terminal's signals.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: 0}
 	if err := cmd.Start(); err != nil {
 		ours.Close()
-		return fmt.Errorf("service(%s): %w", c.spec.Title, err)
+		r.Close()
+		return fmt.Errorf("service(%s): %w", c.name(), err)
 	}
+	trace := make(chan struct{})
 	c.mu.Lock()
-	c.conn, c.proc, c.ready, c.failed = ours, cmd.Process, make(chan struct{}), make(chan struct{})
+	c.conn, c.proc, c.trace = ours, cmd.Process, trace
+	c.ready, c.gone, c.answer = make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	c.mu.Unlock()
+	go func() {
+		defer close(trace)
+		c.logStandardError(r, cmd.Process.Pid)
+	}()
 	if err := c.sendSettings("init"); err != nil {
-		c.log.Errorf("service(%s): %v", c.spec.Title, err) // it ends, and is started again
+		c.log.Errorf("service(%s): %v", c.name(), err) // it ends, and is started again
 	}
 	return nil
 }
@@ -108,7 +125,7 @@ func childEnvironment() []string {
 }
 
 func (c *Child) sendSettings(kind string) error {
-	spec := &c.spec
+	spec := c.present()
 	in := initial{Identity: spec.Identity, Log: spec.Log, Listeners: spec.Listeners, HasConfig: spec.Config != nil, Arg: spec.Arg}
 	var files []*os.File
 	if spec.Config != nil {
@@ -140,14 +157,17 @@ func (c *Child) watch() {
 		wasReady := c.serve()
 		c.mu.Lock()
 		proc, stopped, retired := c.proc, c.stopped, c.retired
+		gone, trace := c.gone, c.trace
 		c.mu.Unlock()
 		state, err := proc.Wait()
+		select { // what it says comes before how it ended
+		case <-trace:
+		case <-time.After(traceWait):
+		}
 		if !stopped && !retired {
 			c.logDeath(state, err)
 		}
-		if !wasReady {
-			close(c.failed)
-		}
+		close(gone)
 		if c.onDeath != nil {
 			c.onDeath(c)
 		}
@@ -171,7 +191,7 @@ func nextPause(last time.Duration, wasReady bool) time.Duration {
 
 func (c *Child) restartAfter(pause time.Duration) bool {
 	if pause > 0 {
-		c.log.Errorf("service(%s): command startup failed, throttling for %d.000 secs", c.spec.Title, pause/time.Second)
+		c.logThrottling(pause)
 	}
 	for deadline := time.Now().Add(pause); ; {
 		c.mu.Lock()
@@ -203,33 +223,21 @@ func (c *Child) serve() (wasReady bool) {
 		m, err := conn.Receive()
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
-				c.log.Errorf("service(%s): %v", c.spec.Title, err)
+				c.log.Errorf("service(%s): %v", c.name(), err)
 			}
 			return wasReady
 		}
-		if m.Kind == "ready" {
+		switch m.Kind {
+		case "ready":
 			if !wasReady {
 				wasReady = true
 				close(c.ready)
 			}
-			continue
+		case "reloaded":
+			c.answered(&m)
+		default:
+			c.handle(c, &m)
 		}
-		c.handle(c, &m)
-	}
-}
-
-// logDeath says how a child ended, in Dovecot's words.
-func (c *Child) logDeath(state *os.ProcessState, err error) {
-	if err != nil {
-		c.log.Errorf("service(%s): wait failed: %v", c.spec.Title, err)
-		return
-	}
-	status, ok := state.Sys().(syscall.WaitStatus)
-	switch {
-	case ok && status.Signaled():
-		c.log.Errorf("service(%s): child %d killed with signal %d", c.spec.Title, state.Pid(), status.Signal())
-	case state.ExitCode() != 0:
-		c.log.Errorf("service(%s): child %d returned error %d", c.spec.Title, state.Pid(), state.ExitCode())
 	}
 }
 
@@ -245,24 +253,91 @@ func (c *Child) Send(kind string, body any, files ...*os.File) error {
 // WaitReady waits until the child's present process is ready, or is gone.
 func (c *Child) WaitReady(timeout time.Duration) error {
 	c.mu.Lock()
-	ready, failed := c.ready, c.failed
+	ready, gone := c.ready, c.gone
 	c.mu.Unlock()
-	select {
-	case <-ready:
-		return nil
-	case <-failed:
-		return fmt.Errorf("service(%s): ended while starting", c.spec.Title)
-	case <-time.After(timeout):
-		return fmt.Errorf("service(%s): not ready after %v", c.spec.Title, timeout)
+	late := time.After(timeout)
+	for {
+		select {
+		case <-ready:
+			return nil
+		default:
+		}
+		select {
+		case <-ready:
+		case <-gone:
+			return fmt.Errorf("service(%s): ended while starting", c.name())
+		case <-late:
+			return fmt.Errorf("service(%s): not ready after %v", c.name(), timeout)
+		}
 	}
 }
 
-// Reload gives the child new settings; a child restarted later starts with them.
-func (c *Child) Reload(spec Spec) error {
+// present is what the child is to be now.
+func (c *Child) present() *Spec {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spec := c.spec
+	return &spec
+}
+
+func (c *Child) name() string { return c.present().name() }
+
+// Identity is who the child is.
+func (c *Child) Identity() Identity { return c.present().Identity }
+
+// Reload gives the child new settings and returns when it goes by them. If it
+// refuses them, it goes on with those it had and Reload returns why; a process
+// that takes its place starts with the same.
+func (c *Child) Reload(spec Spec, timeout time.Duration) error {
+	before := *c.present()
 	c.mu.Lock()
 	c.spec = spec
+	answer, gone := c.answer, c.gone
 	c.mu.Unlock()
-	return c.sendSettings("reload")
+	select {
+	case <-answer: //nolint:errcheck // to an earlier reload, which did not wait so long
+	default:
+	}
+	err := c.sendSettings("reload")
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return nil // it has just ended; as below
+	}
+	if err == nil {
+		select {
+		case err = <-answer:
+		case <-gone:
+			return nil // its successor starts with the new settings
+		case <-time.After(timeout):
+			return fmt.Errorf("service(%s): not reloaded after %v", c.name(), timeout)
+		}
+	}
+	if err != nil {
+		c.mu.Lock()
+		c.spec = before
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// reloaded is the body of the message of that name.
+type reloaded struct {
+	Error string `json:"error,omitempty"`
+}
+
+// answered handles the answer to a reload.
+func (c *Child) answered(m *Message) {
+	var body reloaded
+	err := m.Decode(&body)
+	if err == nil && body.Error != "" {
+		err = errors.New(body.Error)
+	}
+	c.mu.Lock()
+	answer := c.answer
+	c.mu.Unlock()
+	select {
+	case answer <- err:
+	default: // nobody waits any more
+	}
 }
 
 // PID returns the process id of the present process.

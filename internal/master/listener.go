@@ -1,12 +1,14 @@
 package master
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -48,36 +50,94 @@ func NewListeners(inherited []*os.File) *Listeners {
 // no longer ask for. If one cannot be opened nothing changes and the error
 // says which.
 func (l *Listeners) Replace(specs []ListenerSpec) error {
-	wanted := make(map[string]*os.File, len(specs))
-	var opened []*os.File
+	c, err := l.Prepare(specs)
+	if err != nil {
+		return err
+	}
+	return c.Commit()
+}
+
+// A Change of the listeners has begun: those that will be needed are open,
+// beside those that are there. It ends with Commit or Abort.
+type Change struct {
+	l      *Listeners
+	specs  []ListenerSpec
+	opened map[string]bool
+}
+
+// Prepare opens what specs ask for and is not open yet. If one cannot be opened
+// nothing changes and the error, a [*ListenError] where it is about a socket,
+// says which.
+func (l *Listeners) Prepare(specs []ListenerSpec) (*Change, error) {
+	c := &Change{l: l, specs: specs, opened: make(map[string]bool)}
+	seen := make(map[string]bool, len(specs))
+	for i := range specs {
+		seen[specs[i].key()] = true
+	}
+	leaving := func(key string) bool { return !seen[key] }
+	twice := make(map[string]bool, len(specs))
 	for i := range specs {
 		spec := &specs[i]
-		f, ok := l.open[spec.key()]
-		if !ok {
-			var err error
-			if f, err = l.listen(spec); err != nil {
-				for _, f := range opened {
-					f.Close()
-				}
-				return err
-			}
-			opened = append(opened, f)
+		err := c.open(spec, leaving)
+		if err == nil && twice[spec.key()] {
+			err = &ListenError{Spec: *spec, Err: syscall.EADDRINUSE}
 		}
-		if spec.Network == "unix" {
-			if err := setOwner(spec); err != nil {
-				return err
-			}
+		if err != nil {
+			c.Abort()
+			return nil, err
 		}
-		wanted[spec.key()] = f
+		twice[spec.key()] = true
 	}
-	for key, f := range l.open {
-		if _, ok := wanted[key]; !ok {
-			removeSocket(key)
-			f.Close()
-		}
+	return c, nil
+}
+
+func (c *Change) open(spec *ListenerSpec, leaving func(key string) bool) error {
+	if _, ok := c.l.open[spec.key()]; ok {
+		return nil
 	}
-	l.open = wanted
+	f, err := c.l.listen(spec, leaving)
+	if err != nil {
+		return err
+	}
+	c.l.open[spec.key()] = f
+	c.opened[spec.key()] = true
+	if spec.Network == "unix" {
+		return setOwner(spec)
+	}
 	return nil
+}
+
+// Commit closes the listeners that are no longer asked for. Its error is about
+// the owner or the mode of a socket that stays.
+func (c *Change) Commit() error {
+	var err error
+	wanted := make(map[string]bool, len(c.specs))
+	for i := range c.specs {
+		spec := &c.specs[i]
+		wanted[spec.key()] = true
+		if spec.Network == "unix" && !c.opened[spec.key()] {
+			err = errors.Join(err, setOwner(spec))
+		}
+	}
+	for key := range c.l.open {
+		if !wanted[key] {
+			c.l.close(key)
+		}
+	}
+	return err
+}
+
+// Abort closes the listeners that Prepare opened.
+func (c *Change) Abort() {
+	for key := range c.opened {
+		c.l.close(key)
+	}
+}
+
+func (l *Listeners) close(key string) {
+	removeSocket(key)
+	l.open[key].Close()
+	delete(l.open, key)
 }
 
 // File returns the open socket of a spec given to [Listeners.Replace].
@@ -85,11 +145,9 @@ func (l *Listeners) File(spec *ListenerSpec) *os.File { return l.open[spec.key()
 
 // Close closes all sockets and removes those of the file system.
 func (l *Listeners) Close() {
-	for key, f := range l.open {
-		removeSocket(key)
-		f.Close()
+	for key := range l.open {
+		l.close(key)
 	}
-	clear(l.open)
 }
 
 func removeSocket(key string) {
@@ -99,7 +157,7 @@ func removeSocket(key string) {
 	}
 }
 
-func (l *Listeners) listen(spec *ListenerSpec) (*os.File, error) {
+func (l *Listeners) listen(spec *ListenerSpec, leaving func(key string) bool) (*os.File, error) {
 	if f := l.claim(spec); f != nil {
 		return f, nil
 	}
@@ -107,21 +165,84 @@ func (l *Listeners) listen(spec *ListenerSpec) (*os.File, error) {
 		return listenUnix(spec)
 	}
 	ln, err := net.Listen(spec.Network, spec.Address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		ln, err = l.listenBeside(spec, leaving, err)
+	}
 	if err != nil {
-		return nil, listenError(spec, err)
+		return nil, newListenError(spec, err)
 	}
 	defer ln.Close()
 	return ln.(*net.TCPListener).File()
 }
 
-// listenError says it in the words of the originals.
-func listenError(spec *ListenerSpec, err error) error {
-	host, port, _ := net.SplitHostPort(spec.Address)
+// listenBeside opens a listener whose port another has that is about to go: one
+// of a single address for one of all addresses, or the other way round. The
+// system allows both at a time when both agree to it, so nobody is refused. They
+// agree for this moment only, because two servers could share a port for good.
+func (l *Listeners) listenBeside(spec *ListenerSpec, leaving func(key string) bool, inUse error) (net.Listener, error) {
+	_, port, _ := net.SplitHostPort(spec.Address)
+	var going []*os.File
+	for key, f := range l.open {
+		if strings.HasPrefix(key, "tcp") && strings.HasSuffix(key, ":"+port) && leaving(key) {
+			going = append(going, f)
+		}
+	}
+	if len(going) == 0 {
+		return nil, inUse
+	}
+	share := func(c syscall.RawConn, on int) {
+		c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, on) }) //nolint:errcheck // then the port stays in use
+	}
+	for _, f := range going {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		share(raw, 1)
+		defer share(raw, 0)
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		share(c, 1)
+		return nil
+	}}
+	ln, err := lc.Listen(context.Background(), spec.Network, spec.Address)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := ln.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	share(raw, 0)
+	return ln, nil
+}
+
+// A ListenError is why a socket cannot be opened. It reads as Dovecot says it.
+type ListenError struct {
+	Spec ListenerSpec
+	Err  error
+}
+
+func newListenError(spec *ListenerSpec, err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		return fmt.Errorf("listen(%s, %s) failed: %w", host, port, errno)
+		err = errno
 	}
-	return fmt.Errorf("listen(%s, %s) failed: %w", host, port, err)
+	return &ListenError{Spec: *spec, Err: err}
+}
+
+func (e *ListenError) Error() string {
+	host, port, _ := net.SplitHostPort(e.Spec.Address)
+	return fmt.Sprintf("service(%s): listen(%s, %s) failed: %s", e.Spec.Service, host, port, e.Reason())
+}
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// Reason is the cause in the words of strerror(3).
+func (e *ListenError) Reason() string {
+	text := e.Err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // claim returns the inherited socket that is bound to the address, if any.

@@ -208,8 +208,17 @@ func (p *Process) CloseListeners() {
 
 // Reload takes over a reload message and has apply put it into force, with the
 // listeners to accept from now on. Those that were there before are closed
-// then. If apply fails everything stays as it was.
+// then. If apply fails everything stays as it was. The master is told.
 func (p *Process) Reload(m *Message, apply func([]*Listener) error) error {
+	err := p.reload(m, apply)
+	var answer reloaded
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	return errors.Join(err, p.Control.Send("reloaded", &answer))
+}
+
+func (p *Process) reload(m *Message, apply func([]*Listener) error) error {
 	config, identity, arg, before := p.Config, p.Identity, p.Arg, p.Listeners()
 	if err := p.adopt(m); err != nil {
 		p.Config = config

@@ -3,9 +3,12 @@ package mta
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
@@ -28,58 +31,92 @@ import (
 // configuration. A reload makes a new one; the old one takes no new work and
 // finishes what it has.
 type generation struct {
-	m        *process
-	main     *postfix.Main
-	master   *postfix.Master
-	core     *postfix.Core
-	files    Files
-	resolver *resolve.Resolver
-	cleanup  *cleanup.Cleanup
-	sched    *qmgr.Scheduler
-	agents   []*smtp.Agent
-	servers  []*smtpd.Server // by index in master.cf, nil where the entry is none
-	ctx      context.Context // ends when the next generation takes over
-	stop     context.CancelFunc
+	m          *process
+	main       *postfix.Main
+	master     *postfix.Master
+	core       *postfix.Core
+	resolver   *resolve.Resolver
+	cleanup    *cleanup.Cleanup
+	sched      *qmgr.Scheduler
+	transports map[string]qmgr.Transport
+	agents     []*smtp.Agent
+	servers    []*smtpd.Server // by index in master.cf, nil where the entry is none
+	ctx        context.Context // ends when the next generation takes over
+	stop       context.CancelFunc
 }
 
-func newGeneration(m *process, files Files) (*generation, error) {
-	g := &generation{m: m, files: files}
+func newGeneration(m *process) (*generation, error) {
+	g := &generation{m: m}
 	g.ctx, g.stop = context.WithCancel(context.Background())
-	for _, step := range []func() error{g.load, g.makeRoutes, g.makeServers, g.makeScheduler} {
-		if err := step(); err != nil {
+	for _, step := range []struct {
+		program string
+		run     func() error
+	}{
+		{"master", g.load}, {"trivial-rewrite", g.makeResolver}, {"cleanup", g.makeCleanup},
+		{"smtpd", g.makeServers}, {"smtp", g.makeTransports}, {"qmgr", g.makeScheduler},
+	} {
+		if err := step.run(); err != nil {
 			g.stop()
-			return nil, err
+			return nil, &programError{step.program, err}
 		}
 	}
 	return g, nil
 }
 
+// A serviceError is why a service of master.cf cannot run.
+type serviceError struct {
+	entry *postfix.ServiceEntry
+	err   error
+}
+
+func (e *serviceError) Error() string {
+	return fmt.Sprintf("%s: line %d: service %s: %v", e.entry.File, e.entry.Line, e.entry.Name, e.err)
+}
+
+func (e *serviceError) Unwrap() error { return e.err }
+
+// A programError is why one of Postfix's programs, which are parts of the mta,
+// cannot run.
+type programError struct {
+	program string
+	err     error
+}
+
+func (e *programError) Error() string { return e.err.Error() }
+func (e *programError) Unwrap() error { return e.err }
+
 func (g *generation) load() error {
-	var err error
-	if g.main, err = postfix.Load(g.m.dir); err != nil {
+	c, err := g.m.configuration()
+	if err != nil {
+		return err
+	}
+	if g.main, err = c.Load(); err != nil {
 		return err
 	}
 	if g.core, err = postfix.Get[postfix.Core](g.main); err != nil {
 		return err
 	}
-	g.master, err = postfix.LoadMaster(g.m.dir)
+	g.master, err = c.LoadMaster()
 	return err
 }
 
 // log is the log of one program.
 func (g *generation) log(program string) *maillog.Logger {
-	return g.m.p.Log.With(tag(g.core, program))
+	return g.m.log(tag(g.core, program))
 }
 
-func (g *generation) makeRoutes() error {
+func (g *generation) makeResolver() error {
 	log := g.log("trivial-rewrite")
-	tables, err := resolve.NewOpener(g.main, table.Options{Log: log})
+	tables, err := resolve.NewOpener(g.main, table.Options{Log: log, Open: g.m.files.Open})
 	if err != nil {
 		return err
 	}
-	if g.resolver, err = resolve.New(g.main, tables, log); err != nil {
-		return err
-	}
+	g.resolver, err = resolve.New(g.main, tables, log)
+	return err
+}
+
+func (g *generation) makeCleanup() error {
+	var err error
 	g.cleanup, err = cleanup.New(cleanup.Config{
 		Main: g.main, Queue: cleanup.FromStore(g.m.store), Resolver: g.resolver, Log: g.log("cleanup"),
 	})
@@ -96,7 +133,7 @@ func (g *generation) makeServers() error {
 		}
 		srv, err := g.newServer(e)
 		if err != nil {
-			return fmt.Errorf("%s: line %d: service %s: %w", e.File, e.Line, e.Name, err)
+			return &serviceError{entry: e, err: err}
 		}
 		g.servers[i] = srv
 	}
@@ -110,17 +147,17 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 		return nil, err
 	}
 	var tlsConfig *tls.Config
-	params, ok, err := smtpd.TLSParams(main, g.files.Read)
+	params, ok, err := smtpd.TLSParams(main, g.m.files.ReadFile)
 	if err != nil {
-		return nil, err
+		return nil, chainFileError(main, err)
 	}
 	if ok {
 		if tlsConfig, err = tlsconf.Server(params); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("smtpd_tls_cert_file, smtpd_tls_key_file: %w", err)
 		}
 	}
-	log := g.m.p.Log.With(tag(core, "smtpd"))
-	tables, err := resolve.NewOpener(main, table.Options{Log: log})
+	log := g.m.log(tag(core, "smtpd"))
+	tables, err := resolve.NewOpener(main, table.Options{Log: log, Open: g.m.files.Open})
 	if err != nil {
 		return nil, err
 	}
@@ -131,9 +168,28 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 	})
 }
 
-// makeScheduler makes the delivery agents and the queue manager.
-func (g *generation) makeScheduler() error {
-	transports := make(map[string]qmgr.Transport)
+// chainFiles are the parameters that name certificates and keys of the server.
+var chainFiles = []string{
+	"smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file", "smtpd_tls_chain_files", "smtpd_tls_CAfile",
+}
+
+// chainFileError says which parameter names a file that cannot be read.
+func chainFileError(main *postfix.Main, err error) error {
+	var pe *fs.PathError
+	if !errors.As(err, &pe) {
+		return err
+	}
+	for _, name := range chainFiles {
+		if slices.Contains(postfix.SplitList(expanded(main, name)), pe.Path) {
+			return fmt.Errorf("%s: error opening chain file: %s: %s", name, pe.Path, table.Reason(pe))
+		}
+	}
+	return err
+}
+
+// makeTransports makes the delivery agents.
+func (g *generation) makeTransports() error {
+	g.transports = make(map[string]qmgr.Transport)
 	for i := range g.master.Services {
 		e := &g.master.Services[i]
 		if e.Type != "unix" {
@@ -141,18 +197,23 @@ func (g *generation) makeScheduler() error {
 		}
 		t, ok, err := g.transport(e)
 		if err != nil {
-			return fmt.Errorf("%s: line %d: service %s: %w", e.File, e.Line, e.Name, err)
+			return &serviceError{entry: e, err: err}
 		}
 		if ok {
-			transports[e.Name] = t
+			g.transports[e.Name] = t
 		}
 	}
+	return nil
+}
+
+// makeScheduler makes the queue manager.
+func (g *generation) makeScheduler() error {
 	bouncer, err := bounce.New(bounce.Config{Main: g.main, Store: g.m.store, Cleanup: g.cleanup, Log: g.log("bounce")})
 	if err != nil {
 		return err
 	}
 	g.sched, err = qmgr.New(qmgr.Config{
-		Main: g.main, Store: g.m.store, Resolver: g.resolver, Transports: transports, Notifier: bouncer, Log: g.log("qmgr"),
+		Main: g.main, Store: g.m.store, Resolver: g.resolver, Transports: g.transports, Notifier: bouncer, Log: g.log("qmgr"),
 	})
 	return err
 }
@@ -165,18 +226,18 @@ func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bo
 	if err != nil {
 		return t, false, err
 	}
-	t.Log = g.m.p.Log.With(tag(core, e.Command))
+	t.Log = g.m.log(tag(core, e.Command))
 	t.Processes = e.MaxProc
 	if t.Processes == postfix.DefaultProcesses {
 		t.Processes = core.DefaultProcessLimit
 	}
 	switch e.Command {
 	case "smtp", "lmtp":
-		tables, err := resolve.NewOpener(main, table.Options{Log: t.Log})
+		tables, err := resolve.NewOpener(main, table.Options{Log: t.Log, Open: g.m.files.Open})
 		if err != nil {
 			return t, false, err
 		}
-		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.files.Read, Tables: tables, Log: t.Log}
+		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.m.files.ReadFile, Tables: tables, Log: t.Log}
 		if e.Command == "lmtp" {
 			c.Protocol = smtp.LMTP
 		}

@@ -1,8 +1,8 @@
 package mta
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/dns"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
@@ -25,8 +26,9 @@ import (
 // A process is the running mta.
 type process struct {
 	p     *master.Process
-	dir   string          // configuration directory
 	ctx   context.Context // ends when the process is to stop
+	files *files
+	log   func(tag string) *maillog.Logger
 	store *queue.Store
 	dns   *dns.Resolver
 	anvil *smtpd.Anvil
@@ -45,7 +47,12 @@ func Run(p *master.Process) error {
 	defer stop()
 	debug.SetGCPercent(200) // short-lived garbage of many sessions: speed before memory
 	servePprof()
-	m := &process{p: p, dir: p.Arg, ctx: ctx}
+	m := &process{p: p, ctx: ctx, files: newFiles(p.Control), log: p.Log.With}
+	reloads := make(chan *master.Message, maxReloads)
+	go func() {
+		defer stop()
+		m.control(reloads)
+	}()
 	if err := m.open(); err != nil {
 		return err
 	}
@@ -55,10 +62,7 @@ func Run(p *master.Process) error {
 	if err := p.Ready(); err != nil {
 		return err
 	}
-	go func() {
-		defer stop()
-		m.control()
-	}()
+	go m.reload(reloads)
 	<-ctx.Done()
 	p.CloseListeners()
 	m.mu.Lock()
@@ -77,7 +81,7 @@ func servePprof() {
 
 // open opens what lives as long as the process: the queue and the resolver.
 func (m *process) open() error {
-	main, err := postfix.Load(m.dir)
+	main, err := m.loadMain()
 	if err != nil {
 		return err
 	}
@@ -85,7 +89,7 @@ func (m *process) open() error {
 	if err != nil {
 		return err
 	}
-	log := m.p.Log.With(tag(core, "qmgr"))
+	log := m.log(tag(core, "qmgr"))
 	if m.store, err = queue.Open(filepath.Join(core.QueueDirectory, SegmentsName), &queue.Settings{LongIDs: core.EnableLongQueueIDs}, log); err != nil {
 		return err
 	}
@@ -96,26 +100,24 @@ func (m *process) open() error {
 	if err != nil {
 		return err
 	}
-	m.anvil = smtpd.NewAnvil(set.AnvilRateTimeUnit, m.p.Log.With(tag(core, "anvil")))
+	m.anvil = smtpd.NewAnvil(set.AnvilRateTimeUnit, m.log(tag(core, "anvil")))
 	go m.reportAnvil(set.AnvilStatusUpdateTime)
 	return nil
 }
 
 // tag is the program name in log lines: "postfix/smtpd[812]".
 func tag(core *postfix.Core, program string) string {
-	return fmt.Sprintf("%s/%s[%d]", core.SyslogName, program, os.Getpid())
+	return pidTag(core.SyslogName, program)
+}
+
+func pidTag(syslogName, program string) string {
+	return fmt.Sprintf("%s/%s[%d]", syslogName, program, os.Getpid())
 }
 
 // start begins to serve with the configuration as it is now. Sessions and
 // deliveries of the generation before it are finished by that.
 func (m *process) start(listeners []*master.Listener) error {
-	files := make(Files)
-	if len(m.p.Config) > 0 {
-		if err := json.Unmarshal(m.p.Config, &files); err != nil {
-			return fmt.Errorf("files from the master: %w", err)
-		}
-	}
-	g, err := newGeneration(m, files)
+	g, err := newGeneration(m)
 	if err != nil {
 		return err
 	}
@@ -130,20 +132,34 @@ func (m *process) start(listeners []*master.Listener) error {
 	return nil
 }
 
-// control reloads until the master is gone.
-func (m *process) control() {
+// maxReloads is how many reloads may wait.
+const maxReloads = 8
+
+// control takes the master's messages until it is gone.
+func (m *process) control(reloads chan<- *master.Message) {
+	defer close(reloads)
 	for {
 		msg, err := m.p.Control.Receive()
 		if err != nil {
 			return
 		}
-		if msg.Kind != "reload" {
+		switch msg.Kind {
+		case kindOpened:
+			m.files.answered(&msg)
+		case "reload":
+			msg.Body = bytes.Clone(msg.Body) // the next message overwrites it
+			reloads <- &msg
+		default:
 			msg.CloseFiles()
-			continue
 		}
-		if err := m.p.Reload(&msg, m.start); err != nil {
-			m.p.Log.Errorf("reload failed, the running configuration stays in force: %v", err)
-		}
+	}
+}
+
+// reload puts changed configurations into force. The master says why it did not,
+// if it did not.
+func (m *process) reload(messages <-chan *master.Message) {
+	for msg := range messages {
+		m.p.Reload(msg, m.start) //nolint:errcheck // the master is told
 	}
 }
 

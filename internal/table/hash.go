@@ -51,7 +51,7 @@ func openHash(_, name string, o *Options) (Table, error) {
 
 // warnIfStale tells that postmap was forgotten after an edit.
 func (t *hashTable) warnIfStale(source string) {
-	info, err := os.Stat(source)
+	info, err := t.o.stat(source)
 	if err == nil && info.ModTime().After(t.info.ModTime()) && time.Since(info.ModTime()) > 100*time.Second {
 		t.o.warnf("database %s is older than source file %s", t.name, source)
 	}
@@ -59,7 +59,7 @@ func (t *hashTable) warnIfStale(source string) {
 
 // open opens the file under the lock that postmap takes to write it.
 func (t *hashTable) open() error {
-	f, err := os.Open(t.name)
+	f, err := t.o.open(t.name)
 	if err != nil {
 		return err
 	}
@@ -105,11 +105,11 @@ func (t *hashTable) refresh() error {
 		return nil
 	}
 	t.checked = now
-	info, err := os.Stat(t.name)
+	info, err := t.o.stat(t.name)
 	if err != nil {
 		return nil // between removal and renaming: what is open still serves
 	}
-	if os.SameFile(info, t.info) && info.ModTime().Equal(t.info.ModTime()) && info.Size() == t.info.Size() {
+	if !changed(t.info, info) {
 		return nil
 	}
 	return t.open()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
@@ -52,9 +51,11 @@ func (l *List) add(value string, negate bool, depth int, o *Options) error {
 	if depth > maxListFiles {
 		return fmt.Errorf("%s: files are nested more than %d deep", l.param, maxListFiles)
 	}
+	rest := value
 	for _, item := range postfix.SplitList(value) {
+		_, rest, _ = strings.Cut(rest, item)
 		if strings.HasPrefix(item, "#") {
-			o.warnf("%s: comment at end of line is not supported: %s", l.param, item)
+			o.warnf("%s: comment at end of line is not supported: %s %s", l.param, item, strings.TrimLeft(rest, " "))
 			return nil
 		}
 		neg := negate
@@ -73,12 +74,17 @@ func (l *List) add(value string, negate bool, depth int, o *Options) error {
 
 func (l *List) addItem(item string, negate bool, depth int, o *Options) error {
 	if strings.HasPrefix(item, "/") {
-		content, err := listFile(item)
+		content, err := listFile(item, o)
 		if err != nil {
 			l.items = append(l.items, listItem{negate: negate, err: openError("", item, err)})
 			return nil
 		}
-		return l.add(content, negate, depth+1, o)
+		for _, line := range content {
+			if err := l.add(line, negate, depth+1, o); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if !strings.HasPrefix(item, "[") && strings.Contains(item, ":") && isTable(item) {
 		l.items = append(l.items, listItem{negate: negate, text: item, table: OpenOrFail(item, *o)})
@@ -97,19 +103,19 @@ func isTable(item string) bool {
 	return err != nil
 }
 
-// listFile returns the items of a file, without its comment lines.
-func listFile(name string) (string, error) {
-	content, err := os.ReadFile(name)
+// listFile returns the lines of a file that are no comments.
+func listFile(name string, o *Options) ([]string, error) {
+	content, err := o.readFile(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var b strings.Builder
+	var lines []string
 	for line := range strings.Lines(string(content)) {
 		if !strings.HasPrefix(line, "#") {
-			b.WriteString(line)
+			lines = append(lines, line)
 		}
 	}
-	return b.String(), nil
+	return lines, nil
 }
 
 // Match reports whether a name is in the list. An error is temporary.
@@ -179,6 +185,10 @@ func (l *List) matchTable(ctx context.Context, t Table, name string) (bool, erro
 
 // Networks is a match list of addresses and networks: mynetworks and its kin.
 type Networks struct {
+	// Subdomains says that "example.com" matches subdomains, not only
+	// ".example.com" (parent_domain_matches_subdomains).
+	Subdomains bool
+
 	param string
 	items []listItem
 }
@@ -230,7 +240,7 @@ func (n *Networks) MatchAddr(ctx context.Context, host string, addr netip.Addr) 
 		if it.err != nil {
 			return false, fmt.Errorf("%s: %w: %w", n.param, errNetworks, it.err)
 		}
-		matched, err := matchNetwork(ctx, it, host, addr)
+		matched, err := n.matchItem(ctx, it, host, addr)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", n.param, err)
 		}
@@ -241,21 +251,22 @@ func (n *Networks) MatchAddr(ctx context.Context, host string, addr netip.Addr) 
 	return false, nil
 }
 
-func matchNetwork(ctx context.Context, it *listItem, host string, addr netip.Addr) (bool, error) {
-	switch {
-	case it.table != nil:
-		_, found, err := it.table.Lookup(ctx, addr.String())
-		if err != nil || found || host == "" || host == "unknown" {
-			return found, err
-		}
-		_, found, err = it.table.Lookup(ctx, strings.ToLower(host))
-		return found, err
-	case it.prefix.IsValid():
+func (n *Networks) matchItem(ctx context.Context, it *listItem, host string, addr netip.Addr) (bool, error) {
+	if it.prefix.IsValid() {
 		return it.prefix.Contains(addr), nil
 	}
-	if host == "" || host == "unknown" {
+	if host != "" && host != "unknown" {
+		names := List{kind: Domains}
+		if n.Subdomains {
+			names.kind = DomainsBelow
+		}
+		if found, err := names.matchItem(ctx, it, strings.ToLower(host)); err != nil || found {
+			return found, err
+		}
+	}
+	if it.table == nil {
 		return false, nil
 	}
-	host = strings.ToLower(host)
-	return host == it.text || it.text[0] == '.' && strings.HasSuffix(host, it.text), nil
+	_, found, err := it.table.Lookup(ctx, addr.String())
+	return found, err
 }

@@ -3,7 +3,6 @@ package table
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/logline"
@@ -67,7 +66,7 @@ func (p *ruleParser[M]) lines() ([]ruleLine, error) {
 		}
 		return lines, nil
 	}
-	f, err := os.Open(p.name)
+	f, err := p.o.open(p.name)
 	if err != nil {
 		return nil, openError("", p.name, err)
 	}

@@ -3,7 +3,6 @@ package table
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/logline"
@@ -76,7 +75,7 @@ func splitRecord(line string) (key, value string, ok bool) {
 }
 
 func openTexthash(_, name string, o *Options) (Table, error) {
-	f, err := os.Open(name)
+	f, err := o.open(name)
 	if err != nil {
 		return nil, openError("database ", name, err)
 	}

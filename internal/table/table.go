@@ -38,6 +38,9 @@ type Options struct {
 	NoSubstitution bool
 	// NoFold keeps the case of keys.
 	NoFold bool
+	// Open opens the files of tables; nil is [os.Open]. A process without
+	// privileges can have another open for it what the configuration names.
+	Open func(name string) (*os.File, error)
 }
 
 func (o *Options) warnf(format string, args ...any) { o.Log.Warningf(format, args...) }

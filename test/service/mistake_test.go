@@ -57,6 +57,35 @@ func nothingLeft(t *testing.T, dir string) {
 	})
 }
 
+// dovecotMistakes are lines that are wrong in dovecot.conf.
+var dovecotMistakes = map[string]string{
+	"unknown setting":            "no_such_setting = x\n",
+	"unknown setting in section": "service lmtp {\n  no_such = x\n}\n",
+	"unknown section":            "nonsense {\n}\n",
+	"unknown protocol":           "protocols = imap gopher\n",
+	"section not closed":         "service imap-login {\n  process_limit = 10\n",
+	"one brace too many":         "}\n",
+	"no value":                   "just some words\n",
+	"enum":                       "mail_fsync = sometimes\n",
+	"enum in section":            "namespace inbox {\n  type = odd\n}\n",
+	"boolean":                    "disable_plaintext_auth = maybe\n",
+	"number":                     "default_process_limit = many\n",
+	"negative number":            "default_client_limit = -5\n",
+	"size":                       "mdbox_rotate_size = 10 X\n",
+	"time":                       "auth_failure_delay = 2 parsecs\n",
+	"time without unit":          "imap_idle_notify_interval = 5\n",
+	"port":                       "service imap-login {\n  inet_listener imap {\n    port = 99999\n  }\n}\n",
+	"mode":                       "service lmtp {\n  unix_listener lmtp {\n    mode = 0z66\n  }\n}\n",
+	"missing file of a value":    "ssl_cert = </nonexistent/cert.pem\n",
+	"missing include":            "!include nonexistent.conf\n",
+	"mistake in an include":      "!include bad.inc\n",
+	"user":                       "default_internal_user = nosuchuser\n",
+	"user of a socket":           "service lmtp {\n  unix_listener lmtp {\n    user = nosuchuser\n  }\n}\n",
+	"group of a socket":          "service lmtp {\n  unix_listener lmtp {\n    group = nosuchgroup\n  }\n}\n",
+	"socket twice":               "service lmtp {\n  unix_listener auth-client {\n    mode = 0600\n  }\n}\n",
+	"unknown variable":           "mail_location = $nosuch\n",
+}
+
 // A mistake in dovecot.conf is told as Dovecot tells it.
 func TestMistakesInDovecotConf(t *testing.T) {
 	mb := harness.NewMailbox(t, harness.Dovetail, harness.MailboxOptions{})
@@ -65,33 +94,7 @@ func TestMistakesInDovecotConf(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.Write(t, filepath.Join(mb.Dir, "bad.inc"), "\n# a comment\nlog_paht = x\n")
-	for name, text := range map[string]string{
-		"unknown setting":            "no_such_setting = x\n",
-		"unknown setting in section": "service lmtp {\n  no_such = x\n}\n",
-		"unknown section":            "nonsense {\n}\n",
-		"unknown protocol":           "protocols = imap gopher\n",
-		"section not closed":         "service imap-login {\n  process_limit = 10\n",
-		"one brace too many":         "}\n",
-		"no value":                   "just some words\n",
-		"enum":                       "mail_fsync = sometimes\n",
-		"enum in section":            "namespace inbox {\n  type = odd\n}\n",
-		"boolean":                    "disable_plaintext_auth = maybe\n",
-		"number":                     "default_process_limit = many\n",
-		"negative number":            "default_client_limit = -5\n",
-		"size":                       "mdbox_rotate_size = 10 X\n",
-		"time":                       "auth_failure_delay = 2 parsecs\n",
-		"time without unit":          "imap_idle_notify_interval = 5\n",
-		"port":                       "service imap-login {\n  inet_listener imap {\n    port = 99999\n  }\n}\n",
-		"mode":                       "service lmtp {\n  unix_listener lmtp {\n    mode = 0z66\n  }\n}\n",
-		"missing file of a value":    "ssl_cert = </nonexistent/cert.pem\n",
-		"missing include":            "!include nonexistent.conf\n",
-		"mistake in an include":      "!include bad.inc\n",
-		"user":                       "default_internal_user = nosuchuser\n",
-		"user of a socket":           "service lmtp {\n  unix_listener lmtp {\n    user = nosuchuser\n  }\n}\n",
-		"group of a socket":          "service lmtp {\n  unix_listener lmtp {\n    group = nosuchgroup\n  }\n}\n",
-		"socket twice":               "service lmtp {\n  unix_listener auth-client {\n    mode = 0600\n  }\n}\n",
-		"unknown variable":           "mail_location = $nosuch\n",
-	} {
+	for name, text := range dovecotMistakes {
 		t.Run(name, func(t *testing.T) {
 			harness.Write(t, mb.Config, string(good)+text)
 			want, wantStatus := attempt(t, "/usr/sbin/dovecot", "-F", "-c", mb.Config)

@@ -33,21 +33,27 @@ func (d *deliveries) add(w waiter) uint64 {
 	return d.last
 }
 
-func (d *deliveries) take(id uint64) (waiter, bool) {
+// take forgets a delivery that was passed to the process of key.
+func (d *deliveries) take(key mailKey, id uint64) (waiter, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w, ok := d.waiting[id]
+	if !ok || w.key != key {
+		return waiter{}, false
+	}
 	delete(d.waiting, id)
-	return w, ok
+	return w, true
 }
 
-// answer passes the outcome on to the LMTP process.
-func (d *deliveries) answer(msg *master.Message) {
+// answer passes the outcome on to the LMTP process. A mail process can tell only
+// that of its own deliveries: that another user's message was saved is not for it
+// to say.
+func (d *deliveries) answer(key mailKey, msg *master.Message) {
 	var result mail.Delivered
 	if msg.Decode(&result) != nil {
 		return
 	}
-	if w, ok := d.take(result.ID); ok {
+	if w, ok := d.take(key, result.ID); ok {
 		result.ID = w.id
 		w.lmtp.Send(mail.KindDelivered, &result) //nolint:errcheck // an LMTP process that died has no client to tell
 	}
@@ -77,7 +83,9 @@ func (m *Master) fromLMTP(c *master.Child, msg *master.Message) {
 	case mail.KindDeliver:
 		m.passDelivery(c, msg)
 	case mail.KindDelivered:
-		m.deliveries.answer(msg)
+		m.deliveries.answer(m.keyOf(c), msg)
+	case mail.KindAccepted:
+		m.logins.answered(m.keyOf(c), msg)
 	case mail.KindIdle:
 	default:
 		m.log.Errorf("service(lmtp): unexpected message %q", msg.Kind)
@@ -103,7 +111,7 @@ func (m *Master) passDelivery(c *master.Child, msg *master.Message) {
 	w := waiter{lmtp: c, id: d.ID, key: mailKey{id.UID, id.GID, shard(d.User.Username, m.shards())}}
 	d.ID = m.deliveries.add(w)
 	if _, err := m.sendToMail(id, d.User.Username, mail.KindDeliver, &d, msg.Files[0]); err != nil {
-		m.deliveries.take(d.ID)
+		m.deliveries.take(w.key, d.ID)
 		d.ID = w.id
 		refuse(err)
 	}

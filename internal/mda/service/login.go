@@ -25,43 +25,57 @@ const requestTimeout = time.Minute
 // server could not serve it (Dovecot's MAIL_ERRSTR_CRITICAL_MSG).
 const internalFailure = "Internal error occurred. Refer to server log for more information."
 
-// fromLogin handles the messages of a login process.
-func (m *Master) fromLogin(c *master.Child, msg *master.Message) {
-	var login handoff.Login
-	if err := msg.Decode(&login); err != nil || msg.Kind != mail.KindLogin || len(msg.Files) != 1 {
-		m.log.Errorf("service(%s): unexpected message %q with %d descriptors", login.Service, msg.Kind, len(msg.Files))
-		msg.CloseFiles()
-		return
+// fromLogin handles the messages of the login process of a service.
+func (m *Master) fromLogin(service string) func(*master.Child, *master.Message) {
+	return func(c *master.Child, msg *master.Message) {
+		var login handoff.Login
+		if err := msg.Decode(&login); err != nil || msg.Kind != mail.KindLogin || login.Service != service || len(msg.Files) != 1 {
+			m.log.Errorf("service(%s-login): unexpected message %q with %d descriptors", service, msg.Kind, len(msg.Files))
+			msg.CloseFiles()
+			return
+		}
+		go func() {
+			defer msg.CloseFiles()
+			reply := handoff.Reply{ID: login.ID}
+			pid, refused, err := m.login(&login, msg.Files[0])
+			switch {
+			case err != nil:
+				m.log.With(login.Service).Errorf("%v", err)
+				reply.Error = internalFailure
+			case refused != "":
+				reply.Error, reply.Limit = refused, true
+			default:
+				reply.PID = pid
+			}
+			if err := c.Send(mail.KindReply, &reply); err != nil {
+				m.log.Errorf("%v", err)
+			}
+		}()
 	}
-	go func() {
-		defer msg.CloseFiles()
-		reply := handoff.Reply{ID: login.ID}
-		pid, err := m.login(&login, msg.Files[0])
-		if err != nil {
-			m.log.With(login.Service).Errorf("%v", err)
-			reply.Error = internalFailure
-		}
-		reply.PID = pid
-		if err := c.Send(mail.KindReply, &reply); err != nil {
-			m.log.Errorf("%v", err)
-		}
-	}()
 }
 
 // login has auth confirm a login and passes the connection to the mail process
-// of the user's uid.
-func (m *Master) login(login *handoff.Login, conn *os.File) (pid int, err error) {
+// of the user's uid. It returns when that has taken the client, or why it has not.
+func (m *Master) login(login *handoff.Login, conn *os.File) (pid int, refused string, err error) {
 	ctx, cancel := context.WithTimeout(m.ctx, requestTimeout)
 	defer cancel()
 	user, err := m.auth.Request(ctx, login.AuthPID, login.AuthID, login.AuthCookie)
 	if err != nil {
-		return 0, fmt.Errorf("Login for session %s not confirmed by auth: %w", login.Session, err)
+		return 0, "", fmt.Errorf("Login for session %s not confirmed by auth: %w", login.Session, err)
 	}
 	info, id, err := m.userInfo(&user, login)
 	if err != nil {
-		return 0, fmt.Errorf("user %s: %w", user.Username, err)
+		return 0, "", fmt.Errorf("user %s: %w", user.Username, err)
 	}
-	return m.sendToMail(id, info.Username, mail.KindLogin, &mail.Login{Login: *login, User: info}, conn)
+	number, answer := m.logins.add(mailKey{id.UID, id.GID, shard(info.Username, m.shards())})
+	defer m.logins.remove(number)
+	if pid, err = m.sendToMail(id, info.Username, mail.KindLogin, &mail.Login{ID: number, Login: *login, User: info}, conn); err == nil {
+		refused, err = m.logins.wait(ctx, answer)
+	}
+	if err != nil {
+		return pid, "", fmt.Errorf("user %s: %w", user.Username, err)
+	}
+	return pid, refused, nil
 }
 
 // userInfo turns an answer of the userdb into what a mail process needs to
@@ -211,6 +225,7 @@ func (m *Master) mailDied(key mailKey) func(*master.Child) {
 	return func(c *master.Child) {
 		m.forget(key, c)
 		m.deliveries.fail(key)
+		m.logins.fail(key)
 	}
 }
 
@@ -229,7 +244,9 @@ func (m *Master) fromMail(key mailKey) func(*master.Child, *master.Message) {
 		case mail.KindIdle:
 			m.retire(key, c, msg)
 		case mail.KindDelivered:
-			m.deliveries.answer(msg)
+			m.deliveries.answer(key, msg)
+		case mail.KindAccepted:
+			m.logins.answered(key, msg)
 		default:
 			m.log.Errorf("service(mail): unexpected message %q of the process of uid %d", msg.Kind, key.uid)
 		}
@@ -262,9 +279,10 @@ func (m *Master) mailSpec(id master.Identity, title string, listeners []master.L
 	if err != nil {
 		return master.Spec{}, err
 	}
+	logs := m.logs.Load()
 	return master.Spec{
 		Role: "mail", Title: "dovecot/" + title, Arg: title,
-		Identity: id, Log: m.logs.forProcess(title), LogFile: m.logs.file,
+		Identity: id, Log: logs.forProcess(title), LogFile: logs.file,
 		Config: blob, Listeners: listeners, Sockets: m.sockets,
 	}, nil
 }

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -58,7 +60,10 @@ type loginProcess struct {
 	server   atomic.Pointer[login.Server]
 	auth     *client.Client
 	passer   passer
-	clients  sync.WaitGroup
+
+	config     []byte // when it last connected to auth
+	generation uint32 // how often it has
+	clients    sync.WaitGroup
 }
 
 // configure makes the server of the present configuration.
@@ -72,10 +77,11 @@ func (l *loginProcess) configure() error {
 	if err != nil {
 		return err
 	}
-	if l.auth == nil {
-		if l.auth, err = client.Dial(l.ctx, "unix", l.authSocket(core), client.Options{Log: l.p.Log}); err != nil {
+	if !bytes.Equal(l.p.Config, l.config) { // not just a log file that was rotated
+		if err := l.connectAuth(l.authSocket(core)); err != nil {
 			return err
 		}
+		l.config = l.p.Config
 	}
 	tlsConfig, err := tlsconf.Dovecot(cfg, filter)
 	if err != nil {
@@ -92,6 +98,30 @@ func (l *loginProcess) configure() error {
 		return err
 	}
 	l.server.Store(srv)
+	return nil
+}
+
+// oldAuthGrace is how long a connection to auth goes on when another has taken its
+// place: longer than clients may take to log in (3 minutes).
+const oldAuthGrace = 5 * time.Minute
+
+// generationShift is how far the number of reloads is moved in what auth takes
+// for the process id of a connection: Linux has none over 4 million.
+const generationShift = 22
+
+// connectAuth connects to auth, which tells on each connection what it offers.
+// Clients that are logging in go on with the connection that they began with.
+func (l *loginProcess) connectAuth(path string) error {
+	pid := uint32(os.Getpid()) + l.generation<<generationShift
+	c, err := client.Dial(l.ctx, "unix", path, client.Options{PID: pid, Log: l.p.Log})
+	if err != nil {
+		return err
+	}
+	l.generation++
+	if old := l.auth; old != nil {
+		time.AfterFunc(oldAuthGrace, func() { old.Close() })
+	}
+	l.auth = c
 	return nil
 }
 
@@ -200,7 +230,7 @@ func (p *passer) Pass(ctx context.Context, l *handoff.Login, conn syscall.Conn) 
 	}
 	select {
 	case reply := <-answer:
-		return login.Passed{PID: reply.PID, Refused: reply.Error}, nil
+		return login.Passed{PID: reply.PID, Refused: reply.Error, Limit: reply.Limit}, nil
 	case <-ctx.Done():
 		return login.Passed{}, ctx.Err()
 	case <-time.After(requestTimeout):

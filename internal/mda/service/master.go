@@ -2,11 +2,9 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,11 +32,12 @@ type Master struct {
 	ctx        context.Context
 	log        *maillog.Logger
 	sink       *maillog.Sink
-	logs       *logs
+	logs       atomic.Pointer[logs]
 	plan       atomic.Pointer[plan]
 	sockets    *master.Listeners
 	auth       *client.MasterClient
 	deliveries deliveries
+	logins     logins
 
 	mu       sync.Mutex
 	children map[string]*master.Child // by process name of roles
@@ -70,10 +69,12 @@ func Run(ctx context.Context, path string, ready func()) error {
 	}
 	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child)}
 	m.plan.Store(plan)
-	if m.logs, err = openLogs(plan.core); err != nil {
+	logs, err := openLogs(plan.core)
+	if err != nil {
 		return err
 	}
-	if m.sink, err = m.logs.sink(); err != nil {
+	m.logs.Store(logs)
+	if m.sink, err = logs.sink(); err != nil {
 		return err
 	}
 	defer m.sink.Close()
@@ -83,6 +84,11 @@ func Run(ctx context.Context, path string, ready func()) error {
 		return err
 	}
 	defer pid.remove()
+	crash := master.CrashFile(filepath.Join(plan.core.BaseDir, "master-fatal.lastlog"))
+	if err := crash.Open(m.log); err != nil {
+		return err
+	}
+	defer crash.Close()
 	if err := m.start(plan); err != nil {
 		m.stop()
 		return err
@@ -106,7 +112,7 @@ func (m *Master) start(p *plan) error {
 	for _, w := range append(p.cfg.Warnings(), p.warnings...) {
 		m.log.Warningf("%s", w)
 	}
-	m.log.Infof("Dovecot v%s starting up for %s", Version, startupProtocols(p.core.Protocols))
+	m.log.Infof("Dovecot v%s starting up for %s", dovecot.Version, startupProtocols(p.core.Protocols))
 	if err := m.startChild("auth"); err != nil {
 		return err
 	}
@@ -193,10 +199,10 @@ func (m *Master) spec(service string) (master.Spec, error) {
 	if err != nil {
 		return master.Spec{}, err
 	}
-	r := roles[service]
+	r, logs := roles[service], m.logs.Load()
 	return master.Spec{
 		Role: r.role, Title: "dovecot/" + r.process, Arg: service, Identity: id,
-		Log: m.logs.forProcess(r.process), LogFile: m.logs.file,
+		Log: logs.forProcess(r.process), LogFile: logs.file,
 		Config: blob, Listeners: p.listeners[service], Sockets: m.sockets,
 	}, nil
 }
@@ -230,7 +236,7 @@ func (m *Master) startChild(service string) error {
 	case service == "lmtp":
 		handle = m.fromLMTP
 	case spec.Role == "login":
-		handle = m.fromLogin
+		handle = m.fromLogin(strings.TrimSuffix(service, "-login"))
 	}
 	c, err := master.Start(spec, m.log, handle, nil, master.Always)
 	if err != nil {
@@ -268,80 +274,6 @@ func (m *Master) serveSignals(signals <-chan os.Signal) {
 	}
 }
 
-// reload puts a changed configuration into force. If it is wrong the present
-// one stays.
-func (m *Master) reload() {
-	m.log.Warningf("SIGHUP received - reloading configuration")
-	daemon.SdNotify(false, daemon.SdNotifyReloading)   //nolint:errcheck // as in Run
-	defer daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // as in Run
-	if err := m.tryReload(); err != nil {
-		m.log.Errorf("Config reload failed: %v", err)
-	}
-}
-
-func (m *Master) tryReload() error {
-	cfg, err := Load(m.path)
-	if err != nil {
-		return err
-	}
-	p, err := newPlan(cfg)
-	if err != nil {
-		return err
-	}
-	if err := p.check(); err != nil {
-		return err
-	}
-	newLogs, err := openLogs(p.core)
-	if err != nil {
-		return err
-	}
-	if err := m.sockets.Replace(p.allListeners()); err != nil {
-		return err
-	}
-	m.logs = newLogs
-	m.plan.Store(p)
-	for _, w := range append(cfg.Warnings(), p.warnings...) {
-		m.log.Warningf("%s", w)
-	}
-	return m.applyPlan(p)
-}
-
-// applyPlan starts, reloads and stops processes to fit the plan.
-func (m *Master) applyPlan(p *plan) error {
-	var errs []error
-	for service := range roles {
-		_, wanted := p.service(service)
-		m.mu.Lock()
-		c := m.children[service]
-		m.mu.Unlock()
-		switch {
-		case wanted && c == nil:
-			errs = append(errs, m.startChild(service))
-		case wanted:
-			spec, err := m.spec(service)
-			if err == nil {
-				err = c.Reload(spec)
-			}
-			errs = append(errs, err)
-		case c != nil:
-			m.remove(service, c)
-		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for key, c := range m.mail {
-		if c == m.children["lmtp"] {
-			continue
-		}
-		spec, err := m.mailSpec(master.Identity{UID: key.uid, GID: key.gid}, "mail", nil)
-		if err == nil {
-			err = c.Reload(spec)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
 // remove ends the process of a service that is no longer wanted.
 func (m *Master) remove(service string, c *master.Child) {
 	c.Stop()
@@ -352,25 +284,6 @@ func (m *Master) remove(service string, c *master.Child) {
 		if mc == c {
 			delete(m.mail, key)
 		}
-	}
-}
-
-// reopenLogs follows a log file that was rotated.
-func (m *Master) reopenLogs() {
-	p := m.plan.Load()
-	l, err := openLogs(p.core)
-	if err != nil {
-		m.log.Errorf("%v", err)
-		return
-	}
-	if l.file != nil {
-		if dup, err := master.Dup(l.file); err == nil {
-			m.sink.Reopen(dup)
-		}
-	}
-	m.logs = l
-	if err := m.applyPlan(p); err != nil {
-		m.log.Errorf("%v", err)
 	}
 }
 
@@ -406,46 +319,4 @@ func (m *Master) stop() {
 	if m.auth != nil {
 		m.auth.Close()
 	}
-}
-
-// A pidFile names the running master: base_dir/master.pid.
-type pidFile string
-
-// ErrRunning is returned by Run when the service is running already.
-type ErrRunning struct {
-	PID  int
-	Path string
-}
-
-func (e *ErrRunning) Error() string {
-	return fmt.Sprintf("Dovecot is already running with PID %d (read from %s)", e.PID, e.Path)
-}
-
-func createPIDFile(baseDir string) (pidFile, error) {
-	path := filepath.Join(baseDir, "master.pid")
-	if pid, err := ReadPID(baseDir); err == nil && pid != os.Getpid() {
-		return "", &ErrRunning{PID: pid, Path: path}
-	}
-	if err := os.MkdirAll(baseDir, 0o755); err != nil {
-		return "", err
-	}
-	return pidFile(path), os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644)
-}
-
-func (f pidFile) remove() { os.Remove(string(f)) }
-
-// ReadPID returns the process id of the running master.
-func ReadPID(baseDir string) (int, error) {
-	text, err := os.ReadFile(filepath.Join(baseDir, "master.pid"))
-	if err != nil {
-		return 0, err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return 0, err
-	}
-	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
-		return 0, err
-	}
-	return pid, nil
 }

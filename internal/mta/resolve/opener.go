@@ -47,5 +47,10 @@ func (o *tableOpener) OpenList(param, value string, kind ListKind) (List, error)
 }
 
 func (o *tableOpener) OpenNetworks(param, value string) (Networks, error) {
-	return table.OpenNetworks(param, value, o.options)
+	n, err := table.OpenNetworks(param, value, o.options)
+	if err != nil {
+		return nil, err
+	}
+	n.Subdomains = slices.Contains(o.subdomains, param)
+	return n, nil
 }

@@ -45,6 +45,8 @@ type invocation struct {
 	stderr io.Writer
 	log    *maillog.Logger
 	sink   *maillog.Sink
+
+	checking bool // nothing will start or reload
 }
 
 // Command is postfix(1): it runs one subcommand and returns the exit status.
@@ -115,8 +117,13 @@ func (v *invocation) load() error {
 // say logs a message and shows it to an administrator at a terminal.
 func (v *invocation) say(level maillog.Level, prefix, text string) {
 	v.log.Print(level, text)
+	v.show("postfix/postfix-script: " + prefix + text)
+}
+
+// show shows a message, besides being logged, to an administrator at a terminal.
+func (v *invocation) show(text string) {
 	if f, ok := v.stderr.(*os.File); !ok || isTerminal(f) {
-		fmt.Fprintf(v.stderr, "postfix/postfix-script: %s%s\n", prefix, text)
+		fmt.Fprintln(v.stderr, text)
 	}
 }
 
@@ -133,18 +140,28 @@ func (v *invocation) fatal(text string) int {
 }
 
 func (v *invocation) start() int {
-	if runningPID(v.core) != 0 {
-		return v.fatal("the Postfix mail system is already running")
-	}
-	if err := v.verify(); err != nil {
-		return v.fatal(err.Error())
+	if !v.mayStart() {
+		return 1
 	}
 	v.info("starting the Postfix mail system")
 	if err := v.spawn(); err != nil {
-		v.fatal(err.Error())
+		v.show("postfix/master: fatal: " + err.Error())
 		return v.fatal("mail system startup failed")
 	}
 	return 0
+}
+
+// mayStart checks what would keep the service from starting.
+func (v *invocation) mayStart() bool {
+	if runningPID(v.core) != 0 {
+		v.fatal("the Postfix mail system is already running")
+		return false
+	}
+	if !v.verify() {
+		v.fatal("Postfix integrity check failed!")
+		return false
+	}
+	return true
 }
 
 // spawn starts the master in the background and waits until it serves.
@@ -192,15 +209,13 @@ func Background(args []string) int {
 }
 
 func (v *invocation) startForeground() int {
-	if runningPID(v.core) != 0 {
-		return v.fatal("the Postfix mail system is already running")
-	}
-	if err := v.verify(); err != nil {
-		return v.fatal(err.Error())
+	if !v.mayStart() {
+		return 1
 	}
 	v.info("starting the Postfix mail system")
 	if err := Run(context.Background(), v.dir, func() {}); err != nil {
-		return v.fatal(err.Error())
+		v.show("postfix/master: fatal: " + err.Error())
+		return 1
 	}
 	return 0
 }
@@ -246,8 +261,8 @@ func (v *invocation) reload() int {
 		return v.fatal("the Postfix mail system is not running")
 	}
 	v.info("refreshing the Postfix mail system")
-	if err := v.verify(); err != nil {
-		return v.fatal(err.Error())
+	if !v.verify() {
+		return v.fatal("the running configuration stays in force")
 	}
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
 		return v.fatal(err.Error())
@@ -260,16 +275,11 @@ func (v *invocation) flush() int {
 }
 
 func (v *invocation) check() int {
-	if err := v.verify(); err != nil {
-		return v.fatal(err.Error())
+	v.checking = true
+	if !v.verify() {
+		return 1
 	}
 	return 0
-}
-
-// verify reads the configuration as the master will.
-func (v *invocation) verify() error {
-	_, err := newPlan(v.dir)
-	return err
 }
 
 func (v *invocation) status() int {

@@ -2,12 +2,16 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,6 +22,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mta"
 )
 
 // startTimeout bounds how long the mta may take until it serves: it reads the queue.
@@ -35,6 +40,7 @@ type Master struct {
 	plan    *plan
 	sockets *master.Listeners
 	mta     *master.Child
+	grants  atomic.Pointer[mta.Grants]
 }
 
 // Run starts the mail transport with the configuration in dir and returns when
@@ -44,7 +50,7 @@ func Run(ctx context.Context, dir string, ready func()) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	defer signal.Stop(signals)
-	p, err := newPlan(dir)
+	p, err := newPlan(dir, nil)
 	if err != nil {
 		return err
 	}
@@ -65,7 +71,13 @@ func Run(ctx context.Context, dir string, ready func()) error {
 		return err
 	}
 	defer pid.Close()
+	crash := master.CrashFile(pidPath(p.core) + ".crash")
+	if err := crash.Open(m.log); err != nil {
+		return err
+	}
+	defer crash.Close()
 	if err := m.start(); err != nil {
+		m.log.Fatalf("%v", err)
 		m.stop()
 		return err
 	}
@@ -85,16 +97,20 @@ func tag(core *postfix.Core, program string) string {
 func (m *Master) start() error {
 	m.sockets = master.NewListeners(activation.Files(true))
 	if err := m.sockets.Replace(m.plan.listeners); err != nil {
-		return err
+		return listenError(err)
 	}
 	for _, w := range append(m.plan.main.Warnings(), m.plan.master.Warnings()...) {
 		m.log.Warningf("%s", w)
+	}
+	m.grants.Store(m.plan.grants)
+	handle := func(c *master.Child, msg *master.Message) {
+		m.grants.Load().Serve(c, msg)
+		msg.CloseFiles()
 	}
 	spec, err := m.plan.spec(m.logs, m.sockets)
 	if err != nil {
 		return err
 	}
-	handle := func(_ *master.Child, msg *master.Message) { msg.CloseFiles() }
 	if m.mta, err = master.Start(spec, m.log, handle, nil, master.Always); err != nil {
 		return err
 	}
@@ -122,22 +138,33 @@ func (m *Master) serveSignals(ctx context.Context, signals <-chan os.Signal) {
 func (m *Master) reload() error {
 	daemon.SdNotify(false, daemon.SdNotifyReloading)   //nolint:errcheck // as in Run
 	defer daemon.SdNotify(false, daemon.SdNotifyReady) //nolint:errcheck // as in Run
-	p, err := newPlan(m.dir)
+	p, err := newPlan(m.dir, m.plan)
 	if err != nil {
 		return err
 	}
 	if p.core.QueueDirectory != m.plan.core.QueueDirectory {
 		return fmt.Errorf("queue_directory cannot change while the mail system runs: stop and start it")
 	}
+	if !p.identity.Equal(m.plan.identity) {
+		return fmt.Errorf("mail_owner cannot change while the mail system runs: stop and start it")
+	}
 	newLogs, err := openLogs(p.core)
 	if err != nil {
 		return err
 	}
-	if err := m.sockets.Replace(p.listeners); err != nil {
-		return err
+	change, err := m.sockets.Prepare(p.listeners)
+	if err != nil {
+		return listenError(err)
 	}
 	spec, err := p.spec(newLogs, m.sockets)
 	if err != nil {
+		change.Abort()
+		return err
+	}
+	m.grants.Store(p.grants)
+	if err := m.mta.Reload(spec, startTimeout); err != nil {
+		m.grants.Store(m.plan.grants)
+		change.Abort()
 		return err
 	}
 	m.plan, m.logs = p, newLogs
@@ -146,11 +173,21 @@ func (m *Master) reload() error {
 			m.sink.Reopen(f)
 		}
 	}
-	for _, w := range append(p.main.Warnings(), p.master.Warnings()...) {
+	m.log.Infof("reload -- version %s, configuration %s", p.core.MailVersion, m.dir)
+	for _, w := range slices.Concat(p.unbound(), p.main.Warnings(), p.master.Warnings()) {
 		m.log.Warningf("%s", w)
 	}
-	m.log.Infof("reload -- version %s, configuration %s", p.core.MailVersion, m.dir)
-	return m.mta.Reload(spec)
+	return change.Commit()
+}
+
+// listenError says in Postfix's words why a socket cannot be opened.
+func listenError(err error) error {
+	var e *master.ListenError
+	if !errors.As(err, &e) {
+		return err
+	}
+	host, port, _ := net.SplitHostPort(e.Spec.Address)
+	return fmt.Errorf("bind %s port %s: %s", host, port, e.Reason())
 }
 
 func (m *Master) stop() {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
-	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta"
 )
@@ -21,24 +19,35 @@ import (
 // A plan is what main.cf and master.cf ask for.
 type plan struct {
 	dir       string
+	texts     *mta.Configuration
 	main      *postfix.Main
 	master    *postfix.Master
 	core      *postfix.Core
 	listeners []master.ListenerSpec
 	identity  master.Identity
+	grants    *mta.Grants
+	bound     bound
 }
 
-// newPlan reads the configuration in dir. Errors are Postfix's texts.
-func newPlan(dir string) (*plan, error) {
+// bound is what decides which addresses listeners are bound to. It is that of the
+// start until the next start.
+type bound struct{ interfaces, protocols string }
+
+// newPlan reads the configuration in dir. Errors are Postfix's texts. A running
+// master gives the plan that is in force.
+func newPlan(dir string, running *plan) (*plan, error) {
 	p := &plan{dir: dir}
 	var err error
-	if p.main, err = postfix.Load(dir); err != nil {
+	if p.texts, err = mta.ReadConfiguration(dir); err != nil {
+		return nil, err
+	}
+	if p.main, err = p.texts.Load(); err != nil {
 		return nil, err
 	}
 	if p.core, err = postfix.Get[postfix.Core](p.main); err != nil {
 		return nil, err
 	}
-	if p.master, err = postfix.LoadMaster(dir); err != nil {
+	if p.master, err = p.texts.LoadMaster(); err != nil {
 		return nil, err
 	}
 	checks := []func() error{p.main.Check, p.main.CheckUsers, p.main.Refused}
@@ -53,6 +62,23 @@ func newPlan(dir string) (*plan, error) {
 	if p.identity, err = master.UserIdentity(p.core.MailOwner, "", nil, ""); err != nil {
 		return nil, fmt.Errorf("file %s/main.cf: parameter mail_owner: unknown user name value: %s", dir, p.core.MailOwner)
 	}
+	p.grants = mta.NewGrants(p.main, p.master, p.identity)
+	if err := p.bind(running); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// bind works out the listeners.
+func (p *plan) bind(running *plan) error {
+	interfaces, _, err := p.main.Expand("inet_interfaces")
+	if err != nil {
+		return err
+	}
+	p.bound = bound{interfaces, p.core.InetProtocols}
+	if running != nil {
+		p.bound = running.bound
+	}
 	for i := range p.master.Services {
 		e := &p.master.Services[i]
 		if e.Type != "inet" || e.Command != "smtpd" {
@@ -60,12 +86,30 @@ func newPlan(dir string) (*plan, error) {
 		}
 		specs, err := p.inetListeners(i, e)
 		if err != nil {
-			return nil, fmt.Errorf("%s: line %d: %w", e.File, e.Line, err)
+			return fmt.Errorf("%s: line %d: %w", e.File, e.Line, err)
 		}
 		p.listeners = append(p.listeners, specs...)
 	}
 	p.listeners = append(p.listeners, p.controlListener())
-	return p, nil
+	return nil
+}
+
+// unbound tells, in the words of Postfix's master, of settings that need a start.
+func (p *plan) unbound() []string {
+	var all []string
+	if now := p.core.InetProtocols; now != p.bound.protocols {
+		all = append(all, "ignoring inet_protocols parameter value change",
+			fmt.Sprintf("old value: %q, new value: %q", p.bound.protocols, now), "to change inet_protocols, stop and start Postfix")
+	}
+	if now, _, _ := p.main.Expand("inet_interfaces"); now == p.bound.interfaces { //nolint:errcheck // bind has seen it
+		return all
+	}
+	for i := range p.master.Services {
+		if e := &p.master.Services[i]; e.Type == "inet" {
+			all = append(all, fmt.Sprintf("service %s: ignoring inet_interfaces change", e.Name), "to change inet_interfaces, stop and start Postfix")
+		}
+	}
+	return all
 }
 
 // controlListener is the socket of the queue tools.
@@ -93,9 +137,7 @@ func (p *plan) inetListeners(index int, e *postfix.ServiceEntry) ([]master.Liste
 	}
 	hosts := []string{host}
 	if host == "" {
-		if hosts, err = p.interfaces(e); err != nil {
-			return nil, err
-		}
+		hosts = postfix.SplitList(p.bound.interfaces)
 	}
 	var specs []master.ListenerSpec
 	for _, h := range hosts {
@@ -137,14 +179,6 @@ func (p *plan) portNumber(port string) (string, error) {
 	return strconv.Itoa(n), nil
 }
 
-func (p *plan) interfaces(e *postfix.ServiceEntry) ([]string, error) {
-	value, _, err := p.main.With(e.Overrides).Expand("inet_interfaces")
-	if err != nil {
-		return nil, err
-	}
-	return postfix.SplitList(value), nil
-}
-
 type address struct{ network, host string }
 
 // addresses returns what an item of inet_interfaces stands for, as far as
@@ -158,7 +192,7 @@ func (p *plan) addresses(host string) ([]address, error) {
 	case "loopback-only":
 		all = []address{{"tcp4", "127.0.0.1"}, {"tcp6", "::1"}}
 	default:
-		ips, err := lookupIPs(strings.Trim(host, "[]"))
+		ips, err := lookupIPs(host)
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +206,7 @@ func (p *plan) addresses(host string) ([]address, error) {
 	}
 	all = slices.DeleteFunc(all, func(a address) bool { return a.network == "tcp4" && !v4 || a.network == "tcp6" && !v6 })
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: no address of inet_protocols %q", host, p.core.InetProtocols)
+		return nil, fmt.Errorf("%s: no address of inet_protocols %q", host, p.bound.protocols)
 	}
 	return all, nil
 }
@@ -181,7 +215,7 @@ func (p *plan) addresses(host string) ([]address, error) {
 // (127.0.0.1/32): it can only mean the address.
 func lookupIPs(host string) ([]net.IP, error) {
 	bare, _, _ := strings.Cut(host, "/")
-	if ip := net.ParseIP(bare); ip != nil {
+	if ip := net.ParseIP(strings.Trim(bare, "[]")); ip != nil {
 		return []net.IP{ip}, nil
 	}
 	ips, err := net.LookupIP(host)
@@ -192,7 +226,7 @@ func lookupIPs(host string) ([]net.IP, error) {
 }
 
 func (p *plan) protocols() (v4, v6 bool) {
-	for _, w := range postfix.SplitList(p.core.InetProtocols) {
+	for _, w := range postfix.SplitList(p.bound.protocols) {
 		v4 = v4 || w == "all" || w == "ipv4"
 		v6 = v6 || (w == "all" || w == "ipv6") && haveIPv6()
 	}
@@ -207,19 +241,12 @@ func haveIPv6() bool {
 
 // spec is what the mta process gets.
 func (p *plan) spec(logs *logs, sockets *master.Listeners) (master.Spec, error) {
-	files, err := mta.ReadPrivateFiles(p.main, p.master)
-	if err != nil {
-		return master.Spec{}, err
-	}
-	blob, err := json.Marshal(files)
-	if err != nil {
-		return master.Spec{}, err
-	}
+	config, err := p.texts.Encode()
 	return master.Spec{
-		Role: "mta", Title: "postfix/mta", Arg: p.dir, Identity: p.identity,
+		Role: "mta", Title: "postfix/mta", Identity: p.identity, Config: config,
 		Log: logs.forProcess(p.core.SyslogName + "/mta"), LogFile: logs.file,
-		Config: blob, Listeners: p.listeners, Sockets: sockets,
-	}, nil
+		Listeners: p.listeners, Sockets: sockets,
+	}, err
 }
 
 // makeDirectories makes those below queue_directory that the service uses.
@@ -252,57 +279,4 @@ func (p *plan) makeDirectories() error {
 		}
 	}
 	return nil
-}
-
-// logs is where the service logs.
-type logs struct {
-	target master.LogTarget
-	file   *os.File // nil for syslog
-}
-
-// openLogs opens maillog_file, or syslog where it is empty.
-func openLogs(core *postfix.Core) (*logs, error) {
-	l := &logs{target: master.LogTarget{Style: maillog.Postfix, Facility: maillog.Facility(core.SyslogFacility), Host: core.Myhostname}}
-	switch core.MaillogFile {
-	case "":
-		l.target.Syslog = true
-		return l, nil
-	case "/dev/stdout":
-		l.file = os.Stdout
-		return l, nil
-	}
-	ok := slices.ContainsFunc(postfix.SplitList(core.MaillogFilePrefixes), func(prefix string) bool {
-		return strings.HasPrefix(core.MaillogFile, prefix)
-	})
-	if !ok {
-		return nil, fmt.Errorf("maillog_file %q does not match a prefix of maillog_file_prefixes (%s)", core.MaillogFile, core.MaillogFilePrefixes)
-	}
-	f, err := os.OpenFile(core.MaillogFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	l.file = f
-	return l, nil
-}
-
-func (l *logs) forProcess(name string) master.LogTarget {
-	t := l.target
-	t.Tag = name
-	return t
-}
-
-// sink opens the log for this process's own lines.
-func (l *logs) sink() (*maillog.Sink, error) {
-	if l.target.Syslog {
-		conn, err := maillog.DialSyslog()
-		if err == nil {
-			return maillog.NewSyslog(conn, maillog.Postfix, l.target.Facility, ""), nil
-		}
-		l = &logs{file: os.Stderr} // no syslog daemon: better there than nowhere
-	}
-	f, err := master.Dup(l.file)
-	if err != nil {
-		return nil, err
-	}
-	return maillog.NewFile(f, maillog.Postfix, l.target.Host), nil
 }
