@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/conf/doveconf"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	mdaservice "github.com/dovetail-mail/dovetail/internal/mda/service"
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
@@ -33,12 +34,14 @@ var tools = map[string]tool{
 	"doveadm": func(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		return mdaservice.Doveadm(args, stdout, stderr)
 	},
+	"doveconf":       doveconf.Main,
 	"postfix":        func(args []string, _ io.Reader, _, stderr io.Writer) int { return mtaservice.Command(args, stderr) },
 	"postqueue":      queuetool.Postqueue,
 	"mailq":          queuetool.Mailq,
 	"postsuper":      queuetool.Postsuper,
 	"postcat":        queuetool.Postcat,
 	"postmap":        postmap.Main,
+	"postconf":       postconfTool.Main,
 	"serve":          serve,
 	"coverage":       coverage,
 	"version":        printVersion,

@@ -2,7 +2,6 @@ package postfix
 
 import (
 	"fmt"
-	"net/netip"
 	"os/user"
 	"path/filepath"
 	"reflect"
@@ -23,7 +22,7 @@ func (m *Main) Check() error {
 		return err
 	}
 	for _, check := range []func(*Core) error{
-		m.checkHostnames, m.checkProtocols, m.checkInterfaces, m.checkStyle, m.checkOrigin, m.checkSyslog, m.checkLogFile, m.checkVERP,
+		m.checkHostnames, m.checkInterfaces, m.checkStyle, m.checkOrigin, m.checkSyslog, m.checkLogFile, m.checkVERP,
 	} {
 		if err := check(c); err != nil {
 			return err
@@ -41,7 +40,7 @@ func (m *Main) checkTypes() error {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		p := schema().params[name]
+		p := Lookup(name)
 		if p == nil || p.Kind == KindRaw || !slices.Contains(p.Programs, "all") {
 			continue
 		}
@@ -123,10 +122,22 @@ func CheckHostname(name string) error {
 	return nil
 }
 
-func (m *Main) checkProtocols(c *Core) error {
-	for _, p := range SplitList(c.InetProtocols) {
+// CheckNetworks makes the checks that the default of mynetworks depends on.
+func (m *Main) CheckNetworks() error {
+	if _, err := m.ownInterfaces(); err != nil {
+		return err
+	}
+	style, _, err := m.Expand("mynetworks_style")
+	if err != nil {
+		return err
+	}
+	return checkStyle(style)
+}
+
+func checkProtocols(protocols string) error {
+	for _, p := range SplitList(protocols) {
 		if p != "all" && p != "ipv4" && p != "ipv6" {
-			return fmt.Errorf("unknown inet_protocols value \"%s\" in \"%s\"", p, c.InetProtocols)
+			return fmt.Errorf("unknown inet_protocols value \"%s\" in \"%s\"", p, protocols)
 		}
 	}
 	return nil
@@ -134,31 +145,27 @@ func (m *Main) checkProtocols(c *Core) error {
 
 // checkInterfaces refuses an address that no interface has: mail would
 // silently not be accepted there.
-func (m *Main) checkInterfaces(c *Core) error {
-	for _, item := range SplitList(c.InetInterfaces) {
-		addr, err := netip.ParseAddr(strings.Trim(item, "[]"))
-		if err != nil {
-			continue // a name, or a keyword
-		}
-		has := func(p netip.Prefix) bool { return p.Addr() == addr }
-		if !slices.ContainsFunc(m.computed.interfaces(), has) {
-			return fmt.Errorf("parameter inet_interfaces: no local interface found for %s", addr)
-		}
-	}
-	return nil
+func (m *Main) checkInterfaces(*Core) error {
+	_, err := m.withoutMasks().ownInterfaces()
+	return err
 }
 
 func (m *Main) checkStyle(c *Core) error {
 	if m.IsSet("mynetworks") {
 		return nil
 	}
-	for _, s := range SplitList(c.MynetworksStyle) {
+	return checkStyle(c.MynetworksStyle)
+}
+
+func checkStyle(style string) error {
+	list := SplitList(style)
+	for _, s := range list {
 		if s != "host" && s != "subnet" && s != "class" {
-			return fmt.Errorf("unknown mynetworks mask style value \"%s\" in \"%s\"", s, c.MynetworksStyle)
+			return fmt.Errorf("unknown mynetworks mask style value \"%s\" in \"%s\"", s, style)
 		}
 	}
-	if len(SplitList(c.MynetworksStyle)) != 1 {
-		return fmt.Errorf("bad mynetworks_style value: %s; specify exactly one value", c.MynetworksStyle)
+	if len(list) != 1 {
+		return fmt.Errorf("bad mynetworks_style value: %s; specify exactly one value", style)
 	}
 	return nil
 }

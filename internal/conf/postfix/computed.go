@@ -3,7 +3,6 @@ package postfix
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -57,6 +56,7 @@ func (c *computed) myhostname(m *Main) string {
 		return host
 	}
 	if domain, ok := m.value("mydomain"); ok {
+		domain, _ = m.ExpandText(domain)
 		return host + "." + domain
 	}
 	return host + ".localdomain"
@@ -76,12 +76,13 @@ func (c *computed) mydomain(m *Main) string {
 	return "localdomain"
 }
 
-// mynetworks lists the networks of this system's interfaces as
-// mynetworks_style and inet_interfaces say.
+// mynetworks lists the networks of the interfaces that the system uses, as
+// mynetworks_style says.
 func (c *computed) mynetworks(m *Main) string {
 	style, _, _ := m.Expand("mynetworks_style")
+	own, _ := m.ownInterfaces()
 	var items []string
-	for _, p := range c.listening(m) {
+	for _, p := range own {
 		switch style {
 		case "host":
 			p = netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
@@ -112,54 +113,6 @@ func classOf(p netip.Prefix) netip.Prefix {
 		return netip.PrefixFrom(p.Addr(), 16)
 	}
 	return netip.PrefixFrom(p.Addr(), 24)
-}
-
-// listening returns the interfaces that inet_interfaces and inet_protocols
-// select.
-func (c *computed) listening(m *Main) []netip.Prefix {
-	wanted, _, _ := m.Expand("inet_interfaces")
-	protocols, _, _ := m.Expand("inet_protocols")
-	items := SplitList(strings.ToLower(wanted))
-	protos := SplitList(protocols)
-	return slices.DeleteFunc(slices.Clone(c.interfaces()), func(p netip.Prefix) bool {
-		family := "ipv4"
-		if p.Addr().Is6() {
-			family = "ipv6"
-		}
-		if !slices.Contains(protos, "all") && !slices.Contains(protos, family) {
-			return true
-		}
-		return !slices.ContainsFunc(items, func(item string) bool { return selects(item, p.Addr()) })
-	})
-}
-
-func selects(item string, addr netip.Addr) bool {
-	switch item {
-	case "all":
-		return true
-	case "loopback-only", "localhost":
-		return addr.IsLoopback()
-	}
-	want, err := netip.ParseAddr(strings.Trim(item, "[]"))
-	return err == nil && want == addr
-}
-
-// localInterfaces lists the addresses of the system with their networks, IPv4 first.
-func localInterfaces() []netip.Prefix {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var out []netip.Prefix
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			addr, _ := netip.AddrFromSlice(n.IP)
-			bits, _ := n.Mask.Size()
-			out = append(out, netip.PrefixFrom(addr.Unmap(), bits))
-		}
-	}
-	slices.SortStableFunc(out, func(a, b netip.Prefix) int { return a.Addr().BitLen() - b.Addr().BitLen() })
-	return out
 }
 
 // originFile reads the value of myorigin from a file if it is an absolute path,

@@ -37,8 +37,21 @@ func Get[T any](m *Main) (*T, error) {
 	return v, nil
 }
 
+// Time is the value of a time parameter.
+func (m *Main) Time(name string) (time.Duration, error) {
+	p := Lookup(name)
+	if p == nil || p.Kind != KindTime {
+		return 0, fmt.Errorf("postfix: %s is no time parameter", name)
+	}
+	text, _, err := m.Expand(name)
+	if err != nil {
+		return 0, err
+	}
+	return p.time(text)
+}
+
 func (m *Main) field(p *Param, dst reflect.Value) error {
-	text, _ := m.Raw(p.Name)
+	text, _ := m.raw(p.Name, p)
 	if p.Kind != KindRaw {
 		var err error
 		if text, err = m.ExpandText(text); err != nil {

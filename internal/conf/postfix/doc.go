@@ -23,7 +23,8 @@
 // uses yet: [Main.Warnings] says that they have no effect, and [Main.Refused] is an error
 // if one of these would have restricted something. Names that are in neither
 // are user-defined parameters, as in Postfix. [Discrepancies] lists where a
-// struct and the catalog differ.
+// struct and the catalog differ, or the catalog does not know a name. The defaults are
+// those of the flavor that Dovetail was built for (package flavor).
 //
 // # Lines
 //
@@ -43,6 +44,9 @@
 //	                                   with "level" for compatibility levels;
 //	                                   numeric if both sides are all digits
 //	$$                                 one $
+//
+// Tools that show and edit the file (package postconf) use [Read], [ExpandText] and
+// [ScanText].
 //
 // As in Postfix a wrong value is an error for those who use it: [Main.Decode] reports it,
 // [Load] does not. The error texts are Postfix's fatal errors; where

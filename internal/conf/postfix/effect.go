@@ -94,9 +94,9 @@ func (p *Param) supported() bool {
 	if p.Supported || p.Legacy || p.ReadOnly {
 		return true
 	}
-	for _, t := range transportSuffixes {
-		if strings.HasSuffix(p.Name, t.suffix) && p.Name != t.from {
-			return schema().params[t.from].Supported
+	for _, t := range serviceParams {
+		if strings.HasSuffix(p.Name, t.Suffix) && p.Name != t.Default {
+			return Lookup(t.Default).Supported
 		}
 	}
 	return false
@@ -105,13 +105,14 @@ func (p *Param) supported() bool {
 // ineffective calls fn for each parameter of main.cf that is set to something else
 // than its default and used by nothing.
 func (m *Main) ineffective(fn func(p *Param, e entry)) {
+	schema() // knows who uses what
 	names := make([]string, 0, len(m.values))
 	for name := range m.values {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		p := schema().params[name]
+		p := Lookup(name)
 		if p == nil || p.supported() || m.values[name].value == p.Default || slices.Contains(installation, name) {
 			continue
 		}
@@ -119,10 +120,13 @@ func (m *Main) ineffective(fn func(p *Param, e entry)) {
 	}
 }
 
-func (m *Main) warnNoEffect() {
+// withoutEffect has a warning for each such parameter.
+func (m *Main) withoutEffect() []string {
+	var warnings []string
 	m.ineffective(func(p *Param, _ entry) {
-		m.noEffect = append(m.noEffect, fmt.Sprintf("setting %s has no effect: %s", p.Name, p.reason()))
+		warnings = append(warnings, fmt.Sprintf("setting %s has no effect: %s", p.Name, p.reason()))
 	})
+	return warnings
 }
 
 func (p *Param) reason() string {
@@ -165,6 +169,7 @@ const (
 
 // Coverage returns the status of a parameter and, unless it is supported, why.
 func (p *Param) Coverage() (Status, string) {
+	schema()
 	if p.supported() {
 		return Supported, ""
 	}

@@ -3,6 +3,8 @@ package postfix
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,21 +30,33 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Fatal }
 
+// WithFatal returns err with another second line, if it is an [*Error].
+func WithFatal(err error, fatal string) error {
+	if two, ok := err.(*Error); ok {
+		return &Error{Warning: two.Warning, Fatal: fatal}
+	}
+	return err
+}
+
 // macroErrorf is the error of an expression that cannot be expanded.
 func macroErrorf(format string, args ...any) error {
 	return &Error{Warning: fmt.Sprintf(format, args...), Fatal: "dictionary mail_dict: macro processing error"}
 }
 
-// An expander replaces $name in texts.
+// An expander replaces $name in texts, or only tells which names they use.
 type expander struct {
 	lookup func(name string) (string, bool)
+	scan   bool // look all names up, those of both branches too, and expand nothing
+	strict bool // a $name without value is an error
 	out    []byte
-	depth  int
+	depth  int // of values in values and branches in branches, as Postfix counts it
+	inside int // comparisons whose operands are being expanded
 	steps  int
 }
 
-// expandText returns s with all $name expanded, recursively.
-func expandText(s string, lookup func(string) (string, bool)) (string, error) {
+// ExpandText returns s with all $name expanded, recursively, as lookup has them. An
+// error is an [*Error] unless Postfix gives it in one line.
+func ExpandText(s string, lookup func(name string) (string, bool)) (string, error) {
 	if strings.IndexByte(s, '$') < 0 {
 		return s, nil
 	}
@@ -53,10 +67,36 @@ func expandText(s string, lookup func(string) (string, bool)) (string, error) {
 	return string(e.out), nil
 }
 
+// ErrUndefined is a $name that stands for nothing.
+var ErrUndefined = errors.New("undefined parameter")
+
+// ExpandDefined is ExpandText for a text in which each $name that is not merely asked for
+// with "?" or ":" must have a value, or the error is [ErrUndefined].
+func ExpandDefined(s string, lookup func(name string) (string, bool)) (string, error) {
+	e := &expander{lookup: lookup, strict: true}
+	if err := e.text(s); err != nil {
+		return "", err
+	}
+	return string(e.out), nil
+}
+
+// ScanText calls name for each $name in s, whichever branch of a condition it stands
+// in. Values are not scanned in turn.
+func ScanText(s string, name func(name string)) error {
+	if strings.IndexByte(s, '$') < 0 {
+		return nil
+	}
+	e := &expander{scan: true, lookup: func(n string) (string, bool) {
+		name(n)
+		return "", false
+	}}
+	return e.text(s)
+}
+
 // text appends the expansion of s.
 func (e *expander) text(s string) error {
 	whole := s
-	for {
+	for s != "" {
 		i := strings.IndexByte(s, '$')
 		if i < 0 {
 			return e.literal(s)
@@ -66,7 +106,9 @@ func (e *expander) text(s string) error {
 		}
 		s = s[i+1:]
 		if strings.HasPrefix(s, "$") {
-			e.out = append(e.out, '$')
+			if err := e.literal("$"); err != nil {
+				return err
+			}
 			s = s[1:]
 			continue
 		}
@@ -79,15 +121,24 @@ func (e *expander) text(s string) error {
 		}
 		s = rest
 	}
+	return nil
 }
 
 func (e *expander) literal(s string) error {
+	if s == "" || e.scan {
+		return nil
+	}
+	if e.depth > maxNesting {
+		return errNesting(s)
+	}
 	if len(e.out)+len(s) > maxExpansion {
 		return macroErrorf("expansion is too long")
 	}
 	e.out = append(e.out, s...)
 	return nil
 }
+
+func errNesting(s string) error { return macroErrorf("unreasonable macro call nesting: \"%s\"", s) }
 
 // splitMacro takes what follows a "$" apart: a plain name, or what the
 // braces or parentheses hold. Whole is for messages.
@@ -130,31 +181,39 @@ func balanced(s string) int {
 
 func nameLen(s string) int {
 	i := 0
-	for i < len(s) && (s[i] == '_' || '0' <= s[i] && s[i] <= '9' || 'a' <= s[i] && s[i] <= 'z' || 'A' <= s[i] && s[i] <= 'Z') {
+	for i < len(s) && (s[i] == '_' || isAlnum(s[i])) {
 		i++
 	}
 	return i
 }
 
+func isAlnum(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
 // macro appends the value of one expression.
 func (e *expander) macro(expr string) error {
-	e.steps++
-	if e.depth++; e.depth > maxNesting || e.steps > maxSteps {
-		return macroErrorf("unreasonable macro call nesting: \"%s\"", expr)
+	if e.steps++; e.depth > maxNesting || e.steps > maxSteps {
+		return errNesting(expr)
 	}
+	e.depth++
 	defer func() { e.depth-- }()
-	s := strings.TrimLeft(expr, spaces)
+	s := strings.TrimLeft(expr, blanks)
 	if strings.HasPrefix(s, "{") {
 		return e.comparison(s)
 	}
 	n := nameLen(s)
-	name, rest := s[:n], strings.TrimLeft(s[n:], spaces)
-	val, _ := e.lookup(name)
-	if rest == "" {
-		return e.text(val)
+	rest := strings.TrimLeft(s[n:], blanks)
+	if rest != "" && rest[0] != '?' && rest[0] != ':' {
+		before := expr[:len(expr)-len(s)+n]
+		return macroErrorf("attribute name syntax error at: \"...%s>>>%.20s\"", before, s[n:])
 	}
-	if rest[0] != '?' && rest[0] != ':' {
-		return macroErrorf("attribute name syntax error at: \"...%s>>>%.20s\"", name, s[n:])
+	val, ok := e.lookup(s[:n])
+	if rest == "" {
+		if !ok && e.strict {
+			return fmt.Errorf("%w: %s", ErrUndefined, s[:n])
+		}
+		return e.text(val)
 	}
 	return e.branch(rest, val != "")
 }
@@ -165,16 +224,15 @@ func (e *expander) comparison(s string) error {
 	if err != nil {
 		return err
 	}
-	op, after := operator(rest)
-	if op.name == "" {
-		// The text is Postfix's own, odd quotes included.
-		return macroErrorf(`"==" or "!="" or "<"" or "<="" or ">="" or ">" expected at: "...%s}>>>%.20s"`, left, rest)
+	op, after, err := operator(left, rest)
+	if err != nil {
+		return err
 	}
-	head := strings.TrimRight(s[:len(s)-len(after)], spaces)
-	if after = strings.TrimLeft(after, spaces); !strings.HasPrefix(after, "{") {
-		return macroErrorf(`"{expression}" expected at: "...%s>>>%.20s"`, head, s[len(head):])
+	brace := strings.TrimLeft(after, blanks)
+	if !strings.HasPrefix(brace, "{") {
+		return macroErrorf(`"{expression}" expected at: "...{%s} %s>>>%.20s"`, left, op.name, after)
 	}
-	right, rest, err := payload(after)
+	right, rest, err := payload(brace)
 	if err != nil {
 		return err
 	}
@@ -182,14 +240,14 @@ func (e *expander) comparison(s string) error {
 	if err != nil {
 		return err
 	}
-	if rest != "" && rest[0] != '?' && rest[0] != ':' {
-		return macroErrorf(`"?" or ":" expected at: "...}>>>%.20s"`, rest)
-	}
 	if rest == "" {
 		if result {
 			return e.literal("true")
 		}
 		return nil
+	}
+	if rest[0] != '?' && rest[0] != ':' {
+		return macroErrorf(`"?" or ":" expected at: "...}>>>%.20s"`, rest)
 	}
 	return e.branch(rest, result)
 }
@@ -201,52 +259,40 @@ func payload(s string) (text, rest string, err error) {
 	if n == 0 {
 		return "", "", macroErrorf("unbalanced {} in attribute expression: \"%s\"", s)
 	}
-	return s[1 : n-1], strings.TrimLeft(s[n:], spaces), nil
+	return s[1 : n-1], strings.TrimLeft(s[n:], blanks), nil
 }
 
 // branch appends one branch of "?yes", ":no" or "?{yes}:{no}".
 func (e *expander) branch(s string, yes bool) error {
-	then, otherwise := "", ""
 	if s[0] == '?' {
-		text, rest, braced, err := branchText(s[1:])
-		if err != nil {
+		then, rest, err := branchText(s[1:])
+		if err == nil && (yes || e.scan) {
+			err = e.text(then)
+		}
+		if err != nil || rest == "" {
 			return err
 		}
-		then, s = text, rest
-		if s != "" && s[0] != ':' {
-			return macroErrorf(`":" expected at: "...%s%s>>>%.20s"`, then, closing(braced), s)
+		if rest[0] != ':' {
+			return macroErrorf(`":" expected at: "...%s}>>>%.20s"`, then, rest)
 		}
+		s = rest
 	}
-	if s != "" {
-		text, rest, braced, err := branchText(s[1:])
-		if err != nil {
-			return err
-		}
-		if rest != "" {
-			return macroErrorf(`unexpected input at: "...%s%s>>>%.20s"`, text, closing(braced), rest)
-		}
-		otherwise = text
+	otherwise, rest, err := branchText(s[1:])
+	if err == nil && (!yes || e.scan) {
+		err = e.text(otherwise)
 	}
-	if yes {
-		return e.text(then)
+	if err == nil && rest != "" {
+		err = macroErrorf(`unexpected input at: "...%s}>>>%.20s"`, otherwise, rest)
 	}
-	return e.text(otherwise)
-}
-
-func closing(braced bool) string {
-	if braced {
-		return "}"
-	}
-	return ""
+	return err
 }
 
 // branchText reads {text}, or all of s as it is if it does not begin with a brace.
-func branchText(s string) (text, rest string, braced bool, err error) {
-	if t := strings.TrimLeft(s, spaces); strings.HasPrefix(t, "{") {
-		text, rest, err = payload(t)
-		return text, rest, true, err
+func branchText(s string) (text, rest string, err error) {
+	if t := strings.TrimLeft(s, blanks); strings.HasPrefix(t, "{") {
+		return payload(t)
 	}
-	return s, "", false, nil
+	return s, "", nil
 }
 
 // A relation is a comparison operator: which signs of left-right satisfy it.
@@ -268,17 +314,27 @@ var relations = []relation{
 }
 
 // operator reads the operator at the beginning of s: all of the characters
-// that operators are made of must be one.
-func operator(s string) (relation, string) {
-	n := len(s) - len(strings.TrimLeft(s, "<>!="))
-	rest, level := strings.CutPrefix(s[n:], "level")
-	for _, r := range relations {
-		if r.name == s[:n] {
-			r.level = level
-			return r, rest
-		}
+// that operators are made of must be one. Left is for messages.
+func operator(left, s string) (relation, string, error) {
+	n := len(s) - len(strings.TrimLeft(s, "<>!=?+-*/~&|%"))
+	i := slices.IndexFunc(relations, func(r relation) bool { return r.name == s[:n] })
+	if i < 0 {
+		// The text is Postfix's own, odd quotes included.
+		return relation{}, "", macroErrorf(`"==" or "!="" or "<"" or "<="" or ">="" or ">" expected at: "...%s}>>>%.20s"`, left, s)
 	}
-	return relation{}, s
+	r, rest := relations[i], s[n:]
+	suffix := 0
+	for suffix < len(rest) && isAlnum(rest[suffix]) {
+		suffix++
+	}
+	switch rest[:suffix] {
+	case "":
+	case "level":
+		r.level = true
+	default:
+		return relation{}, "", macroErrorf(`bad operator suffix at: "...%s>>>%s"`, r.name, rest[:suffix])
+	}
+	return r, rest[suffix:], nil
 }
 
 // compare expands both operands and compares them: as levels, as numbers if
@@ -289,7 +345,7 @@ func (e *expander) compare(left string, op relation, right string) (bool, error)
 		return false, err
 	}
 	r, err := e.operand(right)
-	if err != nil {
+	if err != nil || e.scan {
 		return false, err
 	}
 	sign := 0
@@ -304,12 +360,17 @@ func (e *expander) compare(left string, op relation, right string) (bool, error)
 	return sign < 0 && op.less || sign == 0 && op.equal || sign > 0 && op.more, err
 }
 
-// operand expands a text that does not go to the output.
+// operand expands a text that does not go to the output. Its depth counts anew, in
+// Postfix without any bound.
 func (e *expander) operand(s string) (string, error) {
-	start := len(e.out)
+	if e.inside++; e.inside > maxNesting {
+		return "", errNesting(s)
+	}
+	start, depth := len(e.out), e.depth
+	e.depth = 0
 	err := e.text(s)
 	text := string(e.out[start:])
-	e.out = e.out[:start]
+	e.out, e.depth, e.inside = e.out[:start], depth, e.inside-1
 	return text, err
 }
 
@@ -347,17 +408,34 @@ var errLevel = errors.New("malformed compatibility level syntax")
 
 func parseLevel(s string) (level, error) {
 	var l level
-	parts := strings.Split(s, ".")
+	rest := s
 	for i := range 3 {
-		n := uint64(0)
-		if i < len(parts) {
-			var err error
-			n, err = strconv.ParseUint(parts[i], 10, 31)
-			if err != nil || len(parts) > 3 || i > 0 && n > 1023 {
+		n := int64(0)
+		if i == 0 || rest != "" {
+			rest = strings.TrimPrefix(rest, ".")
+			var ok bool
+			if n, rest, ok = levelNumber(rest, i); !ok {
 				return 0, fmt.Errorf("%w: \"%s\"", errLevel, s)
 			}
 		}
 		l = l<<10 | level(n)
 	}
+	if rest != "" {
+		return 0, fmt.Errorf("%w: \"%s\"", errLevel, s)
+	}
 	return l, nil
+}
+
+// levelNumber reads one number of a level as strtol(3) does, with white space and a
+// sign in front.
+func levelNumber(s string, i int) (n int64, rest string, ok bool) {
+	s = strings.TrimLeft(s, spaces)
+	end := len(s) - len(strings.TrimLeft(strings.TrimLeft(s, "+-"), "0123456789"))
+	n, err := strconv.ParseInt(s[:end], 10, 64)
+	limit := int64(1023)
+	if i == 0 {
+		limit = math.MaxInt64 >> 20
+	}
+	rest = s[end:]
+	return n, rest, err == nil && n >= 0 && n <= limit && (rest == "" || rest[0] == '.' && i < 2)
 }

@@ -10,10 +10,13 @@ import (
 // spaces is white space in these files.
 const spaces = logline.Spaces
 
+// blanks is white space inside expressions and between the fields of master.cf.
+const blanks = " \t\r\n"
+
 func isSpace(c byte) bool { return logline.IsSpace(c) }
 
-// splitNameValue splits "name = value" and trims both.
-func splitNameValue(s string) (name, value string, err error) {
+// SplitNameValue splits "name = value" and trims both.
+func SplitNameValue(s string) (name, value string, err error) {
 	s = strings.TrimLeft(s, spaces)
 	n := strings.IndexAny(s, spaces+"=")
 	if n < 0 {

@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/dovetail-mail/dovetail/internal/conf/logline"
 )
 
 // Main is a parsed main.cf with the overrides of one service. It never changes and may be
@@ -23,71 +20,62 @@ type Main struct {
 	overrides map[string]string
 	computed  *computed
 	warnings  []string // Postfix's own
-	noEffect  []string // parameters that do nothing
 }
 
-// An entry is one parameter of main.cf.
-type entry struct {
-	value string
-	line  int
-}
-
-const (
-	maxConfig   = 64 << 20 // bytes of names and values kept
-	maxWarnings = 1000
-)
+const maxWarnings = 1000
 
 // Load reads dir/main.cf. Parameters are checked by the Decode that asks for
 // them, as each of Postfix's programs checks its own; [Main.Check] makes the
 // checks that every program makes. Before it serves anyone, the master also
 // calls [Main.Refused] and [Main.CheckUsers].
 func Load(dir string) (*Main, error) {
-	path := filepath.Join(dir, "main.cf")
-	f, err := os.Open(path)
+	m := newMain(dir)
+	values, err := readFile(filepath.Join(dir, "main.cf"), m.values, m.warn)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %s", path, errnoText(err))
+		return nil, err
 	}
-	defer f.Close()
-	return read(dir, f)
+	return m.loaded(values)
 }
 
 // Parse is Load for the text of a main.cf; dir stands for the directory.
 func Parse(dir, text string) (*Main, error) { return read(dir, strings.NewReader(text)) }
 
 func read(dir string, r io.Reader) (*Main, error) {
-	path := filepath.Join(dir, "main.cf")
-	m := &Main{dir: dir, values: map[string]entry{}, computed: newComputed()}
-	lines := logline.NewReader(r, path, m.warn)
-	size := 0
-	for {
-		text, num, err := lines.Next()
-		if err == io.EOF {
-			m.warnNoEffect()
-			return m, m.checkLevel()
-		}
-		if errors.Is(err, logline.ErrTooLong) {
-			return nil, fmt.Errorf("%s, line %d: %w", path, num, err)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %s", path, errnoText(err))
-		}
-		if size += len(text); size > maxConfig {
-			return nil, fmt.Errorf("%s, line %d: the file is too large", path, num)
-		}
-		name, value, err := splitNameValue(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w: \"%s\"", path, num, err, text)
-		}
-		m.set(path, name, entry{value, num})
+	m := newMain(dir)
+	values, err := readSettings(r, filepath.Join(dir, "main.cf"), m.values, m.warn)
+	if err != nil {
+		return nil, err
 	}
+	return m.loaded(values)
 }
 
-func (m *Main) set(path, name string, e entry) {
-	if old, ok := m.values[name]; ok && old.value != e.value {
-		m.warn(fmt.Sprintf("%s, line %d: overriding earlier entry: %s=%s", path, e.line, name, old.value))
-	}
-	m.values[name] = e
+func newMain(dir string) *Main {
+	return &Main{dir: dir, values: map[string]entry{}, computed: newComputed()}
 }
+
+func (m *Main) loaded(values map[string]entry) (*Main, error) {
+	m.values = values
+	if e, ok := values["config_directory"]; ok && e.value != m.dir {
+		m.warn(fmt.Sprintf("%s, line %d: overriding earlier entry: config_directory=%s", filepath.Join(m.dir, "main.cf"), e.line, m.dir))
+	}
+	return m, m.checkLevel()
+}
+
+// Read reads dir/main.cf for a tool that must work where nothing else does: it
+// checks the syntax of the lines and no value, and warnings go to warn when they
+// arise. Without a main.cf the caller goes on with the empty one of [Empty].
+func Read(dir string, warn func(text string)) (*Main, error) {
+	m := newMain(dir)
+	var err error
+	m.values, err = readFile(filepath.Join(dir, "main.cf"), m.values, warn)
+	return m, err
+}
+
+// Empty is a main.cf that sets nothing.
+func Empty(dir string) *Main { return newMain(dir) }
+
+// Settings returns what main.cf sets, in the order of its last entries.
+func (m *Main) Settings() []Setting { return sortSettings(m.values) }
 
 // checkLevel refuses a compatibility level that is none, because the
 // defaults of so many parameters depend on it.
@@ -120,7 +108,7 @@ func (m *Main) warn(text string) {
 func (m *Main) Dir() string { return m.dir }
 
 // Warnings are the texts to be logged when the configuration is put to use.
-func (m *Main) Warnings() []string { return slices.Concat(m.warnings, m.noEffect) }
+func (m *Main) Warnings() []string { return slices.Concat(m.warnings, m.withoutEffect()) }
 
 // With returns m with overrides on top, as the -o options of a master.cf
 // entry. Names of the program's own attributes (service_name, process_name,
@@ -172,20 +160,31 @@ func (m *Main) value(name string) (string, bool) {
 }
 
 // Raw is a parameter as it was written, or its default.
-func (m *Main) Raw(name string) (string, bool) {
-	if v, ok := m.value(name); ok {
+func (m *Main) Raw(name string) (string, bool) { return m.raw(name, Lookup(name)) }
+
+func (m *Main) raw(name string, p *Param) (string, bool) {
+	if v, ok := m.value(name); ok && (p == nil || !p.ReadOnly) {
+		return v, true
+	}
+	if v, ok := m.overrides[name]; ok { // the program's own attributes
 		return v, true
 	}
 	if name == "config_directory" {
 		return m.dir, true
 	}
-	if p := schema().params[name]; p != nil {
-		if p.Computed {
-			return m.computed.value(m, name), true
-		}
-		return p.Default, true
+	if p != nil {
+		return m.Default(p), true
 	}
 	return m.transportDefault(name)
+}
+
+// Default is the default of a parameter; one that is made at run time depends on
+// what m sets.
+func (m *Main) Default(p *Param) string {
+	if p.Computed {
+		return m.computed.value(m, p.Name)
+	}
+	return p.Default
 }
 
 // Expand gives the value of any parameter with $name expanded: built-in ones,
@@ -202,42 +201,13 @@ func (m *Main) Expand(name string) (string, bool, error) {
 
 // ExpandText replaces the $name in any text, such as a -o value.
 func (m *Main) ExpandText(s string) (string, error) {
-	v, err := expandText(s, m.lookup)
-	if err != nil {
-		return "", err
-	}
-	return v, nil
-}
-
-// lookup is what the $name of an expression stands for.
-func (m *Main) lookup(name string) (string, bool) { return m.Raw(name) }
-
-// transportSuffixes are the parameters that exist for every delivery
-// transport, with the parameter that gives the default.
-var transportSuffixes = []struct{ suffix, from string }{
-	{"_destination_concurrency_failed_cohort_limit", "default_destination_concurrency_failed_cohort_limit"},
-	{"_destination_concurrency_positive_feedback", "default_destination_concurrency_positive_feedback"},
-	{"_destination_concurrency_negative_feedback", "default_destination_concurrency_negative_feedback"},
-	{"_initial_destination_concurrency", "initial_destination_concurrency"},
-	{"_destination_concurrency_limit", "default_destination_concurrency_limit"},
-	{"_destination_recipient_limit", "default_destination_recipient_limit"},
-	{"_destination_rate_delay", "default_destination_rate_delay"},
-	{"_transport_rate_delay", "default_transport_rate_delay"},
-	{"_extra_recipient_limit", "default_extra_recipient_limit"},
-	{"_recipient_refill_limit", "default_recipient_refill_limit"},
-	{"_recipient_refill_delay", "default_recipient_refill_delay"},
-	{"_recipient_limit", "default_recipient_limit"},
-	{"_delivery_slot_cost", "default_delivery_slot_cost"},
-	{"_delivery_slot_loan", "default_delivery_slot_loan"},
-	{"_delivery_slot_discount", "default_delivery_slot_discount"},
-	{"_minimum_delivery_slots", "default_minimum_delivery_slots"},
-	{"_time_limit", "command_time_limit"},
+	return ExpandText(s, m.Raw)
 }
 
 func (m *Main) transportDefault(name string) (string, bool) {
-	for _, t := range transportSuffixes {
-		if transport, ok := strings.CutSuffix(name, t.suffix); ok && transport != "" {
-			return "$" + t.from, true
+	for _, t := range serviceParams {
+		if transport, ok := strings.CutSuffix(name, t.Suffix); ok && transport != "" {
+			return "$" + t.Default, true
 		}
 	}
 	return "", false

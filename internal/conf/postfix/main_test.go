@@ -168,7 +168,7 @@ func TestDefaults(t *testing.T) {
 		if name == "config_directory" {
 			continue
 		}
-		p := schema().params[name]
+		p := Lookup(name)
 		if p == nil {
 			if got, _ := (&Main{}).transportDefault(name); got != strings.TrimSpace(want) {
 				t.Errorf("%s: default %q, want %q", name, got, want)
@@ -186,7 +186,7 @@ func TestDefaults(t *testing.T) {
 
 // TestSamples compares complete configurations with what postconf prints.
 func TestSamples(t *testing.T) {
-	paths, _ := filepath.Glob("testdata/samples/*.txtar")
+	paths, _ := filepath.Glob("../postconf/testdata/samples/*.txtar")
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			a, err := txtar.ParseFile(path)
@@ -214,7 +214,7 @@ func compareMain(t *testing.T, m *Main, expanded string) {
 	for ln := range strings.Lines(expanded) {
 		name, want, _ := strings.Cut(strings.TrimSuffix(ln, "\n"), " =")
 		got, _, err := m.Expand(name)
-		if p := schema().params[name]; p != nil && p.Kind == KindRaw {
+		if p := Lookup(name); p != nil && p.Kind == KindRaw {
 			got, _ = m.Raw(name)
 		}
 		if name == "config_directory" {
@@ -462,7 +462,7 @@ func TestHugeInput(t *testing.T) {
 }
 
 func FuzzMain(f *testing.F) {
-	paths, _ := filepath.Glob("testdata/samples/*.txtar")
+	paths, _ := filepath.Glob("../postconf/testdata/samples/*.txtar")
 	for _, path := range paths {
 		a, err := txtar.ParseFile(path)
 		if err != nil {
@@ -493,7 +493,7 @@ func FuzzExpand(f *testing.F) {
 		f.Add(expr)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		expandText(s, func(name string) (string, bool) { return s, len(name) > 1 })
+		ExpandText(s, func(name string) (string, bool) { return s, len(name) > 1 })
 	})
 }
 
@@ -506,7 +506,7 @@ func FuzzMaster(f *testing.F) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	a, err := txtar.ParseFile("testdata/samples/5-submission-sasl.txtar")
+	a, err := txtar.ParseFile("../postconf/testdata/samples/5-submission-sasl.txtar")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -525,5 +525,34 @@ func BenchmarkParse(b *testing.B) {
 func BenchmarkCatalog(b *testing.B) {
 	for b.Loop() {
 		readCatalog()
+	}
+}
+
+// BenchmarkField is how the hot paths look settings up: a field of a decoded struct.
+func BenchmarkField(b *testing.B) {
+	s, err := Get[testSettings](Empty("/x"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var sum int64
+	for b.Loop() {
+		sum += s.Limit
+	}
+	if sum == 0 {
+		b.Fatal("message_size_limit is 0")
+	}
+}
+
+// BenchmarkExpand is what a name costs where no field can be used: a parameter of one
+// delivery transport.
+func BenchmarkExpand(b *testing.B) {
+	m, err := Parse("/x", "default_destination_recipient_limit = 7\n")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if v, _, err := m.Expand("slow_destination_recipient_limit"); v != "7" || err != nil {
+			b.Fatal(v, err)
+		}
 	}
 }

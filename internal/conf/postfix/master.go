@@ -187,14 +187,15 @@ func (r *fieldReader) number(field, text string) int {
 	return int(n)
 }
 
-var serviceTypes = []string{"inet", "unix", "unix-dgram", "fifo", "pass"}
+// ServiceTypes are the types that an entry may have.
+var ServiceTypes = []string{"inet", "unix", "unix-dgram", "fifo", "pass"}
 
 func parseEntry(text string) (ServiceEntry, error) {
 	r := &fieldReader{rest: text}
 	var s ServiceEntry
 	s.Name = r.word()
 	s.Type = r.text("transport type", "")
-	if r.err == nil && !slices.Contains(serviceTypes, s.Type) {
+	if r.err == nil && !slices.Contains(ServiceTypes, s.Type) {
 		r.fail("field \"transport type\": bad value: \"%s\"", s.Type)
 	}
 	s.Private = r.bool("private", "y")
@@ -230,7 +231,7 @@ func splitArgs(s string) ([]string, error) {
 			return args, nil
 		}
 		if s[0] != '{' {
-			n := argLen(s)
+			n := itemLen(s, spaces)
 			args = append(args, s[:n])
 			s = s[n:]
 			continue
@@ -245,23 +246,6 @@ func splitArgs(s string) ([]string, error) {
 		args = append(args, strings.Trim(s[1:n-1], spaces))
 		s = s[n:]
 	}
-}
-
-// argLen is the length of the first argument: white space in braces does not
-// end it.
-func argLen(s string) int {
-	depth := 0
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '{':
-			depth++
-		case c == '}' && depth > 0:
-			depth--
-		case depth == 0 && isSpace(c):
-			return i
-		}
-	}
-	return len(s)
 }
 
 var errOptionValue = errors.New("option requires an argument -- 'o'")
@@ -300,7 +284,7 @@ func (s *ServiceEntry) options(args []string) error {
 }
 
 func (s *ServiceEntry) override(text string) error {
-	name, value, err := splitNameValue(text)
+	name, value, err := SplitNameValue(text)
 	if err != nil {
 		return fmt.Errorf("invalid \"-o %s\" option value: %w", text, err)
 	}

@@ -31,16 +31,16 @@ type planField struct {
 	param *Param
 }
 
-// schemaData holds everything that is known about parameters. It is built once, at
-// the first use after all packages have registered theirs.
+// schemaData says how the registered structs are filled. It is built once, at the
+// first use after all packages have registered theirs, and marks their parameters in the
+// catalog.
 type schemaData struct {
-	params        map[string]*Param
 	plans         map[reflect.Type]plan
 	discrepancies []string
 }
 
 var schema = sync.OnceValue(func() *schemaData {
-	d := &schemaData{params: readCatalog(), plans: map[reflect.Type]plan{}}
+	d := &schemaData{plans: map[reflect.Type]plan{}}
 	for _, r := range registered {
 		d.plans[r.typ] = d.addStruct(r.program, r.typ)
 	}
@@ -69,15 +69,19 @@ func (d *schemaData) addStruct(program string, t reflect.Type) plan {
 // that parameter, and notes where the two disagree.
 func (d *schemaData) fieldParam(program, name string, f reflect.StructField) *Param {
 	kind := fieldKind(f)
-	p := d.params[name]
+	p := Lookup(name)
 	if p == nil {
-		p = &Param{Name: name, Kind: kind, Default: f.Tag.Get("default"), Limits: tagLimits(f)}
-		d.params[name] = p
+		p = &Param{Name: name, Kind: kind, Limits: tagLimits(f)}
+		p.setDefault(f.Tag.Get("default"))
+		d.differ(p, "the catalog does not have it")
 	} else {
 		d.compare(p, kind, f)
 	}
 	if doc := f.Tag.Get("doc"); doc != "" && p.Doc == "" {
 		p.Doc = doc
+	}
+	if p.Newer {
+		d.differ(p, "newer than 3.7: give it the flag backported in the catalog")
 	}
 	p.Supported = true
 	if !slices.Contains(p.Programs, program) {
@@ -93,8 +97,8 @@ func (d *schemaData) compare(p *Param, kind Kind, f reflect.StructField) {
 	if kind != p.Kind && !sameNumber && !(kind == KindString && p.Kind == KindRaw) {
 		d.differ(p, "the field %s has another type", f.Name)
 	}
-	if dflt, ok := f.Tag.Lookup("default"); ok && dflt != p.Default && !p.Computed {
-		d.differ(p, "the field %s has default %q, not %q", f.Name, dflt, p.Default)
+	if dflt, ok := f.Tag.Lookup("default"); ok && dflt != p.upstream && !p.Computed {
+		d.differ(p, "the field %s has default %q, not %q", f.Name, dflt, p.upstream)
 	}
 	// As in Postfix, a lower limit of zero is none.
 	l := tagLimits(f)

@@ -1,43 +1,10 @@
 package bounce
 
-// The texts for people, as `postconf -t` shows them (bounce(5)).
+import "github.com/dovetail-mail/dovetail/internal/conf/bouncetemplate"
 
-const failureText = `This is the mail system at host $myhostname.
-
-I'm sorry to have to inform you that your message could not
-be delivered to one or more recipients. It's attached below.
-
-For further assistance, please send mail to postmaster.
-
-If you do so, please include this problem report. You can
-delete your own text from the attached returned message.
-
-                   The mail system
-`
-
-const delayText = `This is the mail system at host $myhostname.
-
-####################################################################
-# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO RESEND YOUR MESSAGE. #
-####################################################################
-
-Your message could not be delivered for more than $delay_warning_time_hours hour(s).
-It will be retried until it is $maximal_queue_lifetime_days day(s) old.
-
-For further assistance, please send mail to postmaster.
-
-If you do so, please include this problem report. You can
-delete your own text from the attached returned message.
-
-                   The mail system
-`
-
-const successText = `This is the mail system at host $myhostname.
-
-Your message was successfully delivered to the destination(s)
-listed below. If the message was delivered to mailbox you will
-receive no further notifications. Otherwise you may still receive
-notifications of mail delivery errors from other systems.
-
-                   The mail system
-`
+// The texts for people, as `postconf -t ''` shows them (bounce(5)).
+var (
+	failureText = bouncetemplate.Builtin().Failure.Text
+	delayText   = bouncetemplate.Builtin().Delay.Text
+	successText = bouncetemplate.Builtin().Success.Text
+)
