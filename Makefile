@@ -3,12 +3,18 @@
 GO       ?= go
 BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  := -s -w -X main.version=$(VERSION)
+FLAVOR   ?= upstream
+FLAVORS  := upstream rhel9 debian
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/dovetail-mail/dovetail/internal/conf/flavor.Name=$(FLAVOR)
 GOLANGCI := $(BIN)/tools/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 export CGO_ENABLED ?= 0
 
 .PHONY: all run build test race bench lint fuzz vuln docs clean deps
+
+ifeq ($(filter $(FLAVOR),$(FLAVORS)),)
+$(error FLAVOR is $(FLAVOR), must be one of: $(FLAVORS))
+endif
 
 all: build
 
@@ -16,7 +22,7 @@ all: build
 run: build
 	$(BIN)/dovetail serve
 
-## build: bin/dovetail, one static binary
+## build: bin/dovetail, one static binary, with the defaults of a distribution (FLAVOR)
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/dovetail ./cmd/dovetail
 
@@ -53,8 +59,10 @@ vuln:
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
 
 ## docs: write the generated documents
-docs: build
-	$(BIN)/dovetail coverage > docs/coverage.md
+docs:
+	$(GO) run ./cmd/dovetail coverage > docs/coverage.md
+	$(GO) run ./cmd/dovetail coverage dovecot > docs/settings/dovecot.md
+	$(GO) run ./cmd/dovetail coverage postfix > docs/settings/postfix.md
 
 deps:
 	@test/install-packages
