@@ -21,6 +21,10 @@ const (
 // syslog(3) limit it; the rest is cut.
 const maxLine = 2000
 
+// maxPending is how many bytes wait for a destination that takes none at the
+// moment, before those who log wait too.
+const maxPending = 1 << 20
+
 // A Sink is a destination of log lines, shared by all loggers of a process.
 type Sink struct {
 	style Style
@@ -135,12 +139,15 @@ func (s *Sink) append(level Level, tag string, fn func([]byte) []byte) {
 		s.call(level, fn)
 		return
 	}
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for len(s.pending) > maxPending && !s.closed {
+		s.wake.Wait() // as the originals do, whose writes block
+	}
 	if s.closed {
 		return
 	}
+	now := time.Now()
 	start := len(s.pending)
 	b := s.appendHead(s.pending, now, level, tag)
 	text := len(b)

@@ -52,8 +52,8 @@ type Child struct {
 }
 
 // Start starts a child. Its messages go to handle, which runs in one goroutine
-// per child and must close what files it does not keep. When restart is
-// false, a child that ended is not started again.
+// per child and must close what files it does not keep. onDeath, unless nil, is
+// called whenever it has ended, before it is started again.
 func Start(spec Spec, log *maillog.Logger, handle func(*Child, *Message), onDeath func(*Child), restart Restart) (*Child, error) {
 	c := &Child{log: log, handle: handle, spec: spec, done: make(chan struct{}), onDeath: onDeath, restart: restart == Always}
 	if err := c.start(); err != nil {
@@ -116,7 +116,7 @@ func (c *Child) start() error {
 // childEnvironment keeps the few variables that a daemon may need.
 func childEnvironment() []string {
 	env := []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
-	for _, name := range []string{"TZ", "LANG", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK", "GOCOVERDIR", "DOVETAIL_RESOLV_CONF", "DOVETAIL_PPROF", SingleUserVariable} {
+	for _, name := range []string{"TZ", "LANG", "GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK", "GOCOVERDIR", "DOVETAIL_RESOLV_CONF", SingleUserVariable} {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	_ "net/http/pprof" // served only where DOVETAIL_PPROF asks for it
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -46,7 +44,6 @@ func Run(p *master.Process) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	debug.SetGCPercent(200) // short-lived garbage of many sessions: speed before memory
-	servePprof()
 	m := &process{p: p, ctx: ctx, files: newFiles(p.Control), log: p.Log.With}
 	reloads := make(chan *master.Message, maxReloads)
 	go func() {
@@ -70,13 +67,6 @@ func Run(p *master.Process) error {
 	m.mu.Unlock()
 	m.ended.Wait()
 	return m.store.Close()
-}
-
-// servePprof serves profiles at the loopback address in DOVETAIL_PPROF.
-func servePprof() {
-	if addr := os.Getenv("DOVETAIL_PPROF"); addr != "" {
-		go http.ListenAndServe(addr, nil) //nolint:errcheck // a diagnostic that does not work is seen not to
-	}
 }
 
 // open opens what lives as long as the process: the queue and the resolver.

@@ -264,7 +264,7 @@ func (n *Networks) matchItem(ctx context.Context, it *listItem, host string, add
 			return found, err
 		}
 	}
-	if it.table == nil {
+	if it.table == nil || !addr.IsValid() {
 		return false, nil
 	}
 	_, found, err := it.table.Lookup(ctx, addr.String())

@@ -92,6 +92,14 @@ func (m *Master) fromLMTP(c *master.Child, msg *master.Message) {
 	}
 }
 
+// lmtpDied gives up what the process with the LMTP listeners was doing. It is
+// started again.
+func (m *Master) lmtpDied(c *master.Child) {
+	key := m.keyOf(c)
+	m.deliveries.fail(key)
+	m.logins.fail(key)
+}
+
 func (m *Master) passDelivery(c *master.Child, msg *master.Message) {
 	var d mail.Delivery
 	if err := msg.Decode(&d); err != nil || len(msg.Files) != 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -34,23 +35,33 @@ func (m *Master) fromLogin(service string) func(*master.Child, *master.Message) 
 			msg.CloseFiles()
 			return
 		}
-		go func() {
-			defer msg.CloseFiles()
-			reply := handoff.Reply{ID: login.ID}
-			pid, refused, err := m.login(&login, msg.Files[0])
-			switch {
-			case err != nil:
-				m.log.With(login.Service).Errorf("%v", err)
-				reply.Error = internalFailure
-			case refused != "":
-				reply.Error, reply.Limit = refused, true
-			default:
-				reply.PID = pid
-			}
-			if err := c.Send(mail.KindReply, &reply); err != nil {
-				m.log.Errorf("%v", err)
-			}
-		}()
+		go m.answerLogin(c, &login, msg)
+	}
+}
+
+// answerLogin passes one client on and tells its login process what became of
+// that. A panic costs this login, not the master.
+func (m *Master) answerLogin(c *master.Child, login *handoff.Login, msg *master.Message) {
+	defer msg.CloseFiles()
+	reply := handoff.Reply{ID: login.ID}
+	defer func() {
+		if p := recover(); p != nil {
+			m.log.With(login.Service).Errorf("panic: login for session %s: %v\n%s", login.Session, p, debug.Stack())
+			reply = handoff.Reply{ID: login.ID, Error: internalFailure}
+		}
+		if err := c.Send(mail.KindReply, &reply); err != nil {
+			m.log.Errorf("%v", err)
+		}
+	}()
+	pid, refused, err := m.login(login, msg.Files[0])
+	switch {
+	case err != nil:
+		m.log.With(login.Service).Errorf("%v", err)
+		reply.Error = internalFailure
+	case refused != "":
+		reply.Error, reply.Limit = refused, true
+	default:
+		reply.PID = pid
 	}
 }
 

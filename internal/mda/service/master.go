@@ -232,13 +232,14 @@ func (m *Master) startChild(service string) error {
 		return err
 	}
 	handle := m.ignore
+	var died func(*master.Child)
 	switch {
 	case service == "lmtp":
-		handle = m.fromLMTP
+		handle, died = m.fromLMTP, m.lmtpDied
 	case spec.Role == "login":
 		handle = m.fromLogin(strings.TrimSuffix(service, "-login"))
 	}
-	c, err := master.Start(spec, m.log, handle, nil, master.Always)
+	c, err := master.Start(spec, m.log, handle, died, master.Always)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func (s *session) bdat(args []byte) smtp.Reply {
 		s.beginContent()
 		s.r.StartChunks()
 	}
+	if err := s.flushIfShort(size); err != nil {
+		return s.broken(err)
+	}
 	for left := size; ; {
 		piece, err := s.r.ReadChunk(&left)
 		if err == io.EOF {
