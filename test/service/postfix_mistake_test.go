@@ -20,14 +20,17 @@ type daemonMistake struct {
 }
 
 var daemonMistakes = map[string]daemonMistake{
-	"number of smtpd":   {main: "smtpd_recipient_limit = many\n"},
-	"boolean of smtpd":  {main: "smtpd_sasl_auth_enable = maybe\n"},
-	"time of smtpd":     {main: "smtpd_timeout = 10x\n"},
-	"range of smtpd":    {main: "smtpd_hard_error_limit = 0\n"},
-	"open relay":        {main: "smtpd_relay_restrictions = permit\nsmtpd_recipient_restrictions = permit\n"},
-	"number of qmgr":    {main: "qmgr_message_active_limit = few\n"},
-	"time of smtp":      {main: "smtp_connect_timeout = 10x\n", client: true},
-	"override in smtpd": {master: "@PORT@ inet n - n - - smtpd\n  -o smtpd_soft_error_limit=none\n"},
+	"number of smtpd":    {main: "smtpd_recipient_limit = many\n"},
+	"boolean of smtpd":   {main: "smtpd_sasl_auth_enable = maybe\n"},
+	"time of smtpd":      {main: "smtpd_timeout = 10x\n"},
+	"range of smtpd":     {main: "smtpd_hard_error_limit = 0\n"},
+	"open relay":         {main: "smtpd_relay_restrictions = permit\nsmtpd_recipient_restrictions = permit\n"},
+	"number of qmgr":     {main: "qmgr_message_active_limit = few\n"},
+	"time of smtp":       {main: "smtp_connect_timeout = 10x\n", client: true},
+	"TLS level of smtpd": {main: "smtpd_tls_security_level = maybe\n"},
+	"TLS level of smtp":  {main: "smtp_tls_security_level = maybe\n", client: true},
+	"bind address":       {main: "smtp_bind_address = nonsense\n", client: true},
+	"override in smtpd":  {master: "@PORT@ inet n - n - - smtpd\n  -o smtpd_soft_error_limit=none\n"},
 }
 
 var daemonFatal = regexp.MustCompile(`postfix/(\w+)\[\d+\]: fatal: (.*)`)

@@ -282,7 +282,7 @@ func TestBadConfiguration(t *testing.T) {
 		"smtpd_recipient_restrictions = check_policy_service unix:x\n":     "restriction check_policy_service is not supported",
 		"smtpd_client_restrictions = reject_rbl_client rbl.example\n":      "restriction reject_rbl_client is not supported",
 		"smtpd_forbid_bare_newline = maybe\n":                              "smtpd_forbid_bare_newline = maybe",
-		"smtpd_tls_security_level = maybe\n":                               "invalid TLS level",
+		"smtpd_tls_security_level = maybe\n":                               "Invalid TLS level",
 		"receive_override_options = no_such\n":                             "unknown receive_override_options value",
 		"smtpd_sasl_auth_enable = yes\nsmtpd_sasl_security_options = no\n": "unsupported SASL server implementation: cyrus",
 		"smtpd_sender_restrictions = check_sender_access\n":                "must be followed by a lookup table",

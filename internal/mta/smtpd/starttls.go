@@ -43,7 +43,7 @@ func (srv *Server) tlsLevel() (tlsLevel, error) {
 		srv.log.Warningf("smtpd_tls_security_level: unsupported TLS level %q, using \"encrypt\"", srv.set.TLSSecurityLevel)
 		level = tlsEncrypt
 	default:
-		return 0, fmt.Errorf("invalid TLS level %q", srv.set.TLSSecurityLevel)
+		return 0, fmt.Errorf("Invalid TLS level %q", srv.set.TLSSecurityLevel)
 	}
 	if srv.set.TLSReqCcert && (level == tlsEncrypt || srv.set.TLSWrappermode) {
 		return 0, errors.New("smtpd_tls_req_ccert is not supported: it would let in clients without certificate")

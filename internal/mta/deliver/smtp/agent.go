@@ -66,6 +66,9 @@ func New(c Config) (*Agent, error) {
 			a.own = append(a.own, ip)
 		}
 	}
+	if err = a.set.checkBind(a.protocol); err != nil {
+		return nil, err
+	}
 	if a.tls, err = newTLSClient(&c, a.set, a.shared); err != nil {
 		return nil, err
 	}

@@ -32,9 +32,13 @@ func (s *Settings) tlsLevel(p Protocol) (tlsLevel, error) {
 	level := tlsNone
 	switch {
 	case s.TLSLevel != "":
+		word := strings.ToLower(s.TLSLevel)
 		var ok bool
-		if level, ok = tlsLevels[s.TLSLevel]; !ok {
+		if level, ok = tlsLevels[word]; !ok && otherLevels[word] {
 			return 0, fmt.Errorf("parameter %stls_security_level: TLS level %q is not supported", p.prefix(), s.TLSLevel)
+		}
+		if !ok {
+			return 0, fmt.Errorf("Invalid TLS level %q", s.TLSLevel)
 		}
 	case s.EnforceTLS && s.EnforcePeername:
 		level = tlsVerify

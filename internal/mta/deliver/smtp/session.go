@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
@@ -143,11 +146,12 @@ func (t *attempt) open(ctx context.Context, nexthop string, srv *server, policy 
 }
 
 func (s *session) dial(ctx context.Context) *deliver.Status {
-	d := net.Dialer{Timeout: s.agent.set.ConnectTimeout, KeepAlive: -1}
-	if failed := s.bind(&d); failed != nil {
-		return failed
-	}
+	d := net.Dialer{Timeout: s.agent.set.ConnectTimeout, KeepAlive: -1, Control: s.bind}
 	conn, err := d.DialContext(ctx, s.server.network, s.server.address)
+	if errors.Is(err, errBind) {
+		s.agent.log.Info(errBind.Error())
+		return &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 4, 0}, Text: errBind.Error(), Relay: "none"}
+	}
 	if err != nil {
 		text := "connect to " + s.server.relay + ": " + reason(err)
 		if s.server.network != "unix" {
@@ -164,8 +168,12 @@ func (s *session) dial(ctx context.Context) *deliver.Status {
 	return nil
 }
 
-// bind sets the local address of a connection.
-func (s *session) bind(d *net.Dialer) *deliver.Status {
+// errBind is why mail waits when the local address it must leave from is not one
+// of this machine's.
+var errBind = errors.New("server configuration error")
+
+// bind sets the local address of a connection, as [net.Dialer.Control].
+func (s *session) bind(_, _ string, raw syscall.RawConn) error {
 	set := s.agent.set
 	bind := set.BindAddress
 	if s.server.ip.Is6() {
@@ -174,17 +182,42 @@ func (s *session) bind(d *net.Dialer) *deliver.Status {
 	if bind == "" || s.server.network != "tcp" {
 		return nil
 	}
-	ip, ok := parseIP(strings.Trim(bind, "[]"))
-	if ok {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
+	ip, _ := parseBind(bind) // checked at start
+	var err error
+	if ctrl := raw.Control(func(fd uintptr) { err = unix.Bind(int(fd), sockaddr(ip)) }); ctrl != nil {
+		return ctrl
+	}
+	if err == nil {
 		return nil
 	}
-	s.agent.log.Warningf("bind address %q is no numerical address", bind)
-	if !set.BindEnforce {
-		return nil
+	s.agent.log.Warningf("smtp_connect_addr: bind %s: %s", bind, reason(err))
+	if set.BindEnforce {
+		return errBind
 	}
-	return &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 4, 0}, Text: "server unavailable for IP address binding", Relay: "none"}
+	return nil
 }
+
+// sockaddr is an address with any port.
+func sockaddr(ip netip.Addr) unix.Sockaddr {
+	if ip.Is4() {
+		return &unix.SockaddrInet4{Addr: ip.As4()}
+	}
+	return &unix.SockaddrInet6{Addr: ip.As16()}
+}
+
+// checkBind checks the addresses that bind uses.
+func (set *Settings) checkBind(p Protocol) error {
+	for _, param := range []struct{ name, value string }{
+		{"bind_address", set.BindAddress}, {"bind_address6", set.BindAddress6},
+	} {
+		if _, ok := parseBind(param.value); param.value != "" && !ok {
+			return fmt.Errorf("smtp_connect_addr: bad %s%s parameter: %s: Name or service not known", p.prefix(), param.name, param.value)
+		}
+	}
+	return nil
+}
+
+func parseBind(text string) (netip.Addr, bool) { return parseIP(strings.Trim(text, "[]")) }
 
 // reason is the cause of a network error in the words of strerror(3).
 func reason(err error) string {
