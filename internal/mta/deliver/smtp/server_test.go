@@ -324,6 +324,7 @@ func (c *scriptedConn) send(reply string) bool {
 	}
 	switch end {
 	case "(close)":
+		c.finish()
 		return false
 	case "(silent)":
 		if c.onSilence != nil {
@@ -347,6 +348,18 @@ func (c *scriptedConn) send(reply string) bool {
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
 	return true
+}
+
+// finish closes the sending side and lets the client close its own: what it has
+// sent meanwhile would make the system reset the connection, and clients say
+// something else then.
+func (c *scriptedConn) finish() {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	io.Copy(io.Discard, c.r) //nolint:errcheck // until the client goes
 }
 
 var certificate struct {
