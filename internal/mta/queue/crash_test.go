@@ -247,9 +247,13 @@ func TestFailedSync(t *testing.T) {
 
 func TestFullDisk(t *testing.T) {
 	d := newMemDisk()
-	s := openMem(t, d, small)
+	// What is left to outcomes must outlast the syncs meanwhile: after each,
+	// the log goes on with a new block.
+	lim := small
+	lim.reserve = 8 * blockSize
+	s := openMem(t, d, lim)
 	d.mu.Lock()
-	d.room = 5 * small.segment
+	d.room = 5 * lim.segment
 	d.mu.Unlock()
 	var ids []string
 	var err error
@@ -275,7 +279,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s2 := openMem(t, d.at(d.count(), nil), small)
+	s2 := openMem(t, d.at(d.count(), nil), lim)
 	if s2.Len() != s.Len() {
 		t.Errorf("%d messages after a crash, want %d", s2.Len(), s.Len())
 	}
