@@ -39,7 +39,7 @@ func (r *run) environment(c *dovecot.Config) ([]string, error) {
 	for path, value := range x.All() {
 		env.put(strings.ToUpper(path) + "=" + value)
 	}
-	if errs := c.Check(sel); len(errs) > 0 {
+	if _, errs := c.Check(sel); len(errs) > 0 {
 		r.error(errs[0])
 		return nil, errors.New("Invalid configuration")
 	}

@@ -163,7 +163,11 @@ func (r *run) reportChecks(c *dovecot.Config) {
 	if r.defaults {
 		return
 	}
-	for _, err := range c.Check(r.sel) {
+	warnings, errs := c.Check(r.sel)
+	for _, w := range warnings {
+		r.warn(w)
+	}
+	for _, err := range errs {
 		r.error(err)
 	}
 }

@@ -37,7 +37,7 @@ func (p *parser) assign(ln line) error {
 		}
 	}
 	p.seq++
-	v.first, v.seq = v.pos, p.seq
+	v.first, v.seq, v.path = v.pos, p.seq, ln.key != key
 	if old, ok := sec.keys[key]; ok {
 		v.first, v.seq = old.first, old.seq
 	}
@@ -151,10 +151,27 @@ func (p *parser) expandFile(key string, set *Setting, v *value) error {
 		v.read = true
 		return nil
 	}
-	return p.cfg.readFile(key, v)
+	return p.cfg.readFile(p.sectionPath()+key, v)
 }
 
-// warnEarlierFilter warns about a global value that a filter further up hides.
+// sectionPath is the open sections as they stand in the path of a setting.
+func (p *parser) sectionPath() string {
+	var path string
+	for _, b := range p.stack {
+		if b.sec.set.Path == "" {
+			continue
+		}
+		id := pathEscape(b.sec.id())
+		if b.sec.set.Kind == KindStrMap {
+			id = "0" // an unnamed section to Dovecot
+		}
+		path += filepath.Base(b.sec.set.Path) + "/" + id + "/"
+	}
+	return path
+}
+
+// warnEarlierFilter warns about a global value that a filter further up hides. Of plugin/key
+// Dovecot finds only what was written as a path there too.
 func (p *parser) warnEarlierFilter(written string, sec *section, key string) {
 	for _, l := range p.cfg.layers[1:] {
 		other := l.root
@@ -163,7 +180,7 @@ func (p *parser) warnEarlierFilter(written string, sec *section, key string) {
 				continue
 			}
 		}
-		if v, ok := other.keys[key]; ok {
+		if v, ok := other.keys[key]; ok && (v.path || sec.set.Kind != KindStrMap) {
 			at := p.cfg.whereWords(v.first)
 			p.warn(fmt.Sprintf("%s: Global setting %s won't change the setting inside an earlier filter at %s (if this is intentional, avoid this warning by moving the global setting before %s)",
 				p.cfg.whereWords(p.pos), written, at, at))

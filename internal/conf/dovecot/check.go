@@ -11,14 +11,15 @@ import (
 // A checker looks at the settings that one filter gives, with those around it.
 // Values have been checked one by one already, so parse errors are ignored.
 type checker struct {
-	c     *Config
-	v     view
-	quiet bool // the warnings were given before
+	c        *Config
+	v        view
+	warnings []string // that c does not have yet
 }
 
 func (k *checker) warn(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !k.quiet && !slices.Contains(k.c.warnings, text) {
-		k.c.warnings = append(k.c.warnings, text)
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(k.c.warnings, text) && !slices.Contains(k.warnings, text) {
+		k.warnings = append(k.warnings, text)
 	}
 }
 
@@ -28,7 +29,7 @@ func (k *checker) list(name string) []view { return k.v.subs(schema().root.keys[
 // str is the value of a key of the section.
 func (v view) str(key string) string {
 	if val, ok := v.value(key); ok {
-		return val.text
+		return val.shown()
 	}
 	set := v[0].set
 	if key == set.nameKey() {
@@ -38,14 +39,10 @@ func (v view) str(key string) string {
 }
 
 func (k *checker) str(key string) string {
-	v, ok := k.v.value(key)
-	switch {
-	case !ok:
-		return schema().root.keys[key].Default
-	case v.file != "":
-		return "<" + v.text
+	if v, ok := k.v.value(key); ok {
+		return v.shown()
 	}
-	return v.text
+	return schema().root.keys[key].Default
 }
 
 func (k *checker) yes(key string) bool { return k.str(key) == "yes" }
@@ -78,7 +75,9 @@ func (c *Config) check(modules []string) error {
 			if !wanted(check.module, modules) || !changed(check.module) {
 				continue
 			}
-			if err := check.fn(k); err != nil {
+			err := check.fn(k)
+			c.warnings, k.warnings = append(c.warnings, k.warnings...), nil
+			if err != nil {
 				return c.wrong(err)
 			}
 		}
@@ -109,18 +108,19 @@ func changedModules(layers []*layer) func(module string) bool {
 }
 
 // Check returns what is wrong with the selected settings, the first error of each module. Load has
-// checked them all, but returns only the first.
-func (c *Config) Check(sel Selection) []error {
-	errs, _ := c.checkSelection(sel)
-	return errs
+// checked them all, but returns only the first, and has not come to the warnings of the
+// modules after that.
+func (c *Config) Check(sel Selection) (warnings []string, errs []error) {
+	k, errs, _ := c.checkSelection(sel)
+	return k.warnings, errs
 }
 
 // checkSelection is Check; it also returns the place in the catalog where the module of the
 // first error ends.
-func (c *Config) checkSelection(sel Selection) (errs []error, end int) {
+func (c *Config) checkSelection(sel Selection) (k *checker, errs []error, end int) {
 	end = math.MaxInt
 	modules := withParts(sel.Modules)
-	k := &checker{c: c, v: c.view(sel.Filter), quiet: true}
+	k = &checker{c: c, v: c.view(sel.Filter)}
 	for _, check := range checks {
 		if !wanted(check.module, modules) {
 			continue
@@ -132,7 +132,7 @@ func (c *Config) checkSelection(sel Selection) (errs []error, end int) {
 			errs = append(errs, err)
 		}
 	}
-	return errs, end
+	return k, errs, end
 }
 
 // warnSSL warns about a filter that turns on what is off as a whole. Dovecot does so once.

@@ -162,10 +162,10 @@ func checkNamespace(ns view, all []view) error {
 	}
 	i := slices.IndexFunc(all, func(o view) bool { return o.str("prefix") == alias.text })
 	if i < 0 {
-		return fmt.Errorf("Namespace '%s': alias_for points to unknown namespace: %s", prefix, alias.text)
+		return fmt.Errorf("Namespace '%s': alias_for points to unknown namespace: %s", prefix, alias.shown())
 	}
 	if next, ok := all[i].value("alias_for"); ok {
-		return fmt.Errorf("Namespace '%s': alias_for chaining isn't allowed: %s -> %s", prefix, alias.text, next.text)
+		return fmt.Errorf("Namespace '%s': alias_for chaining isn't allowed: %s -> %s", prefix, alias.shown(), next.shown())
 	}
 	return nil
 }

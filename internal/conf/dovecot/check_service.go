@@ -70,6 +70,12 @@ func (k *serviceCheck) all(services []view) error {
 			return fmt.Errorf("Unknown service type: %s", t)
 		}
 		known[s.str("protocol")] = true
+		switch s.name() {
+		case "auth":
+			k.auth.limit = k.number(s, "client_limit", "default_client_limit")
+		case "anvil":
+			k.anvil.limit = k.number(s, "client_limit", "default_client_limit")
+		}
 	}
 	for _, p := range k.protocols {
 		if !known[p] {
@@ -134,12 +140,6 @@ func (k *serviceCheck) count(s view, name string, processes uint32) {
 	}
 	if login || name == "auth" {
 		k.anvil.add(name, processes)
-	}
-	switch name {
-	case "auth":
-		k.auth.limit = k.number(s, "client_limit", "default_client_limit")
-	case "anvil":
-		k.anvil.limit = k.number(s, "client_limit", "default_client_limit")
 	}
 }
 

@@ -227,7 +227,7 @@ service auth {
 	if diff := cmp.Diff(want, login.InetListeners); diff != "" {
 		t.Error(diff)
 	}
-	if login.User != "dovenull" || login.Chroot != "login" || login.ClientLimit != 7 || login.VSZLimit != 256<<20 {
+	if login.User != "dovenull" || login.Chroot != "login" || login.ClientLimit != 7 {
 		t.Errorf("imap-login: %+v", login)
 	}
 	if n := byName["lmtp"].ProcessLimit; n != 5 {

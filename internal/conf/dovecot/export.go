@@ -137,7 +137,13 @@ func (x *exporter) scalar(e *entry, v view, name, unique bool) bool {
 		}
 		return x.all(e.set, explicit)
 	}
-	return x.all(e.set, explicit) || val.file != "" || e.set.Unset || e.value != e.set.Default
+	return x.all(e.set, explicit) || val.file != "" || e.set.Unset || !e.isDefault()
+}
+
+// isDefault reports whether the value counts as the default. To Dovecot the
+// beginning of a word of an enum does too: "return" of "return-ok".
+func (e *entry) isDefault() bool {
+	return e.value == e.set.Default || e.set.Kind == KindEnum && e.value != "" && strings.HasPrefix(e.set.Default, e.value)
 }
 
 // all reports whether a setting is shown even if it has its default.
@@ -212,7 +218,7 @@ func (x *exporter) list(out []entry, set *Setting, key string, v view) []entry {
 // name is that of the section, which may be set inside of it.
 func (v view) name() string {
 	if val, ok := v.value(v[0].set.nameKey()); ok {
-		return val.text
+		return val.shown()
 	}
 	return v[0].name
 }

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// glob lists the files that match a pattern as glob(3) does with GLOB_BRACE:
+// Glob lists the files that match a pattern as glob(3) does with GLOB_BRACE:
 // braces first, each alternative in order with its own matches sorted.
-func glob(pattern string) []string {
+func Glob(pattern string) []string {
 	var out []string
 	for _, p := range braces(pattern, 0) {
 		out = append(out, globPath(p)...)

@@ -95,6 +95,7 @@ func (p *parser) read(r io.Reader) error {
 func (p *parser) locate(err error) error {
 	var located *Error
 	if errors.As(err, &located) {
+		located.Warnings, located.Errors = p.cfg.warnings, p.cfg.errors
 		return err
 	}
 	return &Error{File: p.cfg.files[p.pos.file], Line: p.pos.line, Text: err.Error(), Warnings: p.cfg.warnings, Errors: p.cfg.errors}
@@ -139,7 +140,7 @@ func (p *parser) line(ln line) error {
 // none of them may include another.
 func (p *parser) include(ln line) error {
 	try := ln.kind == lineIncludeTry
-	paths := glob(p.relative(ln.value))
+	paths := Glob(p.relative(ln.value))
 	if len(paths) == 0 && !try {
 		return errors.New("No matches")
 	}

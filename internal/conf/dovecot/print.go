@@ -249,7 +249,7 @@ func appendEscaped(b []byte, s string) []byte {
 // Selection must have had Flat. It ends where the first module ends whose settings are wrong, and
 // returns what is wrong.
 func (x *Export) WriteFlat(w io.Writer, names []string) error {
-	errs, end := x.c.checkSelection(x.sel)
+	_, errs, end := x.c.checkSelection(x.sel)
 	b := bufio.NewWriter(w)
 	for path, value := range x.before(end) {
 		if len(names) == 0 || slices.ContainsFunc(names, func(n string) bool { return below(path, n) }) {

@@ -69,20 +69,10 @@ func (s *Service) complete(m *Master, users *strings.Replacer) {
 		l := &s.UnixListeners[i]
 		l.User, l.Group = users.Replace(l.User), users.Replace(l.Group)
 	}
-	for i := range s.FifoListeners {
-		l := &s.FifoListeners[i]
-		l.User, l.Group = users.Replace(l.User), users.Replace(l.Group)
-	}
 	if s.ProcessLimit == 0 {
 		s.ProcessLimit = m.DefaultProcessLimit
 	}
 	if s.ClientLimit == 0 {
 		s.ClientLimit = m.DefaultClientLimit
-	}
-	if s.IdleKill == 0 {
-		s.IdleKill = m.DefaultIdleKill
-	}
-	if s.VSZLimit == UnsetSize {
-		s.VSZLimit = m.DefaultVSZLimit
 	}
 }

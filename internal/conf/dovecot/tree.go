@@ -15,6 +15,7 @@ type value struct {
 	pos     pos
 	first   pos    // where the key was set first
 	seq     int    // counts the keys in the order in which they were first set
+	path    bool   // it was written with the path of the section
 	file    string // absolute path, if the value was written as "<text"
 	content string // of that file
 	read    bool   // content is valid

@@ -241,7 +241,8 @@ func unbrace(text string) (string, error) {
 	return text[1:], fmt.Errorf("missing '}' in \"%s\"", text)
 }
 
-// addOverrides collects the -o name=value of all entries.
+// addOverrides collects the -o name=value of all entries. As in Postfix an entry
+// shares those of later entries of its name and type, unless there were none yet.
 func (c *command) addOverrides() {
 	spaces := map[string]*namespace{}
 	for _, s := range c.master {
@@ -264,8 +265,6 @@ func (c *command) addOverrides() {
 			}
 			space.values[name] = value
 		}
-	}
-	for _, s := range c.master {
 		if s.space = spaces[s.id()]; s.space != nil {
 			s.valid = map[string]bool{}
 		}

@@ -200,10 +200,13 @@ type argWriter struct {
 
 // add writes one argument, or an option with its value, on a new line if it does not
 // fit.
-func (a *argWriter) add(text string) {
+func (a *argWriter) add(text string) { a.addSized(text, len(text)) }
+
+// addSized is add for a text that counts for size bytes when the line is broken.
+func (a *argWriter) addSized(text string, size int) {
 	switch {
 	case a.length <= len(indent):
-	case !a.fold || a.length+1+len(text) < lineLimit:
+	case !a.fold || a.length+1+size < lineLimit:
 		a.text.WriteByte(' ')
 		a.length++
 	default:
@@ -240,7 +243,7 @@ func (c *command) arguments(s *service, a *argWriter) (string, error) {
 		if i == first { // Postfix forgets the braces of this one
 			a.add(args[i])
 		} else {
-			a.add(braced(args[i]))
+			a.addSized(braced(args[i]), len(args[i])) // nor does it count those of the others
 		}
 	}
 	return a.text.String() + "\n", nil
