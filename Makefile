@@ -60,9 +60,11 @@ vuln:
 
 ## docs: write the generated documents
 docs:
-	$(GO) run ./cmd/dovetail coverage > docs/coverage.md
-	$(GO) run ./cmd/dovetail coverage dovecot > docs/settings/dovecot.md
-	$(GO) run ./cmd/dovetail coverage postfix > docs/settings/postfix.md
+	$(GO) build -o $(BIN)/docs ./cmd/dovetail
+	$(BIN)/docs coverage > docs/coverage.md
+	$(BIN)/docs coverage dovecot > docs/settings/dovecot.md
+	$(BIN)/docs coverage postfix > docs/settings/postfix.md
+	rm $(BIN)/docs
 
 deps:
 	@test/install-packages

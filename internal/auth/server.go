@@ -106,7 +106,7 @@ func NewServer(cfg *dovecot.Config, log *maillog.Logger) (*Server, error) {
 }
 
 func newServer(set *Settings, dbs *dovecot.Auth, log *maillog.Logger) (*Server, error) {
-	if set.DebugPasswords {
+	if set.Debug || set.DebugPasswords {
 		set.Verbose = true
 	}
 	s := &Server{

@@ -18,7 +18,7 @@ type Settings struct {
 	AnonymousUsername   string        `set:"auth_anonymous_username" default:"anonymous" doc:"user name of ANONYMOUS sessions"`
 	FailureDelay        time.Duration `set:"auth_failure_delay" default:"2 secs" doc:"delay before a failure is told"`
 	Verbose             bool          `set:"auth_verbose" default:"no" doc:"log failed logins and their reason"`
-	Debug               bool          `set:"auth_debug" default:"no" doc:"log what auth does, without passwords"`
+	Debug               bool          `set:"auth_debug" default:"no" doc:"as auth_verbose"`
 	DebugPasswords      bool          `set:"auth_debug_passwords" default:"no" doc:"as auth_debug, and log passwords"`
 	VerbosePasswords    string        `set:"auth_verbose_passwords" default:"no" doc:"log tried passwords: no, plain or sha1, optionally cut by :N"`
 	SSLRequireCert      bool          `set:"auth_ssl_require_client_cert" default:"no" doc:"fail logins without verified client certificate"`

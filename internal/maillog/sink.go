@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type Sink struct {
 	ident string                         // syslog identifier of Dovecot lines
 	prio  int                            // syslog facility, shifted
 	fn    func(level Level, text string) // instead of a destination
+	other atomic.Pointer[elsewhere]
 
 	mu       sync.Mutex
 	wake     sync.Cond
@@ -44,6 +46,7 @@ type Sink struct {
 	closed   bool
 	out      writer
 	done     chan struct{}
+	layout   string // of timestamps, as for strftime(3); empty for that of the style
 	stamp    []byte // timestamp of stampSec, for files
 	stampSec int64
 }
@@ -113,6 +116,7 @@ func (s *Sink) Reopen(f *os.File) {
 
 // Flush returns when every line logged before it has been written.
 func (s *Sink) Flush() {
+	s.other.Load().each((*Sink).Flush)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.writing || len(s.pending) > 0 {
@@ -122,6 +126,7 @@ func (s *Sink) Flush() {
 
 // Close writes what is left and closes the destination.
 func (s *Sink) Close() {
+	s.other.Load().each((*Sink).Close)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -139,13 +144,21 @@ func (s *Sink) append(level Level, tag string, fn func([]byte) []byte) {
 		s.call(level, fn)
 		return
 	}
+	if to := s.other.Load().sink(level); to != nil && to.tryAppend(level, tag, fn) {
+		return
+	}
+	s.tryAppend(level, tag, fn)
+}
+
+// tryAppend writes a line. It returns false if the sink is closed.
+func (s *Sink) tryAppend(level Level, tag string, fn func([]byte) []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.pending) > maxPending && !s.closed {
 		s.wake.Wait() // as the originals do, whose writes block
 	}
 	if s.closed {
-		return
+		return false
 	}
 	now := time.Now()
 	start := len(s.pending)
@@ -165,6 +178,7 @@ func (s *Sink) append(level Level, tag string, fn func([]byte) []byte) {
 	if start == 0 {
 		s.wake.Broadcast()
 	}
+	return true
 }
 
 // appendHead appends everything before the text of a line.
@@ -201,6 +215,10 @@ func (s *Sink) appendHead(b []byte, now time.Time, level Level, tag string) []by
 
 // timestamp returns "Jan _2 15:04:05 ", formatted once a second.
 func (s *Sink) timestamp(now time.Time) []byte {
+	if s.layout != "" {
+		s.stamp = appendTime(s.stamp[:0], s.layout, now)
+		return s.stamp
+	}
 	if sec := now.Unix(); sec != s.stampSec || s.stamp == nil {
 		layout := time.Stamp + " "
 		if s.style == Dovecot {

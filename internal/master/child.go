@@ -21,8 +21,8 @@ type Spec struct {
 	Arg       string
 	Identity  Identity
 	Log       LogTarget
-	LogFile   *os.File // nil for syslog
-	Config    []byte   // nil for none
+	LogFiles  LogFiles
+	Config    []byte // nil for none
 	Listeners []ListenerSpec
 	Sockets   *Listeners
 }
@@ -136,9 +136,7 @@ func (c *Child) sendSettings(kind string) error {
 		defer f.Close()
 		files = append(files, f)
 	}
-	if !spec.Log.Syslog {
-		files = append(files, spec.LogFile)
-	}
+	files = append(files, spec.LogFiles.list(spec.Log)...)
 	for i := range spec.Listeners {
 		f := spec.Sockets.File(&spec.Listeners[i])
 		if f == nil {

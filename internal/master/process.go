@@ -35,18 +35,21 @@ func (id Identity) Equal(other Identity) bool {
 		id.Chroot == other.Chroot && slices.Equal(id.Groups, other.Groups)
 }
 
-// LogTarget is where a process logs. A file arrives as a descriptor.
+// LogTarget is where a process logs. Files arrive as descriptors.
 type LogTarget struct {
-	Style    maillog.Style `json:"style"`
-	Syslog   bool          `json:"syslog"`
-	Facility int           `json:"facility,omitempty"`
-	Ident    string        `json:"ident,omitempty"`
-	Tag      string        `json:"tag"` // of the process's own lines
-	Host     string        `json:"host,omitempty"`
+	Style     maillog.Style `json:"style"`
+	Syslog    bool          `json:"syslog"`
+	Facility  int           `json:"facility,omitempty"`
+	Ident     string        `json:"ident,omitempty"`
+	Tag       string        `json:"tag"` // of the process's own lines
+	Host      string        `json:"host,omitempty"`
+	Timestamp string        `json:"timestamp,omitempty"` // as for maillog.Sink.SetTimestamp
+	Debug     LogPlace      `json:"debug,omitempty"`
+	Info      LogPlace      `json:"info,omitempty"`
 }
 
 // initial is the body of "init" and "reload". The attached descriptors are, in
-// this order: configuration (if any), log file (unless syslog), listeners.
+// this order: configuration (if any), log files (as many as the target wants), listeners.
 type initial struct {
 	Identity  Identity       `json:"identity"`
 	Log       LogTarget      `json:"log"`
@@ -115,11 +118,12 @@ func (p *Process) adopt(m *Message) error {
 		}
 		p.Config, files = content, files[1:]
 	}
-	var logFile *os.File
-	if !in.Log.Syslog {
-		logFile, files = files[0], files[1:]
+	var logs LogFiles
+	var err error
+	if logs, files, err = in.Log.takeFiles(files); err != nil {
+		return err
 	}
-	if err := p.openLog(in.Log, logFile); err != nil {
+	if err := p.openLog(in.Log, logs); err != nil {
 		return err
 	}
 	listeners, err := newListeners(in.Listeners, files)
@@ -131,20 +135,23 @@ func (p *Process) adopt(m *Message) error {
 	return nil
 }
 
-func (p *Process) openLog(t LogTarget, f *os.File) error {
+func (p *Process) openLog(t LogTarget, f LogFiles) error {
 	switch {
-	case p.Sink != nil && f != nil:
-		p.Sink.Reopen(f)
+	case p.Sink != nil && f.Main != nil:
+		p.Sink.Reopen(f.Main)
 	case p.Sink != nil:
 		// Syslog stays connected; the sink connects again when it must.
-	case f != nil:
-		p.Sink = maillog.NewFile(f, t.Style, t.Host)
+	case f.Main != nil:
+		p.Sink = maillog.NewFile(f.Main, t.Style, t.Host)
 	default:
 		conn, err := maillog.DialSyslog()
 		if err != nil {
 			return fmt.Errorf("syslog: %w", err)
 		}
 		p.Sink = maillog.NewSyslog(conn, t.Style, t.Facility, t.Ident)
+	}
+	if err := t.Route(p.Sink, f); err != nil {
+		return err
 	}
 	if p.Log == nil {
 		tag := t.Tag

@@ -52,9 +52,22 @@ func (c *Configuration) masterPath() string { return filepath.Join(c.Dir, "maste
 // Load parses main.cf.
 func (c *Configuration) Load() (*postfix.Main, error) { return postfix.Parse(c.Dir, c.Main) }
 
-// LoadMaster parses master.cf.
+// LoadMaster parses master.cf. Entries that main.cf disables are left out.
 func (c *Configuration) LoadMaster() (*postfix.Master, error) {
-	return postfix.ParseMaster(c.masterPath(), c.Master)
+	services, err := postfix.ParseMaster(c.masterPath(), c.Master)
+	if err != nil {
+		return nil, err
+	}
+	main, err := c.Load()
+	if err != nil {
+		return nil, err
+	}
+	core, err := postfix.Get[postfix.Core](main)
+	if err != nil {
+		return nil, err
+	}
+	services.Disable(core.MasterServiceDisable)
+	return services, nil
 }
 
 // Encode is what the master gives to the mta.

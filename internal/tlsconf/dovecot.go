@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
@@ -21,18 +23,18 @@ func Dovecot(cfg *dovecot.Config, filter dovecot.Filter) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &perClient{cfg: cfg, filter: filter, byCert: map[string]*tls.Config{ssl.Cert + ssl.Key: config}}
+	c := &perClient{cfg: cfg, filter: filter, bySettings: map[dovecot.SSL]*tls.Config{*ssl: config}}
 	config.GetConfigForClient = c.config
 	return config, nil
 }
 
-// perClient keeps one TLS configuration per certificate.
+// perClient keeps one TLS configuration for all clients with the same settings.
 type perClient struct {
 	cfg    *dovecot.Config
 	filter dovecot.Filter
 
-	mu     sync.Mutex
-	byCert map[string]*tls.Config
+	mu         sync.Mutex
+	bySettings map[dovecot.SSL]*tls.Config
 }
 
 func (p *perClient) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -45,13 +47,12 @@ func (p *perClient) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := ssl.Cert + ssl.Key
-	if c, ok := p.byCert[key]; ok {
+	if c, ok := p.bySettings[*ssl]; ok {
 		return c, nil
 	}
 	c, err := Server(dovecotParams(ssl))
 	if err == nil {
-		p.byCert[key] = c
+		p.bySettings[*ssl] = c
 	}
 	return c, err
 }
@@ -65,13 +66,15 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 func dovecotParams(ssl *dovecot.SSL) Params {
-	p := Params{
-		CertPEM: []byte(ssl.Cert), KeyPEM: []byte(ssl.Key),
+	return Params{
+		CertPEM: []byte(ssl.Cert), KeyPEM: []byte(ssl.Key), KeyPassword: []byte(strings.TrimRight(ssl.KeyPassword, "\r\n")),
 		AltCertPEM: []byte(ssl.AltCert), AltKeyPEM: []byte(ssl.AltKey),
-		MinProtocol: ssl.MinProtocol, CipherList: ssl.CipherList,
+		MinProtocol: ssl.MinProtocol, CipherList: ssl.CipherList, Curves: ssl.CurveList,
+		NoTickets: slices.ContainsFunc(strings.FieldsFunc(ssl.Options, isListSeparator), isNoTicket),
 	}
-	if ssl.VerifyClientCert {
-		p.ClientCert, p.CAPEM = AskClientCert, []byte(ssl.CA)
-	}
-	return p
 }
+
+func isListSeparator(r rune) bool { return r == ' ' || r == ',' }
+
+// isNoTicket is about a word of ssl_options. There never is compression.
+func isNoTicket(option string) bool { return strings.EqualFold(option, "no_ticket") }

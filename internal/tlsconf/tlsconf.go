@@ -12,13 +12,15 @@ import (
 // contents, not names. Only the Protocols and certificates are required of a server.
 type Params struct {
 	CertPEM, KeyPEM []byte // chain, leaf first, and its key
+	KeyPassword     []byte // of keys that are encrypted
 	AltCertPEM      []byte // second certificate (ssl_alt_cert, the ECDSA beside the RSA one)
 	AltKeyPEM       []byte
 	CAPEM           []byte   // authorities: of client certificates, or of the server for clients
 	MinProtocol     string   // "TLSv1.2", ... as Dovecot's ssl_min_protocol; "ANY" or empty is the oldest that is safe
 	Versions        Versions // instead of MinProtocol, if it is not zero
 	CipherList      string   // OpenSSL cipher list of TLS 1.2 and older; names are honored, selectors order nothing
-	PreferServer    bool     // no effect with TLS 1.3, and crypto/tls orders by strength before
+	Curves          string   // names of OpenSSL with colons between; empty for those of crypto/tls
+	NoTickets       bool     // no resumption of sessions
 	ClientCert      ClientCert
 	ServerName      string // client: name to verify and send as SNI
 	NoVerify        bool   // client: opportunistic, certificate not looked at
@@ -49,13 +51,13 @@ func Server(p Params) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := keyPair("certificate", p.CertPEM, p.KeyPEM)
+	cert, err := keyPair("certificate", p.CertPEM, p.KeyPEM, p.KeyPassword)
 	if err != nil {
 		return nil, err
 	}
 	c.Certificates = []tls.Certificate{cert}
 	if len(p.AltCertPEM) > 0 {
-		alt, err := keyPair("alternative certificate", p.AltCertPEM, p.AltKeyPEM)
+		alt, err := keyPair("alternative certificate", p.AltCertPEM, p.AltKeyPEM, p.KeyPassword)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +86,7 @@ func Client(p Params) (*tls.Config, error) {
 	c.ServerName = p.ServerName
 	c.InsecureSkipVerify = p.NoVerify
 	if len(p.CertPEM) > 0 {
-		cert, err := keyPair("client certificate", p.CertPEM, p.KeyPEM)
+		cert, err := keyPair("client certificate", p.CertPEM, p.KeyPEM, p.KeyPassword)
 		if err != nil {
 			return nil, err
 		}
@@ -108,10 +110,17 @@ func base(p Params) (*tls.Config, error) {
 		c.MinVersion, c.MaxVersion = p.Versions.Lowest, p.Versions.Highest
 	}
 	c.CipherSuites = cipherSuites(p.CipherList)
-	return c, nil
+	c.SessionTicketsDisabled = p.NoTickets
+	var err error
+	c.CurvePreferences, err = curves(p.Curves)
+	return c, err
 }
 
-func keyPair(what string, cert, key []byte) (tls.Certificate, error) {
+func keyPair(what string, cert, key, password []byte) (tls.Certificate, error) {
+	key, err := decryptKey(key, password)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("key of %s: %w", what, err)
+	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return pair, fmt.Errorf("%s: %w", what, err)

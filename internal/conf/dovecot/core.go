@@ -1,68 +1,46 @@
 package dovecot
 
-import "time"
-
 // Master holds the settings of the master process and those that every part
 // of the mail server needs.
 type Master struct {
 	BaseDir      string `set:"base_dir" default:"/var/run/dovecot" path:"yes" doc:"run time directory of sockets and the PID file"`
-	StateDir     string `set:"state_dir" default:"/var/lib/dovecot" path:"yes" doc:"directory of persistent state"`
 	InstanceName string `set:"instance_name" default:"dovecot" doc:"name shown in process titles and syslog identifiers"`
 	Protocols    string `set:"protocols" default:"imap pop3 lmtp" doc:"enabled protocols; none for no protocol"`
 	Listen       string `set:"listen" default:"*, ::" doc:"addresses of inet_listeners without address"`
 
-	LogPath         string `set:"log_path" default:"syslog" path:"yes" doc:"syslog, /dev/stderr or a file"`
-	InfoLogPath     string `set:"info_log_path" path:"yes" doc:"file of info messages, empty for log_path"`
-	DebugLogPath    string `set:"debug_log_path" path:"yes" doc:"file of debug messages, empty for info_log_path"`
-	LogTimestamp    string `set:"log_timestamp" default:"%b %d %H:%M:%S " doc:"strftime prefix of lines in log files"`
-	SyslogFacility  string `set:"syslog_facility" default:"mail" doc:"syslog facility name"`
-	ShutdownClients bool   `set:"shutdown_clients" default:"yes" doc:"disconnect clients when the master stops or reloads"`
+	LogPath        string `set:"log_path" default:"syslog" path:"yes" doc:"syslog, /dev/stderr or a file"`
+	InfoLogPath    string `set:"info_log_path" path:"yes" doc:"file of info messages, empty for log_path"`
+	DebugLogPath   string `set:"debug_log_path" path:"yes" doc:"file of debug messages, empty for info_log_path"`
+	LogTimestamp   string `set:"log_timestamp" default:"%b %d %H:%M:%S " doc:"strftime prefix of lines in log files"`
+	SyslogFacility string `set:"syslog_facility" default:"mail" doc:"syslog facility name"`
 
-	ImportEnvironment string `set:"import_environment" default:"TZ CORE_OUTOFMEM CORE_ERROR" doc:"environment variables kept, NAME or NAME=value"`
+	ImportEnvironment string `set:"import_environment" check:"only" default:"TZ CORE_OUTOFMEM CORE_ERROR" doc:"environment variables kept, NAME or NAME=value"`
 
-	DefaultInternalUser  string        `set:"default_internal_user" default:"dovecot" doc:"unprivileged internal user ($default_internal_user)"`
-	DefaultInternalGroup string        `set:"default_internal_group" default:"dovecot" doc:"group of internal processes ($default_internal_group)"`
-	DefaultLoginUser     string        `set:"default_login_user" default:"dovenull" doc:"user of login processes ($default_login_user)"`
-	DefaultProcessLimit  uint32        `set:"default_process_limit" default:"100" doc:"process_limit of services with 0"`
-	DefaultClientLimit   uint32        `set:"default_client_limit" default:"1000" doc:"client_limit of services with 0"`
-	DefaultIdleKill      time.Duration `set:"default_idle_kill" default:"1 mins" doc:"idle_kill of services with 0"`
-	DefaultVSZLimit      Size          `set:"default_vsz_limit" default:"256 M" doc:"vsz_limit of services that have none"`
+	DefaultInternalUser  string `set:"default_internal_user" default:"dovecot" doc:"unprivileged internal user ($default_internal_user)"`
+	DefaultInternalGroup string `set:"default_internal_group" default:"dovecot" doc:"group of internal processes ($default_internal_group)"`
+	DefaultLoginUser     string `set:"default_login_user" default:"dovenull" doc:"user of login processes ($default_login_user)"`
+	DefaultProcessLimit  uint32 `set:"default_process_limit" default:"100" doc:"process_limit of services with 0"`
+	DefaultClientLimit   uint32 `set:"default_client_limit" default:"1000" doc:"client_limit of services with 0"`
 
 	FirstValidUID uint32 `set:"first_valid_uid" default:"500" doc:"lowest UID a mail process may run with"`
 	LastValidUID  uint32 `set:"last_valid_uid" default:"0" doc:"highest allowed UID, 0 for no limit"`
 	FirstValidGID uint32 `set:"first_valid_gid" default:"1" doc:"lowest GID a mail process may run with"`
 	LastValidGID  uint32 `set:"last_valid_gid" default:"0" doc:"highest allowed GID, 0 for no limit"`
-
-	HAProxyTrustedNetworks string        `set:"haproxy_trusted_networks" doc:"networks allowed to send the PROXY header"`
-	HAProxyTimeout         time.Duration `set:"haproxy_timeout" default:"3 secs" doc:"wait for the PROXY header"`
 }
 
-// SSL holds the TLS settings of server and client side. Every one of them may
+// SSL holds the TLS settings of servers. Every one of them may
 // vary by protocol, address and the name the client asked for.
 type SSL struct {
-	SSL                    string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`
-	CA                     string `set:"ssl_ca" file:"yes" doc:"CA certificates and CRLs for client certificates"`
-	ClientCAFile           string `set:"ssl_client_ca_file" path:"yes" doc:"CA file for outgoing TLS"`
-	ClientCADir            string `set:"ssl_client_ca_dir" path:"yes" doc:"CA directory for outgoing TLS"`
-	ClientCert             string `set:"ssl_client_cert" file:"yes" doc:"certificate for outgoing TLS"`
-	ClientKey              string `set:"ssl_client_key" file:"yes" doc:"key for outgoing TLS"`
-	CipherList             string `set:"ssl_cipher_list" default:"ALL:!kRSA:!SRP:!kDHd:!DSS:!aNULL:!eNULL:!EXPORT:!DES:!3DES:!MD5:!PSK:!RC4:!ADH:!LOW@STRENGTH" doc:"TLS 1.2 and older ciphers, OpenSSL syntax"`
-	CipherSuites           string `set:"ssl_cipher_suites" doc:"TLS 1.3 cipher suites, empty for the library default"`
-	CurveList              string `set:"ssl_curve_list" doc:"elliptic curves, empty for auto"`
-	MinProtocol            string `set:"ssl_min_protocol" default:"TLSv1.2" doc:"lowest TLS version: SSLv3, TLSv1, TLSv1.1, TLSv1.2, TLSv1.3, LATEST, ANY"`
-	CertUsernameField      string `set:"ssl_cert_username_field" default:"commonName" doc:"certificate field with the user name"`
-	VerifyClientCert       bool   `set:"ssl_verify_client_cert" default:"no" doc:"ask for and verify client certificates"`
-	ClientRequireValidCert bool   `set:"ssl_client_require_valid_cert" default:"yes" doc:"refuse invalid certificates of servers"`
-	RequireCRL             bool   `set:"ssl_require_crl" default:"yes" doc:"require CRLs for client certificates"`
-	Verbose                bool   `set:"verbose_ssl" default:"no" doc:"log TLS protocol errors"`
-	PreferServerCiphers    bool   `set:"ssl_prefer_server_ciphers" default:"no" doc:"server's cipher order wins"`
-	Options                string `set:"ssl_options" doc:"flags compression, no_ticket"`
-	Cert                   string `set:"ssl_cert" file:"yes" doc:"PEM certificate chain"`
-	Key                    string `set:"ssl_key" file:"yes" doc:"PEM private key"`
-	AltCert                string `set:"ssl_alt_cert" file:"yes" doc:"second certificate of another key type"`
-	AltKey                 string `set:"ssl_alt_key" file:"yes" doc:"key of ssl_alt_cert"`
-	KeyPassword            string `set:"ssl_key_password" file:"yes" doc:"password of ssl_key"`
-	DH                     string `set:"ssl_dh" file:"yes" doc:"PEM DH parameters"`
+	SSL         string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`
+	CipherList  string `set:"ssl_cipher_list" default:"ALL:!kRSA:!SRP:!kDHd:!DSS:!aNULL:!eNULL:!EXPORT:!DES:!3DES:!MD5:!PSK:!RC4:!ADH:!LOW@STRENGTH" doc:"TLS 1.2 and older ciphers, OpenSSL syntax"`
+	CurveList   string `set:"ssl_curve_list" doc:"elliptic curves, empty for auto"`
+	MinProtocol string `set:"ssl_min_protocol" default:"TLSv1.2" doc:"lowest TLS version: SSLv3, TLSv1, TLSv1.1, TLSv1.2, TLSv1.3, LATEST, ANY"`
+	Options     string `set:"ssl_options" doc:"flags compression, no_ticket"`
+	Cert        string `set:"ssl_cert" file:"yes" doc:"PEM certificate chain"`
+	Key         string `set:"ssl_key" file:"yes" doc:"PEM private key"`
+	AltCert     string `set:"ssl_alt_cert" file:"yes" doc:"second certificate of another key type"`
+	AltKey      string `set:"ssl_alt_key" file:"yes" doc:"key of ssl_alt_cert"`
+	KeyPassword string `set:"ssl_key_password" file:"yes" doc:"password of ssl_key"`
 }
 
 // Passdb is one passdb section. Their order is the order of the search.
@@ -108,22 +86,15 @@ type Auth struct {
 type Service struct {
 	Name            string         `set:"name" doc:"name (taken from the section name)"`
 	Protocol        string         `set:"protocol" doc:"protocol that must be enabled for the service to run"`
-	Type            string         `set:"type" doc:"empty, log, anvil, config, login, startup or worker"`
-	Executable      string         `set:"executable" doc:"binary and arguments, relative to libexec_dir"`
 	User            string         `set:"user" doc:"user the process runs as; empty for root"`
 	Group           string         `set:"group" doc:"primary group"`
-	PrivilegedGroup string         `set:"privileged_group" doc:"extra group usable by mail processes"`
 	ExtraGroups     string         `set:"extra_groups" doc:"supplementary groups"`
 	Chroot          string         `set:"chroot" doc:"chroot directory, relative to base_dir"`
-	DropPrivBefore  bool           `set:"drop_priv_before_exec" default:"no" doc:"drop privileges before executing the binary"`
 	ProcessMinAvail uint32         `set:"process_min_avail" default:"0" doc:"processes kept ready"`
 	ProcessLimit    uint32         `set:"process_limit" default:"0" doc:"maximum processes; 0 uses default_process_limit"`
 	ClientLimit     uint32         `set:"client_limit" default:"0" doc:"clients per process; 0 uses default_client_limit"`
 	ServiceCount    uint32         `set:"service_count" default:"0" doc:"clients served before the process ends; 0 for no limit"`
-	IdleKill        time.Duration  `set:"idle_kill" default:"0" doc:"end idle processes after this time"`
-	VSZLimit        Size           `set:"vsz_limit" default:"18446744073709551615 B" doc:"address space limit; the maximum value means default_vsz_limit"`
 	UnixListeners   []UnixListener `set:"unix_listener" doc:"UNIX socket listeners"`
-	FifoListeners   []FifoListener `set:"fifo_listener" doc:"FIFO listeners"`
 	InetListeners   []InetListener `set:"inet_listener" doc:"TCP listeners"`
 }
 
@@ -135,22 +106,12 @@ type UnixListener struct {
 	Group string `set:"group" doc:"group of the socket"`
 }
 
-// FifoListener is a FIFO of a service.
-type FifoListener struct {
-	Path  string `set:"path" doc:"path relative to base_dir (taken from the section name)"`
-	Mode  Mode   `set:"mode" default:"0600" doc:"permissions; 0 disables the listener"`
-	User  string `set:"user" doc:"owner of the FIFO"`
-	Group string `set:"group" doc:"group of the FIFO"`
-}
-
 // InetListener is a TCP socket of a service; port 0 disables it.
 type InetListener struct {
-	Name      string `set:"name" doc:"name (taken from the section name)"`
-	Address   string `set:"address" doc:"addresses, empty for listen"`
-	Port      Port   `set:"port" default:"0" doc:"port; 0 disables the listener"`
-	SSL       bool   `set:"ssl" default:"no" doc:"TLS from the first byte"`
-	ReusePort bool   `set:"reuse_port" default:"no" doc:"one SO_REUSEPORT socket per process"`
-	HAProxy   bool   `set:"haproxy" default:"no" doc:"expect a PROXY protocol header"`
+	Name    string `set:"name" doc:"name (taken from the section name)"`
+	Address string `set:"address" doc:"addresses, empty for listen"`
+	Port    Port   `set:"port" default:"0" doc:"port; 0 disables the listener"`
+	SSL     bool   `set:"ssl" default:"no" doc:"TLS from the first byte"`
 }
 
 // ServiceList decodes all services, the built-in ones included.

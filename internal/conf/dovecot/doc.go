@@ -25,6 +25,8 @@
 //	path     yes: the value names a file
 //	file     yes: the value may be <file, and the program wants its contents
 //	hidden   yes: doveconf prints it only with -s
+//	check    only: the field is for checks and tools of the configuration; it does
+//	         not make the setting one that has effect
 //	doc      one line
 //
 // The package also has a catalog (catalog.tsv) of every setting of Dovecot and

@@ -22,73 +22,11 @@ var (
 	pluginKeys []string
 )
 
-// noEffect says why a setting that nothing registered does nothing, by its
-// name or else by its module.
-var noEffect = map[string]string{
-	"libexec_dir":                         "all daemons are one program",
-	"mail_plugin_dir":                     "plugins are built in",
-	"login_plugin_dir":                    "plugins are built in",
-	"login_plugins":                       "login plugins cannot be loaded",
-	"version_ignore":                      "all daemons are one program",
-	"config_cache_size":                   "there is no config process",
-	"verbose_proctitle":                   "a process serves many sessions",
-	"mail_max_lock_timeout":               "locks are waited for as long as their kind allows",
-	"dotlock_use_excl":                    "dotlocks are always created exclusively",
-	"mmap_disable":                        "index files are never mapped into memory",
-	"mail_nfs_index":                      "index files are never mapped into memory",
-	"stats_writer_socket_path":            "there is no stats process",
-	"auth_use_winbind":                    "winbind is not supported",
-	"auth_winbind_helper_path":            "winbind is not supported",
-	"auth_worker_max_count":               "lookups run in one process",
-	"maildir_stat_dirs":                   "directories are always recognized by their type",
-	"ssl_crypto_device":                   "there are no OpenSSL engines",
-	"imap_hibernate_timeout":              "an idle session needs no process of its own",
-	"master_user_separator":               "Dovecot does not use it either",
-	"mail_prefetch_count":                 "the system reads ahead",
-	"mailbox_list_index_very_dirty_syncs": "the list index is always checked",
-
-	"module:director":     "there is no director",
-	"module:imapc":        "the imapc storage is not supported",
-	"module:pop3c":        "the pop3c storage is not supported",
-	"module:fts":          "full text search is not supported",
-	"module:old-stats":    "there is no old-stats process",
-	"module:imap-urlauth": "URLAUTH is not supported",
-	"module:submission":   "the submission service is not supported",
-	"module:managesieve":  "ManageSieve is not supported",
-}
-
-// refused are the settings that restrict access or protect data. While
-// nothing registered implements them a configuration that has them must not
-// be served, because it would give more than was asked for. The value "*" means any
-// value but the default.
-var refused = []struct{ path, value, why string }{
-	{"login_access_sockets", "*", "clients it would refuse could log in"},
-	{"auth_policy_server_url", "*", "logins it would refuse could succeed"},
-	{"auth_ssl_require_client_cert", "yes", "clients without certificate could log in"},
-	{"auth_username_chars", "*", "user names it would refuse would reach the databases"},
-	{"disable_plaintext_auth", "yes", "passwords could be sent in the clear"},
-	{"mail_chroot", "*", "mail processes would see all files"},
-	{"valid_chroot_dirs", "*", "mail processes would see all files"},
-	{"mail_max_userip_connections", "*", "one user could open any number of sessions"},
-	{"doveadm_allowed_commands", "*", "doveadm clients could run any command"},
-	{"imap_urlauth_submit_user", "*", "access URLs would not be limited to this user"},
-	{"plugin/mail_crypt_save_version", "*", "mail would be stored in the clear"},
-	{"plugin/mail_crypt_require_encrypted_user_key", "*", "keys would be stored in the clear"},
-	{"plugin/sieve_max_redirects", "*", "scripts could redirect more often"},
-	{"plugin/quota_max_mail_size", "*", "larger mail would be accepted"},
-}
-
-// refusedPlugins are the same for words of mail_plugins.
-var refusedPlugins = map[string]string{
-	"acl":        "users could read mailboxes that access lists deny them",
-	"mail_crypt": "mail would be stored in the clear",
-	"quota":      "users could store any amount of mail",
-}
-
 // A configured value, for the reports below.
 type configured struct {
-	set  *Setting // nil for a key of plugin { } that no one knows
-	path string
+	set     *Setting // nil for a key of plugin { } that no one knows
+	path    string
+	section string // the name of the section that it is in
 	value
 }
 
@@ -106,7 +44,7 @@ func (c *Config) eachValue(fn func(configured)) {
 			if set == nil && s.set.Path == "plugin" {
 				set = pluginFamily(k)
 			}
-			fn(configured{set: set, path: joinPath(s.set.Path, k), value: s.keys[k]})
+			fn(configured{set: set, path: joinPath(s.set.Path, k), section: s.name, value: s.keys[k]})
 		}
 		for _, sub := range s.subs {
 			walk(sub)
@@ -179,18 +117,6 @@ func (c *Config) warnNoEffect() {
 	}
 }
 
-func reason(set *Setting) string {
-	if why := noEffect[set.Path]; why != "" {
-		return why
-	}
-	for _, m := range set.Modules {
-		if why := noEffect["module:"+m]; why != "" {
-			return why
-		}
-	}
-	return "it is not supported"
-}
-
 // Refused returns an error for the first setting that must not be ignored but
 // is not supported. The master calls it, with all daemons linked in.
 func (c *Config) Refused() error {
@@ -210,7 +136,7 @@ func (c *Config) Refused() error {
 			}
 		}
 		for _, r := range refused {
-			if r.path == v.path && (r.value == v.text || r.value == "*" && v.changed()) && !v.supported() {
+			if r.path == v.path && r.asks(v) && !v.supported() {
 				fail(v, v.path, r.why)
 			}
 		}

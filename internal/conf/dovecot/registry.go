@@ -138,6 +138,9 @@ func (d *schemaData) fieldSetting(sec *Setting, module, name string, f reflect.S
 		s.Doc = doc
 	}
 	s.File = s.File || f.Tag.Get("file") == "yes"
+	if f.Tag.Get("check") == "only" {
+		return s
+	}
 	s.Supported = true
 	if !slices.Contains(s.Modules, module) {
 		s.Modules = append(s.Modules, module)

@@ -10,9 +10,6 @@ type Mode uint32
 // Port is a TCP port, 0 to 65535; 0 disables what it stands for.
 type Port uint16
 
-// UnsetSize is the value of a size setting that has none, such as vsz_limit.
-const UnsetSize = Size(1<<64 - 1)
-
 // Kind is the type of a setting: it says which texts are accepted and how they
 // are printed.
 type Kind uint8

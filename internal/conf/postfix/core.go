@@ -16,12 +16,9 @@ type Core struct {
 	ProxyInterfaces    string `set:"proxy_interfaces" doc:"addresses of proxies or NAT in front of this system"`
 
 	QueueDirectory     string `set:"queue_directory" default:"/var/spool/postfix" nonempty:"yes" doc:"directory of queues and sockets"`
-	DataDirectory      string `set:"data_directory" default:"/var/lib/postfix" nonempty:"yes" doc:"directory of caches"`
-	CommandDirectory   string `set:"command_directory" default:"/usr/sbin" nonempty:"yes" doc:"directory of the commands"`
-	DaemonDirectory    string `set:"daemon_directory" default:"/usr/libexec/postfix" nonempty:"yes" doc:"directory of the daemons"`
 	MailOwner          string `set:"mail_owner" default:"postfix" nonempty:"yes" doc:"user that owns the queue"`
 	SetgidGroup        string `set:"setgid_group" default:"postdrop" nonempty:"yes" doc:"group of the set-gid commands"`
-	DefaultPrivs       string `set:"default_privs" default:"nobody" nonempty:"yes" doc:"user of deliveries to commands and files by default"`
+	DefaultPrivs       string `set:"default_privs" check:"only" default:"nobody" nonempty:"yes" doc:"user of deliveries to commands and files by default"`
 	MailName           string `set:"mail_name" default:"Postfix" nonempty:"yes" doc:"name of the mail system in headers and greetings"`
 	MailVersion        string `set:"mail_version" default:"3.7.11" nonempty:"yes" doc:"version of the mail system"`
 	CompatibilityLevel string `set:"compatibility_level" default:"0" doc:"which defaults are in force"`
@@ -39,15 +36,9 @@ type Core struct {
 	OwnerRequestSpecial           bool   `set:"owner_request_special" default:"yes" doc:"treat owner-list and list-request specially"`
 	ParentDomainMatchesSubdomains string `set:"parent_domain_matches_subdomains" default:"debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,qmqpd_authorized_clients,relay_domains,smtpd_access_maps" doc:"lists in which a domain matches its subdomains"`
 	DefaultDatabaseType           string `set:"default_database_type" default:"hash" nonempty:"yes" doc:"table type of postmap and postalias"`
-	AliasDatabase                 string `set:"alias_database" default:"hash:/etc/aliases" doc:"alias files that newaliases rebuilds"`
-	ImportEnvironment             string `set:"import_environment" default:"MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ XAUTHORITY DISPLAY LANG=C POSTLOG_SERVICE POSTLOG_HOSTNAME" doc:"environment kept"`
-	ExportEnvironment             string `set:"export_environment" default:"TZ MAIL_CONFIG LANG" doc:"environment given to non-Postfix commands"`
 	MasterServiceDisable          string `set:"master_service_disable" doc:"services of master.cf not started"`
 	KnownTCPPorts                 string `set:"known_tcp_ports" default:"lmtp=24, smtp=25, smtps=submissions=465, submission=587" doc:"ports of service names"`
-	RespectfulLogging             bool   `set:"respectful_logging" default:"${{$compatibility_level} <level {3.6} ? {no} : {yes}}" doc:"allowlist and denylist instead of older words in log lines"`
-	InfoLogAddressFormat          string `set:"info_log_address_format" default:"external" nonempty:"yes" doc:"how addresses are logged"`
 	DisableDNSLookups             bool   `set:"disable_dns_lookups" default:"no" doc:"use no DNS in the SMTP client"`
-	AlternateConfigDirectories    string `set:"alternate_config_directories" doc:"directories an unprivileged user may name with -c"`
 }
 
 var _ = Register("core", Core{})

@@ -16,7 +16,8 @@
 // The type of the field is the type of the parameter: bool, int, int64 (sizes),
 // time.Duration, string. Tags: set (name), default (as in main.cf, may hold
 // $name), min and max (seconds for times), nonempty:"yes", raw:"yes" ($name is
-// not expanded), doc.
+// not expanded), doc, check:"only" (the field is for checks of the configuration:
+// it does not make the parameter one that has effect).
 //
 // The package also has a catalog (catalog.tsv) of every parameter of Postfix. It supplies
 // what the tags leave out, and makes parameters known that nothing

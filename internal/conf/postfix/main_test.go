@@ -411,7 +411,7 @@ func TestNoEffect(t *testing.T) {
 	m := parseOK(t, "hash_queue_depth = 2\nqmqpd_timeout = 5s\nmyhostname = a.b\nreadme_directory = /x\nsmtpd_proxy_filter = localhost:1\n")
 	want := []string{
 		"setting hash_queue_depth has no effect: the queue is not made of one file for each message",
-		"setting qmqpd_timeout has no effect: it is not supported",
+		"setting qmqpd_timeout has no effect: there is no QMQP server",
 		"setting smtpd_proxy_filter has no effect: it is not supported",
 	}
 	if diff := cmp.Diff(want, m.Warnings()); diff != "" {

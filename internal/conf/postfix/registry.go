@@ -23,6 +23,19 @@ type registration struct {
 
 var registered []registration
 
+// RegisterNames declares parameters of one program that it reads by name with
+// [Main.Expand], not as fields of a struct.
+func RegisterNames(program string, names ...string) struct{} {
+	for _, name := range names {
+		byName = append(byName, namedParam{program, name})
+	}
+	return struct{}{}
+}
+
+type namedParam struct{ program, name string }
+
+var byName []namedParam
+
 // A plan says how to fill one struct type.
 type plan []planField
 
@@ -43,6 +56,13 @@ var schema = sync.OnceValue(func() *schemaData {
 	d := &schemaData{plans: map[reflect.Type]plan{}}
 	for _, r := range registered {
 		d.plans[r.typ] = d.addStruct(r.program, r.typ)
+	}
+	for _, n := range byName {
+		if p := Lookup(n.name); p != nil {
+			p.supportedBy(n.program)
+		} else {
+			d.discrepancies = append(d.discrepancies, n.name+": the catalog does not have it")
+		}
 	}
 	return d
 })
@@ -83,11 +103,17 @@ func (d *schemaData) fieldParam(program, name string, f reflect.StructField) *Pa
 	if p.Newer {
 		d.differ(p, "newer than 3.7: give it the flag backported in the catalog")
 	}
+	if f.Tag.Get("check") != "only" {
+		p.supportedBy(program)
+	}
+	return p
+}
+
+func (p *Param) supportedBy(program string) {
 	p.Supported = true
 	if !slices.Contains(p.Programs, program) {
 		p.Programs = append(p.Programs, program)
 	}
-	return p
 }
 
 // compare notes where a field contradicts the parameter known so far. The

@@ -71,8 +71,7 @@ type Config struct {
 
 // A Listener is where a client came in.
 type Listener struct {
-	TLS     bool // TLS from the first byte
-	HAProxy bool // a PROXY header comes first; not supported yet
+	TLS bool // TLS from the first byte
 }
 
 // A Server serves LMTP clients. It is safe for concurrent use.
@@ -123,10 +122,6 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, l Listener) {
 	}()
 	c := newSession(s, conn)
 	defer c.close()
-	if l.HAProxy {
-		s.log.Errorf("inet_listener: haproxy=yes is not supported for LMTP: closing connection")
-		return
-	}
 	c.run(ctx, l)
 }
 

@@ -6,7 +6,6 @@ import "github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 type Settings struct {
 	SaveToDetailMailbox  bool   `set:"lmtp_save_to_detail_mailbox" default:"no" doc:"save user+detail to the mailbox detail"`
 	AddReceivedHeader    bool   `set:"lmtp_add_received_header" default:"yes" doc:"add a Received: header to delivered messages"`
-	VerboseReplies       bool   `set:"lmtp_verbose_replies" default:"no" doc:"include details of failures in replies"`
 	UserConcurrencyLimit uint32 `set:"lmtp_user_concurrency_limit" default:"0" doc:"deliveries to one user at a time; 0 for no limit"`
 	HdrDeliveryAddress   string `set:"lmtp_hdr_delivery_address" default:"final" enum:"final|none|original" doc:"address written to the Delivered-To: header"`
 	ClientWorkarounds    string `set:"lmtp_client_workarounds" doc:"flags whitespace-before-path, mailbox-for-path"`

@@ -309,7 +309,7 @@ func (m *process) serveLMTP(l *master.Listener) {
 		go func() {
 			defer m.finished()
 			defer conn.Close()
-			m.set.Load().lmtp.Serve(m.ctx, conn, lmtp.Listener{TLS: l.TLS, HAProxy: l.HAProxy})
+			m.set.Load().lmtp.Serve(m.ctx, conn, lmtp.Listener{TLS: l.TLS})
 		}()
 	}
 }

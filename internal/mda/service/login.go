@@ -293,7 +293,7 @@ func (m *Master) mailSpec(id master.Identity, title string, listeners []master.L
 	logs := m.logs.Load()
 	return master.Spec{
 		Role: "mail", Title: "dovecot/" + title, Arg: title,
-		Identity: id, Log: logs.forProcess(title), LogFile: logs.file,
+		Identity: id, Log: logs.forProcess(title), LogFiles: logs.files,
 		Config: blob, Listeners: listeners, Sockets: m.sockets,
 	}, nil
 }

@@ -202,7 +202,7 @@ func (m *Master) spec(service string) (master.Spec, error) {
 	r, logs := roles[service], m.logs.Load()
 	return master.Spec{
 		Role: r.role, Title: "dovecot/" + r.process, Arg: service, Identity: id,
-		Log: logs.forProcess(r.process), LogFile: logs.file,
+		Log: logs.forProcess(r.process), LogFiles: logs.files,
 		Config: blob, Listeners: p.listeners[service], Sockets: m.sockets,
 	}, nil
 }

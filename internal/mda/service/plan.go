@@ -134,7 +134,7 @@ func (p *plan) inetListeners(s *dovecot.Service, l *dovecot.InetListener) []mast
 	}
 	var specs []master.ListenerSpec
 	for host := range strings.FieldsFuncSeq(addresses, func(r rune) bool { return r == ' ' || r == ',' }) {
-		spec := master.ListenerSpec{Name: l.Name, Service: s.Name, UID: -1, GID: -1, TLS: l.SSL, HAProxy: l.HAProxy}
+		spec := master.ListenerSpec{Name: l.Name, Service: s.Name, UID: -1, GID: -1, TLS: l.SSL}
 		spec.Network, host = network(host)
 		spec.Address = net.JoinHostPort(host, strconv.Itoa(int(l.Port)))
 		specs = append(specs, spec)

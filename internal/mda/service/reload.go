@@ -76,11 +76,8 @@ func (m *Master) tryReload() error {
 
 // reopen has the master's own lines go where l says.
 func (m *Master) reopen(l *logs) {
-	if l.file == nil {
-		return
-	}
-	if dup, err := master.Dup(l.file); err == nil {
-		m.sink.Reopen(dup)
+	if err := l.apply(m.sink); err != nil {
+		m.log.Errorf("%v", err)
 	}
 }
 

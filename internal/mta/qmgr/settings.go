@@ -25,6 +25,12 @@ type Settings struct {
 
 var _ = postfix.Register("qmgr", Settings{})
 
+// Each transport may have its own of these.
+var _ = postfix.RegisterNames("qmgr",
+	"initial_destination_concurrency", "default_destination_concurrency_limit", "default_destination_recipient_limit",
+	"default_destination_concurrency_failed_cohort_limit", "default_destination_concurrency_positive_feedback",
+	"default_destination_concurrency_negative_feedback", "default_destination_rate_delay", "default_transport_rate_delay")
+
 // limits are the parameters that each transport may have its own of.
 type limits struct {
 	initial      int // initial_destination_concurrency

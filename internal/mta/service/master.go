@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -99,7 +98,7 @@ func (m *Master) start() error {
 	if err := m.sockets.Replace(m.plan.listeners); err != nil {
 		return listenError(err)
 	}
-	for _, w := range append(m.plan.main.Warnings(), m.plan.master.Warnings()...) {
+	for _, w := range m.plan.warnings() {
 		m.log.Warningf("%s", w)
 	}
 	m.grants.Store(m.plan.grants)
@@ -174,7 +173,7 @@ func (m *Master) reload() error {
 		}
 	}
 	m.log.Infof("reload -- version %s, configuration %s", p.core.MailVersion, m.dir)
-	for _, w := range slices.Concat(p.unbound(), p.main.Warnings(), p.master.Warnings()) {
+	for _, w := range append(p.unbound(), p.warnings()...) {
 		m.log.Warningf("%s", w)
 	}
 	return change.Commit()

@@ -50,9 +50,10 @@ func newPlan(dir string, running *plan) (*plan, error) {
 	if p.master, err = p.texts.LoadMaster(); err != nil {
 		return nil, err
 	}
-	checks := []func() error{p.main.Check, p.main.CheckUsers, p.main.Refused}
+	refused := func() error { return p.master.Refused(p.main, mta.Honors) }
+	checks := []func() error{p.main.Check, p.main.CheckUsers, p.main.Refused, refused}
 	if master.SingleUser() {
-		checks = []func() error{p.main.Check, p.main.Refused}
+		checks = []func() error{p.main.Check, p.main.Refused, refused}
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -81,8 +82,14 @@ func (p *plan) bind(running *plan) error {
 	}
 	for i := range p.master.Services {
 		e := &p.master.Services[i]
-		if e.Type != "inet" || e.Command != "smtpd" {
+		if e.Type != "inet" {
 			continue
+		}
+		if e.Command == "postscreen" {
+			return fmt.Errorf("%s: line %d: service %s: postscreen is not supported: have smtpd listen here, with the options of the smtpd/pass entry", e.File, e.Line, e.Name)
+		}
+		if mta.Honors(e) == postfix.HonorsNone {
+			continue // warnings tells
 		}
 		specs, err := p.inetListeners(i, e)
 		if err != nil {
@@ -92,6 +99,17 @@ func (p *plan) bind(running *plan) error {
 	}
 	p.listeners = append(p.listeners, p.controlListener())
 	return nil
+}
+
+// warnings tell what of the configuration has no effect, after what Postfix too would say.
+func (p *plan) warnings() []string {
+	all := slices.Concat(p.main.Warnings(), p.master.Warnings(), p.master.WithoutEffect(p.main, mta.Honors))
+	for i := range p.master.Services {
+		if e := &p.master.Services[i]; e.Type == "inet" && mta.Honors(e) == postfix.HonorsNone {
+			all = append(all, fmt.Sprintf("%s: line %d: service %s has no effect: %s is not available", e.File, e.Line, e.Name, e.Command))
+		}
+	}
+	return all
 }
 
 // unbound tells, in the words of Postfix's master, of settings that need a start.
@@ -244,7 +262,7 @@ func (p *plan) spec(logs *logs, sockets *master.Listeners) (master.Spec, error) 
 	config, err := p.texts.Encode()
 	return master.Spec{
 		Role: "mta", Title: "postfix/mta", Identity: p.identity, Config: config,
-		Log: logs.forProcess(p.core.SyslogName + "/mta"), LogFile: logs.file,
+		Log: logs.forProcess(p.core.SyslogName + "/mta"), LogFiles: master.LogFiles{Main: logs.file},
 		Listeners: p.listeners, Sockets: sockets,
 	}, err
 }

@@ -29,6 +29,11 @@ func (v *invocation) verify() bool {
 		v.fatal(err.Error())
 		return false
 	}
+	if v.checking { // else the master logs them in a moment
+		for _, w := range p.warnings() {
+			v.say(maillog.Warning, "warning: ", w)
+		}
+	}
 	ok := !slices.ContainsFunc(findings, func(f mta.Finding) bool { return f.Level >= maillog.Fatal })
 	for _, f := range findings {
 		if v.checking || !ok { // else the mta logs it in a moment
@@ -70,7 +75,7 @@ func (p *plan) check(log *maillog.Logger) ([]mta.Finding, error) {
 	}
 	spec := master.Spec{
 		Role: "mta-check", Title: "postfix/check", Identity: p.identity, Config: config,
-		Log: master.LogTarget{Style: maillog.Postfix, Tag: p.core.SyslogName + "/check"}, LogFile: os.Stderr,
+		Log: master.LogTarget{Style: maillog.Postfix, Tag: p.core.SyslogName + "/check"}, LogFiles: master.LogFiles{Main: os.Stderr},
 	}
 	c, err := master.Start(spec, log, handle, nil, master.OnDemand)
 	if err != nil {

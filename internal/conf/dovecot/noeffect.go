@@ -1,0 +1,84 @@
+package dovecot
+
+// noEffect says why a setting that nothing registered does nothing, by its
+// name or else by its module.
+var noEffect = map[string]string{
+	"auth_use_winbind":                    "winbind is not supported",
+	"auth_winbind_helper_path":            "winbind is not supported",
+	"auth_worker_max_count":               "lookups run in one process",
+	"config_cache_size":                   "there is no config process",
+	"default_idle_kill":                   "processes are as many as there are users, and end a minute after the last session",
+	"default_vsz_limit":                   "the sizes of all input are limited one by one",
+	"dotlock_use_excl":                    "dotlocks are always created exclusively",
+	"haproxy_timeout":                     "the PROXY header is not supported",
+	"haproxy_trusted_networks":            "the PROXY header is not supported",
+	"imap_hibernate_timeout":              "an idle session needs no process of its own",
+	"import_environment":                  "processes keep TZ and LANG of the environment of dovecot",
+	"libexec_dir":                         "all daemons are one program",
+	"lmtp_verbose_replies":                "details of failures are in the log",
+	"login_plugin_dir":                    "plugins are built in",
+	"login_plugins":                       "login plugins cannot be loaded",
+	"mail_max_lock_timeout":               "locks are waited for as long as their kind allows",
+	"mail_nfs_index":                      "index files are never mapped into memory",
+	"mail_plugin_dir":                     "plugins are built in",
+	"mail_prefetch_count":                 "the system reads ahead",
+	"mailbox_list_index_very_dirty_syncs": "the list index is always checked",
+	"maildir_stat_dirs":                   "directories are always recognized by their type",
+	"master_user_separator":               "Dovecot does not use it either",
+	"mmap_disable":                        "index files are never mapped into memory",
+	"shutdown_clients":                    "a reload disconnects no client, a stop disconnects all",
+	"ssl_ca":                              "clients are not asked for certificates",
+	"ssl_cert_username_field":             "clients are not asked for certificates",
+	"ssl_cipher_suites":                   "crypto/tls uses all its suites of TLS 1.3, which are safe",
+	"ssl_client_ca_dir":                   "there are no outgoing TLS connections",
+	"ssl_client_ca_file":                  "there are no outgoing TLS connections",
+	"ssl_client_cert":                     "there are no outgoing TLS connections",
+	"ssl_client_key":                      "there are no outgoing TLS connections",
+	"ssl_client_require_valid_cert":       "there are no outgoing TLS connections",
+	"ssl_crypto_device":                   "there are no OpenSSL engines",
+	"ssl_dh":                              "keys are exchanged over elliptic curves only",
+	"ssl_prefer_server_ciphers":           "crypto/tls orders ciphers by itself",
+	"ssl_require_crl":                     "clients are not asked for certificates",
+	"state_dir":                           "nothing is stored there",
+	"stats_writer_socket_path":            "there is no stats process",
+	"verbose_proctitle":                   "a process serves many sessions",
+	"verbose_ssl":                         "why a TLS handshake failed is always logged",
+	"version_ignore":                      "all daemons are one program",
+
+	"namespace/mailbox/autoexpunge":           "no mail is expunged by its age",
+	"namespace/mailbox/autoexpunge_max_mails": "no mail is expunged by its number",
+	"namespace/mailbox/comment":               "mailboxes have no metadata",
+	"service/drop_priv_before_exec":           "processes drop privileges before they serve anyone",
+	"service/executable":                      "all daemons are one program",
+	"service/fifo_listener":                   "no service reads from a FIFO",
+	"service/fifo_listener/group":             "no service reads from a FIFO",
+	"service/fifo_listener/mode":              "no service reads from a FIFO",
+	"service/fifo_listener/path":              "no service reads from a FIFO",
+	"service/fifo_listener/user":              "no service reads from a FIFO",
+	"service/idle_kill":                       "processes are as many as there are users, and end a minute after the last session",
+	"service/inet_listener/reuse_port":        "each port has one process, or one socket that they share",
+	"service/privileged_group":                "mail_privileged_group is what counts",
+	"service/type":                            "the kinds of processes are fixed",
+	"service/vsz_limit":                       "the sizes of all input are limited one by one",
+
+	"module:director":     "there is no director",
+	"module:imapc":        "the imapc storage is not supported",
+	"module:pop3c":        "the pop3c storage is not supported",
+	"module:fts":          "full text search is not supported",
+	"module:old-stats":    "there is no old-stats process",
+	"module:imap-urlauth": "URLAUTH is not supported",
+	"module:submission":   "the submission service is not supported",
+	"module:managesieve":  "ManageSieve is not supported",
+}
+
+func reason(set *Setting) string {
+	if why := noEffect[set.Path]; why != "" {
+		return why
+	}
+	for _, m := range set.Modules {
+		if why := noEffect["module:"+m]; why != "" {
+			return why
+		}
+	}
+	return "it is not supported"
+}

@@ -1,0 +1,91 @@
+package postfix
+
+import "strings"
+
+// noEffect says why a parameter that nothing registered does nothing. Others are
+// simply not supported.
+var noEffect = map[string]string{
+	"alias_database":                 "newaliases is not supported",
+	"alias_maps":                     "there is no local delivery: it only tells which recipients exist",
+	"application_event_drain_time":   "services are not separate processes",
+	"berkeley_db_create_buffer_size": "tables are read without Berkeley DB",
+	"berkeley_db_read_buffer_size":   "tables are read without Berkeley DB",
+	"daemon_timeout":                 "services are not separate processes",
+	"debugger_command":               "there are no daemon processes to debug one by one",
+	"default_privs":                  "there is no delivery to commands and files",
+	"export_environment":             "no commands are run",
+	"fork_attempts":                  "services are not separate processes",
+	"fork_delay":                     "services are not separate processes",
+	"hash_queue_depth":               "the queue is not made of one file for each message",
+	"hash_queue_names":               "the queue is not made of one file for each message",
+	"import_environment":             "no commands are run",
+	"info_log_address_format":        "addresses are logged in external form",
+	"ipc_idle":                       "services are not separate processes",
+	"ipc_timeout":                    "services are not separate processes",
+	"ipc_ttl":                        "services are not separate processes",
+	"lmdb_map_size":                  "tables are read without liblmdb",
+	"max_idle":                       "services are not separate processes",
+	"max_use":                        "services are not separate processes",
+	"permit_mx_backup_networks":      "permit_mx_backup is not supported",
+	"qmgr_clog_warn_time":            "the queue manager does not read ahead",
+	"respectful_logging":             "there is no postscreen, whose words it chooses",
+	"smtpd_tls_dcert_file":           "crypto/tls has no DSA certificates",
+	"smtpd_tls_dkey_file":            "crypto/tls has no DSA certificates",
+	"smtpd_tls_dh1024_param_file":    "keys are exchanged over elliptic curves only",
+	"smtpd_tls_dh512_param_file":     "keys are exchanged over elliptic curves only",
+	"smtpd_tls_eecdh_grade":          "crypto/tls chooses among its curves, all of which are strong",
+	"smtpd_upstream_proxy_timeout":   "smtpd_upstream_proxy_protocol is not supported",
+	"tls_eecdh_auto_curves":          "crypto/tls chooses among its curves, all of which are strong",
+	"tls_eecdh_strong_curve":         "crypto/tls chooses among its curves, all of which are strong",
+	"tls_eecdh_ultra_curve":          "crypto/tls chooses among its curves, all of which are strong",
+	"tls_ffdhe_auto_groups":          "keys are exchanged over elliptic curves only",
+	"tls_preempt_cipherlist":         "crypto/tls orders ciphers by itself",
+	"trigger_timeout":                "services are not separate processes",
+}
+
+// noEffectFamilies are the same for names that begin and end in a certain way.
+var noEffectFamilies = []struct{ prefix, suffix, why string }{
+	{"address_verify_", "", "addresses are not probed"},
+	{"milter_", "", "milters are not supported"},
+	{"postscreen_", "", "there is no postscreen"},
+	{"dnsblog_", "", "there is no postscreen"},
+	{"tlsproxy_", "", "each service speaks TLS by itself"},
+	{"qmqpd_", "", "there is no QMQP server"},
+	{"smtpd_proxy_", "", "smtpd_proxy_filter is not supported"},
+	{"smtpd_policy_service_", "", "check_policy_service is not supported"},
+	{"unverified_", "", "addresses are not probed"},
+	{"tls_random_", "", "random numbers come from the system"},
+	{"tls_daemon_random_", "", "random numbers come from the system"},
+	{"proxy_", "_maps", "proxy: tables are opened directly"},
+	{"", "_tls_session_cache_database", "TLS sessions are resumed by tickets, which need no file"},
+	{"", "_tls_session_cache_timeout", "TLS sessions are resumed by tickets, which need no file"},
+	{"", "_tls_ciphers", "crypto/tls offers only ciphers of grade high"},
+	{"", "_tls_mandatory_ciphers", "crypto/tls offers only ciphers of grade high"},
+	{"", "exclude_ciphers", "crypto/tls offers none of these"},
+	{"tls_", "_cipherlist", "crypto/tls offers only ciphers of grade high"},
+	{"", "_service_name", "the services are parts of one process"},
+}
+
+// installation are parameters of the installed package: every stock main.cf
+// has them, nothing depends on them, and no one wants to read about them.
+var installation = []string{
+	"html_directory", "manpage_directory", "readme_directory", "sample_directory", "meta_directory",
+	"shlib_directory", "daemon_directory", "data_directory", "command_directory", "sendmail_path", "newaliases_path",
+	"mailq_path", "openssl_path", "mail_release_date", "mail_version", "debugger_command",
+	"multi_instance_wrapper", "multi_instance_name", "multi_instance_group", "multi_instance_enable",
+}
+
+func (p *Param) reason() string {
+	if why := noEffect[p.Name]; why != "" {
+		return why
+	}
+	if r := refusalOf(p.Name); r != nil && r.asks == nil {
+		return "it is not supported"
+	}
+	for _, f := range noEffectFamilies {
+		if strings.HasPrefix(p.Name, f.prefix) && strings.HasSuffix(p.Name, f.suffix) {
+			return f.why
+		}
+	}
+	return "it is not supported"
+}

@@ -1,0 +1,196 @@
+package service
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dovetail-mail/dovetail/test/harness"
+)
+
+// Settings of Dovecot without which users or clients would get more, or mail would be lost. Those
+// that are wanted and are not there stop the start.
+var unsupportedInDovecot = map[string]string{
+	"disable_plaintext_auth = yes\nlogin_access_sockets = tcpwrap\n":                                          "clients it would refuse could log in",
+	"ssl_verify_client_cert = yes\nssl_ca = <@DIR@/cert.pem\n":                                                "certificates of clients would not be verified",
+	"service imap-login {\n  inet_listener proxied {\n    port = @PORT@\n    haproxy = yes\n  }\n}\n":         "every client would have the address, and the rights, of the proxy",
+	"namespace compat {\n  prefix = INBOX/\n  separator = /\n  hidden = yes\n  list = no\n  alias_for =\n}\n": "deleting one of them would lose both",
+	"protocol lmtp {\n  mail_plugins = $mail_plugins sieve\n}\n":                                              "mail would be delivered past the users' scripts",
+	"protocol imap {\n  mail_plugins = $mail_plugins imap_sieve\n}\n":                                         "mail_plugins: imap_sieve is not supported",
+	"mail_plugins = lazy_expunge\nplugin {\n  lazy_expunge = EXPUNGED/\n}\n":                                  "expunged mail would be lost",
+	"mail_plugins = notify replication\n":                                                                     "mail would not be copied to the other server",
+	"mail_plugins = $mail_plugins zlib\n":                                                                     "compressed mail could not be read",
+	"mail_plugins = apparmor\n":                                                                               "would not be confined",
+	"service imap {\n  executable = imap postlogin\n}\n":                                                      "users could log in past the script",
+	"lmtp_proxy = yes\n":                           "mail of users on other servers would be delivered here",
+	"mail_nfs_storage = yes\nmmap_disable = yes\n": "changes by other machines would be overlooked",
+	"login_plugins = own\n":                        "logins they would refuse could succeed",
+	"mail_attachment_dir = @DIR@/attachments\n":    "messages would lack the attachments",
+}
+
+func TestDovecotRefusesToIgnore(t *testing.T) {
+	mb := harness.NewMailbox(t, harness.Dovetail, harness.MailboxOptions{})
+	good, err := os.ReadFile(mb.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, why := range unsupportedInDovecot {
+		name, _, _ := strings.Cut(why, ":")
+		t.Run(name, func(t *testing.T) {
+			text = strings.NewReplacer("@DIR@", mb.Dir, "@PORT@", fmt.Sprint(harness.FreePort(t))).Replace(text)
+			harness.Write(t, mb.Config, string(good)+text)
+			output, status := attempt(t, harness.Binary(t), "dovecot", "-F", "-c", mb.Config)
+			prefix := "doveconf: Fatal: Error in configuration file " + mb.Config + " line "
+			if status != 89 || !strings.HasPrefix(output, prefix) || !strings.Contains(output, why) || !strings.HasSuffix(output, "remove it to start all the same\n") {
+				t.Errorf("with\n%sstatus %d, it says %q; want %q", text, status, output, why)
+			}
+			nothingLeft(t, mb.Dir)
+		})
+	}
+}
+
+// What would do nothing is reported, once, and stops nothing.
+func TestDovecotReportsWhatItIgnores(t *testing.T) {
+	mb := harness.StartMailbox(t, harness.Dovetail, harness.MailboxOptions{Extra: `
+ssl_require_crl = no
+shutdown_clients = no
+verbose_ssl = yes
+mail_plugins = notify
+service imap {
+  vsz_limit = 1 G
+}
+`})
+	for _, want := range []string{
+		"setting ssl_require_crl has no effect: clients are not asked for certificates",
+		"setting shutdown_clients has no effect: a reload disconnects no client, a stop disconnects all",
+		"setting verbose_ssl has no effect: why a TLS handshake failed is always logged",
+		"setting mail_plugins has no effect: there is no plugin notify",
+		"setting service/vsz_limit has no effect: the sizes of all input are limited one by one",
+	} {
+		if n := strings.Count(tail(mb.Log, 0), want); n != 1 {
+			t.Errorf("%q is logged %d times", want, n)
+		}
+	}
+}
+
+// The same for parameters of Postfix: in main.cf, and as options in master.cf.
+var unsupportedInPostfix = map[string]string{
+	"always_bcc = archive@example.test":           "copies of mail would not be made",
+	"recipient_bcc_maps = hash:/nonexistent":      "copies of mail would not be made",
+	"sender_bcc_maps = hash:/nonexistent":         "copies of mail would not be made",
+	"canonical_maps = hash:/nonexistent":          "mail would go to, and come from, addresses that it would replace",
+	"masquerade_domains = example.test":           "internal addresses would leave this system",
+	"smtp_generic_maps = hash:/nonexistent":       "internal addresses would leave this system",
+	"header_checks = regexp:/nonexistent":         "mail it would reject would be accepted",
+	"milter_header_checks = regexp:/nonexistent":  "mail it would reject would be accepted",
+	"smtp_header_checks = regexp:/nonexistent":    "mail would leave as it is",
+	"lmtp_body_checks = regexp:/nonexistent":      "mail would leave as it is",
+	"message_strip_characters = \\0":              "the characters would stay in mail",
+	"strict_7bit_headers = yes":                   "mail it would reject would be accepted",
+	"strict_8bitmime = yes":                       "mail it would reject would be accepted",
+	"strict_8bitmime_body = yes":                  "mail it would reject would be accepted",
+	"strict_mime_encoding_domain = yes":           "mail it would reject would be accepted",
+	"smtpd_milters = inet:127.0.0.1:1":            "mail would not pass through the filter",
+	"smtpd_milter_maps = cidr:/nonexistent":       "mail would not pass through the filter",
+	"smtpd_proxy_filter = 127.0.0.1:1":            "mail would not pass through the filter",
+	"smtpd_command_filter = pcre:/nonexistent":    "commands it would change would be obeyed",
+	"smtpd_dns_reply_filter = pcre:/nonexistent":  "DNS answers that it excludes",
+	"smtpd_upstream_proxy_protocol = haproxy":     "every client would have the address, and the rights, of the proxy",
+	"smtpd_client_ipv6_prefix_length = 64":        "a client could have many times what limits allow",
+	"smtpd_hide_client_session = yes":             "Received headers would show clients' addresses",
+	"smtpd_tls_exclude_ciphers = aNULL, AES128":   "ciphers that it excludes could be used",
+	"local_login_sender_maps = hash:/nonexistent": "users could send in the name of others",
+	"smtp_tls_fingerprint_cert_match = 00:11":     "mail could go to an impostor",
+	"smtp_tls_trust_anchor_file = /nonexistent":   "mail could go to an impostor",
+	"lmtp_tls_per_site = hash:/nonexistent":       "mail could leave unencrypted",
+	"smtp_dns_support_level = dnssec":             "addresses would come from DNS answers that it excludes",
+}
+
+// unsupportedPrograms are entries of master.cf, in whose place something else would be served.
+var unsupportedPrograms = map[string]string{
+	"127.0.0.1:@PORT@ inet n - n - 1 postscreen\n":                                     "postscreen is not supported: have smtpd listen here",
+	"127.0.0.1:@PORT@ inet n - n - - smtpd\n  -o smtpd_proxy_filter=127.0.0.1:10025\n": "-o smtpd_proxy_filter is not supported, and without it mail would not pass through the filter",
+	"cleanup unix n - n - 0 cleanup -o header_checks=regexp:/nonexistent\n":            "-o header_checks is not supported, and without it mail it would reject would be accepted",
+}
+
+func TestPostfixRefusesToIgnore(t *testing.T) {
+	tr := harness.NewTransport(t, harness.Dovetail, harness.TransportOptions{})
+	good := map[string]string{}
+	for _, name := range []string{"main.cf", "master.cf"} {
+		content, err := os.ReadFile(filepath.Join(tr.Config, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		good[name] = string(content)
+	}
+	check := func(t *testing.T, file, text, why string) {
+		for name, content := range good {
+			harness.Write(t, filepath.Join(tr.Config, name), content)
+		}
+		text = strings.ReplaceAll(text, "@PORT@", fmt.Sprint(harness.FreePort(t)))
+		add(t, filepath.Join(tr.Config, file), text)
+		line := strings.Count(good[file], "\n") + 1
+		where := map[string]string{"main.cf": "%s, line %d: ", "master.cf": "%s: line %d: "}[file]
+		where = fmt.Sprintf(where, filepath.Join(tr.Config, file), line)
+		output, status := terminal(t, harness.Binary(t), "postfix", "-c", tr.Config, "check")
+		if status != 1 || !strings.Contains(output, where) || !strings.Contains(output, why) {
+			t.Errorf("with\n%sstatus %d, it says %q; want %q and %q", text, status, output, where, why)
+		}
+	}
+	for text, why := range unsupportedInPostfix {
+		name, _, _ := strings.Cut(text, " ")
+		t.Run(name, func(t *testing.T) { check(t, "main.cf", text+"\n", why) })
+		// An entry that is served, with the same as an option.
+		if strings.HasPrefix(name, "smtpd_") {
+			_, value, _ := strings.Cut(text, " = ")
+			entry := fmt.Sprintf("127.0.0.1:@PORT@ inet n - n - - smtpd\n  -o {%s=%s}\n", name, value)
+			t.Run("option "+name, func(t *testing.T) { check(t, "master.cf", entry, "-o "+name+" is not supported, and without it ") })
+		}
+	}
+	for text, why := range unsupportedPrograms {
+		t.Run(why, func(t *testing.T) { check(t, "master.cf", text, why) })
+	}
+	// What stops a check stops a start as well.
+	refused(t, tr, "is not supported")
+}
+
+// Options that ask for nothing, and those of services that do not run, stop nothing. What has
+// no effect is told by a check as by a start.
+func TestPostfixReportsWhatItIgnores(t *testing.T) {
+	tr := harness.NewTransport(t, harness.Dovetail, harness.TransportOptions{
+		Main: "postscreen_greet_wait = 8s\nsmtpd_tls_mandatory_exclude_ciphers = aNULL, MD5, RC4, 3DES\nsmtpd_tls_dh1024_param_file = /nonexistent\n",
+		Master: fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd\n  -o smtpd_proxy_filter= -o smtpd_milters=$mua_milters -o cleanup_service_name=other\n", harness.FreePort(t)) +
+			fmt.Sprintf("127.0.0.1:%d inet n - n - - qmqpd\n", harness.FreePort(t)) +
+			"cleanup unix n - n - 0 cleanup -o message_size_limit=7\nodd unix - - n - - pipe -o smtpd_milters=unix:x\n",
+	})
+	os.Remove(tr.Log)
+	output, status := terminal(t, harness.Binary(t), "postfix", "-c", tr.Config, "check")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, output)
+	}
+	wants := []string{
+		"setting postscreen_greet_wait has no effect: there is no postscreen",
+		"setting smtpd_tls_mandatory_exclude_ciphers has no effect: crypto/tls offers none of these",
+		"setting smtpd_tls_dh1024_param_file has no effect: keys are exchanged over elliptic curves only",
+		"setting -o cleanup_service_name has no effect: the services are parts of one process",
+		"setting -o message_size_limit has no effect: the service runs with the parameters of main.cf",
+		"has no effect: qmqpd is not available",
+	}
+	for _, want := range wants {
+		if strings.Count(output, want) != 1 || strings.Count(tail(tr.Log, 0), want) != 1 {
+			t.Errorf("%q is not said and logged once:\n%s\n%s", want, output, tail(tr.Log, 0))
+		}
+	}
+	for _, not := range []string{"smtpd_milters", "smtpd_proxy_filter"} {
+		if strings.Contains(output, not) {
+			t.Errorf("%s asks for nothing:\n%s", not, output)
+		}
+	}
+	os.Remove(tr.Log)
+	tr.Start(t)
+	for _, want := range wants {
+		logged(t, tr.Log, want, 0)
+	}
+}
