@@ -17,13 +17,13 @@ func (m *Mailbox) Doveadm(t TB, n int, args ...string) string {
 	Write(t, config, fmt.Sprintf(`base_dir = %s/doveadm-run
 log_path = /dev/stderr
 ssl = no
-mail_location = sdbox:~/mail
+mail_location = %s
 first_valid_uid = 1
 namespace inbox {
   inbox = yes
   separator = /
 }
-`, m.Dir))
+`, m.Dir, m.Location))
 	name, _, _ := strings.Cut(User(n), "@")
 	home := filepath.Join(m.Mail, name)
 	cmd := exec.Command("/usr/bin/doveadm", append([]string{"-c", config}, args...)...)

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ type Mailbox struct {
 	Log     string // path of the log
 	Mail    string // directory of the users' homes
 
+	Location string // mail_location
+
 	IMAP, IMAPS, POP3, POP3S string // host:port
 	LMTP                     string // host:port
 	LMTPSocket               string
@@ -28,6 +31,8 @@ type Mailbox struct {
 type MailboxOptions struct {
 	Users int    // user0@example.test to userN-1@example.test, password "pass"; 0: two
 	Extra string // appended to dovecot.conf
+	// Location is mail_location; "" for sdbox.
+	Location string
 	// Socket group and owner of the LMTP and auth sockets; the SMTP server's user.
 	SocketUser string
 }
@@ -41,7 +46,8 @@ const Password = "pass"
 // User returns the address of user n.
 func User(n int) string { return fmt.Sprintf("user%d@%s", n, Domain) }
 
-// StartMailbox starts a mailbox service of virtual users whose mail is in sdbox.
+// StartMailbox starts a mailbox service of virtual users whose mail is in sdbox, if
+// nothing else is asked for.
 func StartMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 	t.Helper()
 	m := NewMailbox(t, p, opt)
@@ -57,6 +63,7 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 		Program: p, Dir: dir, Config: filepath.Join(dir, "dovecot.conf"), Log: filepath.Join(dir, "dovecot.log"),
 		Mail: filepath.Join(dir, "mail"), LMTPSocket: filepath.Join(dir, "lmtp"), AuthSocket: filepath.Join(dir, "auth"),
 	}
+	m.Location = cmp.Or(opt.Location, "sdbox:~/mail")
 	ports := map[string]int{}
 	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "lmtp", "auth"} {
 		ports[name] = FreePort(t)
@@ -88,7 +95,7 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 		"DIR": dir, "IMAPPORT": fmt.Sprint(ports["imap"]), "IMAPSPORT": fmt.Sprint(ports["imaps"]),
 		"POP3PORT": fmt.Sprint(ports["pop3"]), "POP3SPORT": fmt.Sprint(ports["pop3s"]),
 		"LMTPPORT": fmt.Sprint(ports["lmtp"]), "AUTHPORT": fmt.Sprint(ports["auth"]),
-		"SOCKETUSER": socketUser, "EXTRA": opt.Extra,
+		"SOCKETUSER": socketUser, "EXTRA": opt.Extra, "LOCATION": m.Location,
 	} {
 		text = strings.ReplaceAll(text, "@"+name+"@", value)
 	}
@@ -109,7 +116,7 @@ listen = 127.0.0.1
 ssl = yes
 ssl_cert = <@DIR@/cert.pem
 ssl_key = <@DIR@/key.pem
-mail_location = sdbox:~/mail
+mail_location = @LOCATION@
 first_valid_uid = 1
 auth_mechanisms = plain login
 recipient_delimiter = +

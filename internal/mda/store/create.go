@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
@@ -20,7 +19,14 @@ func (u *User) Create(ctx context.Context, name string) error {
 		}
 		return err
 	}
-	if p.dir {
+	if p.ns.st.format == "maildir" && p.disk == "." {
+		// The root is there, so INBOX is.
+		if err := u.create(ctx, p); err != nil {
+			return internal(err)
+		}
+		return errExists
+	}
+	if p.dir && !p.ns.st.inRoot() { // a Maildir++ has no directories that are no folders
 		return internal(u.createDir(ctx, p))
 	}
 	return internal(u.create(ctx, p))
@@ -43,7 +49,7 @@ func (u *User) create(ctx context.Context, p place) error {
 	if err != nil {
 		return err
 	}
-	if made, err := isDir(root, p.disk+"/"+p.ns.st.dirName); err != nil || made {
+	if made, err := isDir(root, p.disk+"/"+p.ns.st.marker()); err != nil || made {
 		return errOr(err, errExists)
 	}
 	if err := mkdirAll(root, p.disk); err != nil {
@@ -56,6 +62,9 @@ func (u *User) create(ctx context.Context, p place) error {
 	err = u.pool.Create(ctx, p.location(), u.set, mailbox.Identity{UIDValidity: validity})
 	if errors.Is(err, mailbox.ErrExists) {
 		return errExists
+	}
+	if err == nil {
+		err = p.markFolder()
 	}
 	return err
 }
@@ -98,8 +107,6 @@ func mkdirAll(root *os.Root, dir string) error {
 	}
 	return nil
 }
-
-func joinDisk(parts []string) string { return strings.Join(parts, "/") }
 
 // removeEmpty removes a directory and, while they are empty, those above it.
 func removeEmpty(root *os.Root, dir string) {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -41,10 +42,13 @@ func (u *User) delete(ctx context.Context, p place) error {
 	if n.exists, err = isDir(root, p.disk); err != nil {
 		return err
 	}
-	if n.exists {
-		if err := p.ns.scan(root, n); err != nil {
-			return err
-		}
+	if p.ns.st.inRoot() {
+		err = p.ns.lookFolder(root, n)
+	} else if n.exists {
+		err = p.ns.scan(root, n)
+	}
+	if err != nil {
+		return err
 	}
 	switch {
 	case !n.selectable && p.isAuto():
@@ -90,10 +94,10 @@ func (p place) removeDirs(root *os.Root, n *node) {
 		os.Remove(loc.AltDir)
 		os.Remove(filepath.Dir(loc.AltDir))
 	}
-	if n.hasChildren() {
+	if n.hasChildren() && !p.ns.st.inRoot() {
 		return
 	}
-	if root.Remove(p.disk) != nil {
+	if err := root.Remove(p.disk); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	p.ns.logChange(changeDeleteDir, nameGUID(p.name))

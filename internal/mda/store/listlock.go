@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -127,4 +128,15 @@ func tryLock(f *os.File) error {
 func (l *listLock) unlock() {
 	os.Remove(l.path)
 	l.file.Close()
+}
+
+// fileMode returns the mode of files beside path: that of the directory without
+// its x bits.
+func fileMode(path string) fs.FileMode {
+	dir := path[:strings.LastIndexByte(path, '/')+1]
+	st, err := os.Stat(dir)
+	if err != nil {
+		return 0o600
+	}
+	return st.Mode().Perm()&0o666 | 0o600
 }

@@ -100,8 +100,12 @@ func (u *User) lookup(ns *Namespace, name string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.disk = strings.Join(parts, "/")
-	if st, err := root.Stat(n.disk); err == nil && st.IsDir() {
+	n.disk = ns.diskName(name, parts)
+	if ns.st.inRoot() {
+		if err := ns.lookFolder(root, n); err != nil {
+			return nil, err
+		}
+	} else if st, err := root.Stat(n.disk); err == nil && st.IsDir() {
 		n.exists = true
 		if err := ns.scan(root, n); err != nil {
 			return nil, err

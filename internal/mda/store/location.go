@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/maildir"
 )
 
 // A format is a mailbox format that mail_location can name. A new one is added
@@ -23,8 +24,8 @@ type format struct {
 var formats = map[string]format{
 	"sdbox":   {name: "sdbox", dirName: "dbox-Mails", mailboxDir: "mailboxes", layout: "fs", supported: true},
 	"dbox":    {name: "sdbox", dirName: "dbox-Mails", mailboxDir: "mailboxes", layout: "fs", supported: true},
-	"mdbox":   {name: "mdbox", dirName: "dbox-Mails", mailboxDir: "mailboxes", layout: "fs"},
-	"maildir": {name: "maildir", layout: "maildir++"},
+	"mdbox":   {name: "mdbox", dirName: "dbox-Mails", mailboxDir: "mailboxes", layout: "fs", supported: true},
+	"maildir": {name: "maildir", layout: layoutMaildirPlus, supported: true},
 	"mbox":    {name: "mbox", layout: "fs"},
 }
 
@@ -32,6 +33,7 @@ var formats = map[string]format{
 // All paths are absolute.
 type storage struct {
 	format        string
+	layout        string
 	root          string
 	index         string // root of index files; "" for beside the mailboxes
 	control       string // root of control files, root by default
@@ -49,6 +51,9 @@ type storage struct {
 // parseLocation reads "driver:root[:KEY[=value]]..." whose %variables are
 // expanded already. The errors are Dovecot's.
 func parseLocation(text, home string) (*storage, error) {
+	if text == "" {
+		text = detectLocation(home)
+	}
 	driver, rest, ok := strings.Cut(text, ":")
 	switch {
 	case text == "":
@@ -61,7 +66,7 @@ func parseLocation(text, home string) (*storage, error) {
 		return nil, fmt.Errorf("Unknown mail storage driver %s", driver)
 	}
 	if !f.supported {
-		return nil, fmt.Errorf("mail storage driver %s is not supported by this version of Dovetail; use sdbox", driver)
+		return nil, fmt.Errorf("mail storage driver %s is not supported by this version of Dovetail; use sdbox, mdbox or maildir", driver)
 	}
 	fields := splitLocation(rest)
 	if fields[0] == "" {
@@ -69,6 +74,7 @@ func parseLocation(text, home string) (*storage, error) {
 	}
 	s := &storage{
 		format:        f.name,
+		layout:        f.layout,
 		mailboxDir:    f.mailboxDir,
 		dirName:       f.dirName,
 		subscriptions: "subscriptions",
@@ -90,6 +96,19 @@ func parseLocation(text, home string) (*storage, error) {
 		s.index = ""
 	}
 	return s, nil
+}
+
+// detectLocation returns the location of mail that is there without a mail_location
+// saying so.
+func detectLocation(home string) string {
+	if home == "" {
+		return ""
+	}
+	root := filepath.Join(home, "Maildir")
+	if made, err := maildir.Exists(root); err != nil || !made {
+		return ""
+	}
+	return "maildir:" + strings.ReplaceAll(root, ":", "::")
 }
 
 // splitLocation splits at single colons; two stand for one.
@@ -121,9 +140,11 @@ func (s *storage) set(field, home string) error {
 	case "VOLATILEDIR":
 		dir(&s.volatile)
 	case "LAYOUT":
-		if !strings.EqualFold(value, "fs") {
+		layout := strings.ToLower(value)
+		if layout != layoutFS && (layout != layoutMaildirPlus || s.format != "maildir") {
 			return s.layoutError(value)
 		}
+		s.layout = layout
 	case "SUBSCRIPTIONS":
 		s.subscriptions = value
 	case "DIRNAME", "FULLDIRNAME":
@@ -199,6 +220,7 @@ func (s *storage) location(disk, name string) mailbox.Location {
 		Name:   name,
 		Dir:    filepath.Join(s.root, s.mailboxDir, disk, s.dirName),
 	}
+	disk = s.beside(disk)
 	if s.index != "" {
 		loc.IndexDir = filepath.Join(s.index, s.mailboxDir, disk)
 		if s.fullDirName {
@@ -207,6 +229,14 @@ func (s *storage) location(disk, name string) mailbox.Location {
 	}
 	if s.control != s.root {
 		loc.ControlDir = filepath.Join(s.control, s.mailboxDir, disk)
+	}
+	if s.format == "mdbox" {
+		loc.DiskName = disk
+		loc.Storage = &mailbox.Storage{Root: s.root, IndexDir: s.index, AltDir: s.alt, Boxes: s.mailboxDir, DirName: s.dirName}
+		if s.fullDirName {
+			loc.Storage.IndexName = s.dirName
+		}
+		return loc
 	}
 	if s.alt != "" {
 		loc.AltDir = filepath.Join(s.alt, s.mailboxDir, disk, s.dirName)

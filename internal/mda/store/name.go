@@ -50,7 +50,7 @@ func (u *User) resolveDir(name string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	p.disk = strings.Join(parts, "/")
+	p.disk = ns.diskName(p.name, parts)
 	return p, nil
 }
 
@@ -91,6 +91,14 @@ func (ns *Namespace) split(relative string) ([]string, error) {
 }
 
 func (ns *Namespace) checkPart(part string) error {
+	if ns.st.inRoot() {
+		switch {
+		case strings.IndexByte(part, '.') >= 0:
+			return &Error{Code: CodeCannot, Text: "Character not allowed in mailbox name: '.'"}
+		case strings.IndexByte(part, '/') >= 0:
+			return invalidName("Name must not have '/' characters")
+		}
+	}
 	switch part {
 	case "":
 		return invalidName("Has adjacent hierarchy separators")
@@ -98,7 +106,8 @@ func (ns *Namespace) checkPart(part string) error {
 		return invalidName("Contains '.' part")
 	case "..":
 		return invalidName("Contains '..' part")
-	case ns.st.dirName, trashDir:
+	}
+	if ns.st.reserved(part) {
 		return invalidName("Contains reserved name")
 	}
 	if strings.IndexByte(part, '/') >= 0 {

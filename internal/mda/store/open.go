@@ -58,7 +58,7 @@ func (p place) location() mailbox.Location { return p.ns.st.location(p.disk, p.n
 
 // made reports whether the mailbox is on disk.
 func (u *User) made(ns *Namespace, name string) (bool, error) {
-	return onDisk(ns, name, "/"+ns.st.dirName)
+	return onDisk(ns, name, "/"+ns.st.marker())
 }
 
 // named reports whether the name leads anywhere: to a mailbox, or to the
@@ -79,7 +79,7 @@ func onDisk(ns *Namespace, name, suffix string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return isDir(root, joinDisk(parts)+suffix)
+	return isDir(root, ns.diskName(name, parts)+suffix)
 }
 
 // createAuto makes a mailbox that should be there, and subscribes it if the

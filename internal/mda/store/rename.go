@@ -29,6 +29,12 @@ func (u *User) Rename(ctx context.Context, from, to string) error {
 	case src.ns != dst.ns && src.ns.st.boxes() != dst.ns.st.boxes():
 		return errRenameStorage
 	}
+	if src.ns.st.format == "maildir" && src.disk == "." {
+		return errRenameInbox
+	}
+	if src.ns.st.inRoot() {
+		return internal(u.renameFolders(ctx, src, dst))
+	}
 	return internal(u.rename(ctx, src, dst))
 }
 
@@ -42,7 +48,7 @@ func (u *User) rename(ctx context.Context, src, dst place) error {
 	if err != nil {
 		return err
 	}
-	if exists, err := isDir(root, dst.disk+"/"+dst.ns.st.dirName); err != nil || exists {
+	if exists, err := isDir(root, dst.disk+"/"+dst.ns.st.marker()); err != nil || exists {
 		return errOr(err, errTargetExists)
 	}
 	if exists, err := isDir(root, src.disk); err != nil || !exists {

@@ -1,16 +1,11 @@
 package store
 
-import (
-	"time"
-
-	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
-)
+import "github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 
 // Settings are those that say which mailboxes a user has and where they lie.
 type Settings struct {
 	Location   string              `set:"mail_location" vars:"yes" doc:"format and path of the mailboxes"`
 	Home       string              `set:"mail_home" vars:"yes" doc:"home directory of users without one in the userdb"`
-	Hostname   string              `set:"hostname" doc:"name of this host"`
 	Namespaces []namespaceSettings `set:"namespace" doc:"named namespaces"`
 }
 
@@ -20,7 +15,6 @@ type namespaceSettings struct {
 	Separator       string           `set:"separator" doc:"hierarchy separator, empty for the storage default"`
 	Prefix          string           `set:"prefix" vars:"yes" doc:"prefix of its mailbox names"`
 	Location        string           `set:"location" vars:"yes" doc:"location, empty for mail_location"`
-	AliasFor        string           `set:"alias_for" vars:"yes" doc:"prefix of the namespace this one is another name of"`
 	Inbox           bool             `set:"inbox" default:"no" doc:"INBOX lives here"`
 	Hidden          bool             `set:"hidden" default:"no" doc:"leave out of NAMESPACE replies"`
 	List            string           `set:"list" default:"yes" enum:"yes|no|children" doc:"list its mailboxes, children only when the user may see any"`
@@ -33,12 +27,9 @@ type namespaceSettings struct {
 
 // A MailboxSetting is a "mailbox" section of a namespace.
 type MailboxSetting struct {
-	Name               string        `set:"name" doc:"mailbox name (taken from the section name)"`
-	Auto               string        `set:"auto" default:"no" enum:"no|create|subscribe" doc:"create automatically, or also subscribe"`
-	SpecialUse         string        `set:"special_use" doc:"space separated special-use attributes"`
-	Comment            string        `set:"comment" doc:"value of the /private/comment default"`
-	Autoexpunge        time.Duration `set:"autoexpunge" default:"0" doc:"remove messages older than this when the session ends"`
-	AutoexpungeMaxMail uint32        `set:"autoexpunge_max_mails" default:"0" doc:"keep at most this many messages"`
+	Name       string `set:"name" doc:"mailbox name (taken from the section name)"`
+	Auto       string `set:"auto" default:"no" enum:"no|create|subscribe" doc:"create automatically, or also subscribe"`
+	SpecialUse string `set:"special_use" doc:"space separated special-use attributes"`
 }
 
 var _ = dovecot.Register("mail", Settings{})

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
@@ -163,38 +162,13 @@ func TestUIDValidityConcurrently(t *testing.T) {
 	}
 }
 
-func TestStaleDotlock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "subscriptions")
-	host, _ := os.Hostname()
-	// No process has the highest number.
-	os.WriteFile(path+".lock", []byte("4194304:"+host), 0o600)
-	old := time.Now().Add(-3 * time.Second)
-	os.Chtimes(path+".lock", old, old)
-	lock, err := takeDotlock(context.Background(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := takeDotlock(ctx, path); err != context.DeadlineExceeded {
-		t.Errorf("taken twice: %v", err)
-	}
-	if err := lock.replace([]byte("x\n")); err != nil {
-		t.Fatal(err)
-	}
-	lock.abort()
-	if text, _ := os.ReadFile(path); string(text) != "x\n" {
-		t.Errorf("content %q", text)
-	}
-}
-
 func TestSubscriptionFileKeepsItsVersion(t *testing.T) {
 	for _, text := range []string{
 		"V\t2\n\nINBOX\nWork\tProjects\nEntw&APw-rfe\n",
 		"V\t2\n\na\x01tb\tc\x011d\n",
 		"INBOX\nWork/Projects\n",
 	} {
-		if got := parseSubscriptions([]byte(text)).append(nil); string(got) != text {
+		if got := parseSubscriptions([]byte(text), '/').append(nil); string(got) != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
@@ -204,12 +178,12 @@ func FuzzSubscriptions(f *testing.F) {
 	f.Add([]byte("V\t2\n\nINBOX\nWork\tProjects\n"))
 	f.Add([]byte("INBOX\n\x01\x01x\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		file := parseSubscriptions(text)
+		file := parseSubscriptions(text, '/')
 		once := file.append(nil)
 		if file.v1 {
 			return // its names cannot hold every text
 		}
-		if again := parseSubscriptions(once).append(nil); !bytes.Equal(once, again) {
+		if again := parseSubscriptions(once, '/').append(nil); !bytes.Equal(once, again) {
 			t.Errorf("%q became %q", once, again)
 		}
 	})
@@ -224,13 +198,38 @@ func TestLocationErrors(t *testing.T) {
 		"maildirr:~/x":                 "Unknown mail storage driver maildirr",
 		"sdbox:~/x:FOO=1":              "Unknown setting: FOO",
 		"sdbox:~/x:LAYOUT=foo":         "Mailbox list driver foo: Unknown driver name",
-		"maildir:~/Maildir":            "mail storage driver maildir is not supported by this version of Dovetail; use sdbox",
+		"mbox:~/mail":                  "mail storage driver mbox is not supported by this version of Dovetail; use sdbox, mdbox or maildir",
 		"sdbox:~/x:LAYOUT=index":       "LAYOUT=index is not supported by this version of Dovetail for sdbox",
 		"sdbox:~/x:INDEX=MEMORY":       "INDEX=MEMORY: sdbox needs index files",
 		"sdbox:~/x:DIRNAME=../outside": "DIRNAME: invalid directory name: ../outside",
 	} {
 		if _, err := parseLocation(text, "/home/bob"); err == nil || err.Error() != want {
 			t.Errorf("%q\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestMaildirLocations(t *testing.T) {
+	home := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(home, "Maildir/cur"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	maildir := filepath.Join(home, "Maildir")
+	for _, c := range []struct{ location, disk, dir, index, control string }{
+		{"", ".", maildir, "", ""},
+		{"", ".Work.Projects", maildir + "/.Work.Projects", "", ""},
+		{"maildir:/m:INDEX=/i:CONTROL=/c", ".", "/m", "/i/.INBOX", "/c/.INBOX"},
+		{"maildir:/m:INDEX=/i:CONTROL=/c", ".A.B", "/m/.A.B", "/i/.A.B", "/c/.A.B"},
+		{"maildir:/m:LAYOUT=fs:INDEX=/i", ".", "/m", "/i/INBOX", ""},
+		{"maildir:/m:LAYOUT=fs:INDEX=/i", "A/B", "/m/A/B", "/i/A/B", ""},
+	} {
+		st, err := parseLocation(c.location, home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := mailbox.Location{Format: "maildir", Name: "x", Dir: c.dir, IndexDir: c.index, ControlDir: c.control}
+		if got := st.location(c.disk, "x"); got != want {
+			t.Errorf("%s %s\n got %+v\nwant %+v", c.location, c.disk, got, want)
 		}
 	}
 }

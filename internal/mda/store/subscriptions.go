@@ -10,12 +10,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/dotlock"
 )
 
 // The subscriptions file. Version 2 begins with a header and separates the
 // parts of names by tabs; version 1, without header, by the separator of the
 // layout. A file keeps its version.
 const subscriptionsHeader = "V\t2\n\n"
+
+// subscriptionsLock are the times of Dovecot's lock on the file.
+var subscriptionsLock = dotlock.Options{Timeout: 120 * time.Second, Stale: 30 * time.Second}
 
 // maxSubscriptions bounds the size of a file that is read.
 const maxSubscriptions = 16 << 20
@@ -24,12 +30,13 @@ const maxSubscriptions = 16 << 20
 type subscriptionFile struct {
 	names [][]string // parts as on disk
 	v1    bool
+	sep   byte // of the parts in version 1
 }
 
-func readSubscriptions(path string) (*subscriptionFile, error) {
+func readSubscriptions(path string, sep byte) (*subscriptionFile, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &subscriptionFile{}, nil
+		return &subscriptionFile{sep: sep}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -39,11 +46,11 @@ func readSubscriptions(path string) (*subscriptionFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseSubscriptions(data), nil
+	return parseSubscriptions(data, sep), nil
 }
 
-func parseSubscriptions(data []byte) *subscriptionFile {
-	file := &subscriptionFile{}
+func parseSubscriptions(data []byte, sep byte) *subscriptionFile {
+	file := &subscriptionFile{sep: sep}
 	version, rest, _ := bytes.Cut(data, []byte("\n"))
 	file.v1 = len(data) > 0 && !bytes.HasPrefix(version, []byte("V\t2"))
 	if !file.v1 {
@@ -55,7 +62,7 @@ func parseSubscriptions(data []byte) *subscriptionFile {
 			continue
 		}
 		if file.v1 {
-			file.names = append(file.names, strings.Split(string(line), "/"))
+			file.names = append(file.names, strings.Split(string(line), string(sep)))
 			continue
 		}
 		parts := strings.Split(string(line), "\t")
@@ -76,7 +83,7 @@ func (f *subscriptionFile) append(b []byte) []byte {
 		for i, part := range parts {
 			switch {
 			case f.v1 && i > 0:
-				b = append(b, '/')
+				b = append(b, f.sep)
 			case i > 0:
 				b = append(b, '\t')
 			}
@@ -176,7 +183,7 @@ func (ns *Namespace) subscriptionName(parts []string) string {
 func (u *User) subscriptionsOf(ns *Namespace) ([]string, error) {
 	var names []string
 	if owner := u.subscriber(ns); owner != nil {
-		file, err := readSubscriptions(owner.subscriptionPath())
+		file, err := readSubscriptions(owner.subscriptionPath(), owner.st.separator())
 		if err != nil {
 			return nil, err
 		}
@@ -277,14 +284,14 @@ func (ns *Namespace) updateSubscriptions(ctx context.Context, change func(*subsc
 		return false, err
 	}
 	path := ns.subscriptionPath()
-	lock, err := takeDotlock(ctx, path)
+	lock, err := dotlock.Take(ctx, path, subscriptionsLock)
 	if err != nil {
 		return false, err
 	}
-	defer lock.abort()
-	file, err := readSubscriptions(path)
+	defer lock.Release()
+	file, err := readSubscriptions(path, ns.st.separator())
 	if err != nil || !change(file) {
 		return false, err
 	}
-	return true, lock.replace(file.append(nil))
+	return true, lock.Replace(file.append(nil))
 }

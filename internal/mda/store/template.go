@@ -232,6 +232,9 @@ func (u *User) makeNamespace(set *namespaceSettings, location string) (*Namespac
 		Inbox: set.Inbox, Hidden: set.Hidden, List: listModes[set.List], Order: set.Order,
 		subscriptions: set.Subscriptions, st: st,
 	}
+	if st.inRoot() {
+		ns.Sep = '.'
+	}
 	if set.Separator != "" {
 		if len(set.Separator) > 1 {
 			return nil, fmt.Errorf("Namespace '%s': Hierarchy separator must be only one character long", prefix)

@@ -48,8 +48,11 @@ func (ns *Namespace) scan(root *os.Root, n *node) error {
 		if name == trashDir || !isDirectory(root, n.disk, e) {
 			continue
 		}
-		if name == ns.st.dirName {
+		if name == ns.st.marker() {
 			n.selectable = n.disk != ""
+			continue
+		}
+		if ns.st.reserved(name) {
 			continue
 		}
 		n.children = append(n.children, ns.child(n, name))
@@ -99,7 +102,12 @@ func (ns *Namespace) tree(globs []glob) (*node, error) {
 		return nil, err
 	}
 	top := &node{exists: true, name: ns.Prefix}
-	if err := ns.grow(root, top, globs, 0); err != nil {
+	if ns.st.inRoot() {
+		err = ns.readFolders(root, top)
+	} else {
+		err = ns.grow(root, top, globs, 0)
+	}
+	if err != nil {
 		return nil, err
 	}
 	ns.addAuto(top)

@@ -72,42 +72,23 @@ func VolumeOf(fds ...int) *Volume {
 
 func newVolume(typ int64, dev uint64) *Volume {
 	v := new(Volume)
-	number := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
-	switch typ {
-	case unix.XFS_SUPER_MAGIC:
-		mounts, err := os.ReadFile("/proc/self/mountinfo")
-		v.ordered.Store(err == nil && xfsOrdered(mounts, number))
-	case unix.EXT4_SUPER_MAGIC: // and ext2's and ext3's
-		link, err := os.Readlink("/sys/dev/block/" + number)
-		if err != nil {
-			break
-		}
-		proc := "/proc/fs/ext4/" + filepath.Base(link)
-		options, err := os.ReadFile(proc + "/options")
-		if err != nil || !ext4Ordered(options) {
-			break
-		}
-		v.decide = func() bool {
-			info, err := os.ReadFile(proc + "/fc_info")
-			return os.IsNotExist(err) || err == nil && noFastCommits(info)
-		}
+	if typ != unix.EXT4_SUPER_MAGIC { // ext2 and ext3 have it too
+		return v
+	}
+	link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dev), unix.Minor(dev)))
+	if err != nil {
+		return v
+	}
+	proc := "/proc/fs/ext4/" + filepath.Base(link)
+	options, err := os.ReadFile(proc + "/options")
+	if err != nil || !ext4Ordered(options) {
+		return v
+	}
+	v.decide = func() bool {
+		info, err := os.ReadFile(proc + "/fc_info")
+		return os.IsNotExist(err) || err == nil && noFastCommits(info)
 	}
 	return v
-}
-
-// xfsOrdered reads mountinfo. Files on a realtime device are not ordered with
-// those beside it.
-func xfsOrdered(mounts []byte, number string) bool {
-	found := false
-	for line := range bytes.Lines(mounts) {
-		if fields := bytes.Fields(line); len(fields) > 2 && string(fields[2]) == number {
-			found = true
-			if bytes.Contains(line, []byte("rtdev=")) {
-				return false
-			}
-		}
-	}
-	return found
 }
 
 // ext4Ordered reads the options in effect. A file system without journal, such as

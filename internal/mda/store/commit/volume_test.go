@@ -46,17 +46,6 @@ func TestNoFastCommits(t *testing.T) {
 	}
 }
 
-func TestOrderedXFS(t *testing.T) {
-	const mounts = "22 1 254:0 / / rw - ext4 /dev/vda rw\n" +
-		"30 22 254:16 / /var/mail rw,relatime - xfs /dev/vdb rw,attr2,inode64,noquota\n" +
-		"31 22 254:32 / /srv rw - xfs /dev/vdc rw,inode64,rtdev=/dev/vdd,noquota\n"
-	for number, want := range map[string]bool{"254:16": true, "254:32": false, "254:48": false} {
-		if got := xfsOrdered([]byte(mounts), number); got != want {
-			t.Errorf("%s: got %v, want %v", number, got, want)
-		}
-	}
-}
-
 // A volume that has to be watched first is not ordered before.
 func TestVolumeDecidesLater(t *testing.T) {
 	v := &Volume{decide: func() bool { return true }}

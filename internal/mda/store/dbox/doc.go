@@ -1,5 +1,6 @@
 // Package dbox reads and writes the mail files of Dovecot's sdbox format: one
-// file u.<uid> per message.
+// file u.<uid> per message. Messages in the files of mdbox (package mdbox) look the
+// same, several behind one file header ([OpenAt], [ReadStored], [NewMessage]).
 //
 // # File format
 //

@@ -108,33 +108,16 @@ type header struct {
 
 // parseHeader reads the begin of a file.
 func parseHeader(b []byte) (h header, err error) {
-	line, _, ok := bytes.Cut(b, newline)
-	if !ok || len(line) < 2 || (line[0] != '1' && line[0] != '2') || line[1] != ' ' {
-		return h, corrupt("file header")
-	}
-	msgSize := 0
-	for _, word := range bytes.Fields(line[2:]) {
-		if word[0] == 'M' {
-			v, err := strconv.ParseUint(string(word[1:]), 16, 16)
-			if err != nil {
-				return h, corrupt("file header: message header size %q", word[1:])
-			}
-			msgSize = int(v)
-		}
-	}
-	at := len(line) + 1
-	if msgSize < messageHeaderSize || at+msgSize > len(b) {
-		return h, corrupt("message header of %d bytes", msgSize)
-	}
-	m := b[at : at+msgSize]
-	if m[0] != 1 || m[1] != 2 {
-		return h, corrupt("message header magic")
-	}
-	size, err := strconv.ParseUint(string(m[13:29]), 16, 63)
+	f, err := parseFileHeader(b)
 	if err != nil {
-		return h, corrupt("message size %q", m[13:29])
+		return h, err
 	}
-	return header{bodyAt: at + msgSize, size: int64(size)}, nil
+	at := f.Size + f.MessageHeader
+	if at > len(b) {
+		return h, corrupt("message header of %d bytes", f.MessageHeader)
+	}
+	size, err := parseMessageHeader(b[f.Size:at])
+	return header{bodyAt: at, size: size}, err
 }
 
 // Size returns the size of the body.

@@ -79,9 +79,9 @@ func findBody(b []byte) (body, meta []byte) {
 	if h, err := parseHeader(b[:min(len(b), maxFileHeader)]); err == nil {
 		start = h.bodyAt
 	} else if i := bytes.Index(b[:min(len(b), maxFileHeader)], []byte("\x01\x02N")); i >= 0 {
-		start = i + messageHeaderSize
+		start = i + MessageHeaderSize
 	} else if i := bytes.IndexByte(b[:min(len(b), maxFileHeader)], '\n'); i >= 0 && i < 64 {
-		start = i + 1 + messageHeaderSize
+		start = i + 1 + MessageHeaderSize
 	}
 	if start >= len(b) {
 		return nil, nil

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// messageHeaderSize is the M of files written here.
-	messageHeaderSize = 30
+	// MessageHeaderSize is the M of files written here.
+	MessageHeaderSize = 30
 	// bufSize is what a writer gathers before it makes a file. Most messages
 	// fit, and are written by one system call.
 	bufSize = 64 << 10
@@ -28,6 +28,7 @@ var errWriter = errors.New("dbox: write after Finish or Abort")
 type Fields struct {
 	Received  time.Time
 	GUID      string
+	Mailbox   string // where it is saved first; mdbox only
 	POP3UIDL  string
 	POP3Order uint32
 }
@@ -38,6 +39,7 @@ type Writer struct {
 	name     string // "" before the file exists
 	fd       int
 	buf      []byte
+	part     bool  // of a file with others
 	bodyAt   int   // where the body begins in the file
 	flushed  int64 // bytes of the file written
 	size     int64 // of the body
@@ -52,13 +54,30 @@ var bufPool = sync.Pool{New: func() any { b := make([]byte, 0, bufSize); return 
 // NewWriter begins a file in dir. Nothing is created before there is more to
 // write than a buffer holds.
 func NewWriter(dir *index.Dir, now time.Time) *Writer {
-	w := &Writer{dir: dir, fd: -1, buf: (*bufPool.Get().(*[]byte))[:0]}
-	w.buf = append(w.buf, "2 M1e C"...)
-	w.buf = strconv.AppendInt(w.buf, now.Unix(), 16)
-	w.buf = append(w.buf, '\n')
+	w := newWriter(dir)
+	w.buf = AppendFileHeader(w.buf, now)
+	w.begin()
+	return w
+}
+
+// NewMessage begins a message that is to be put into a file with others. Until
+// then it is in memory or, if it is large, in a file in dir; see
+// [Writer.Stored].
+func NewMessage(dir *index.Dir) *Writer {
+	w := newWriter(dir)
+	w.part = true
+	w.begin()
+	return w
+}
+
+func newWriter(dir *index.Dir) *Writer {
+	return &Writer{dir: dir, fd: -1, buf: (*bufPool.Get().(*[]byte))[:0]}
+}
+
+// begin makes room for the message header.
+func (w *Writer) begin() {
 	w.buf = appendMessageHeader(w.buf, 0)
 	w.bodyAt = len(w.buf)
-	return w
 }
 
 func appendMessageHeader(b []byte, size int64) []byte {
@@ -168,19 +187,29 @@ func (w *Writer) Finish(f *Fields) error {
 		w.store([]byte{'\r'})
 	}
 	if w.flushed == 0 {
-		appendMessageHeader(w.buf[:w.bodyAt-messageHeaderSize], w.size)
+		appendMessageHeader(w.buf[:w.bodyAt-MessageHeaderSize], w.size)
 	}
 	flushed := w.flushed > 0
 	w.buf = appendMetadata(w.buf, f, w.VirtualSize())
+	if w.part && !flushed {
+		return w.err // it stays in memory
+	}
 	w.flush()
 	if flushed && w.err == nil {
-		h := appendMessageHeader(make([]byte, 0, messageHeaderSize), w.size)
-		if _, err := unix.Pwrite(w.fd, h, int64(w.bodyAt-messageHeaderSize)); err != nil {
+		h := appendMessageHeader(make([]byte, 0, MessageHeaderSize), w.size)
+		if _, err := unix.Pwrite(w.fd, h, int64(w.bodyAt-MessageHeaderSize)); err != nil {
 			w.err = sysError("pwrite", w.dir.File(w.name), err)
 		}
 	}
 	w.release()
 	return w.err
+}
+
+// Stored returns the finished message begun with [NewMessage], valid until
+// Close: all of it in memory, or size bytes of the file with the descriptor
+// [Writer.FD].
+func (w *Writer) Stored() (memory []byte, size int64) {
+	return w.buf, w.flushed + int64(len(w.buf))
 }
 
 // Name returns the temporary name of the finished file.
@@ -241,7 +270,11 @@ func appendMetadata(b []byte, f *Fields, virtual int64) []byte {
 	} else {
 		b = append(b, strings.ReplaceAll(f.GUID, "\n", "")...)
 	}
-	return append(b, '\n', '\n')
+	b = append(b, '\n')
+	if f.Mailbox != "" {
+		b = appendText(b, KeyOrigMailbox, f.Mailbox)
+	}
+	return append(b, '\n')
 }
 
 func appendText(b []byte, key byte, value string) []byte {

@@ -18,6 +18,7 @@ func (s *State) apply(r *record, minor byte) error {
 	if r.countsModSeq(minor) {
 		s.modseq++
 	}
+	s.noteUnsynced(r)
 	switch r.typ {
 	case recAppend:
 		return s.applyAppend(r.payload)
@@ -230,6 +231,7 @@ func (s *State) applyHeader(p []byte) error {
 		}
 		p = p[min(4+pad(size, 4), len(p)):]
 	}
+	s.tailMoved()
 	return nil
 }
 

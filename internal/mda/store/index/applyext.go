@@ -162,6 +162,9 @@ func (s *State) applyExtRecords(p []byte) error {
 	}
 	for ; len(p) > 0; p = p[step:] {
 		uid := binary.LittleEndian.Uint32(p)
+		if uid == 0 {
+			return damaged("extension record of uid 0")
+		}
 		data := p[4 : 4+s.curSize]
 		n := s.curExt
 		s.each(uid, uid, func(c *chunk, at int) { copy(c.ext(at, n), data) })

@@ -9,13 +9,15 @@ import (
 // Create makes the files of a new index whose first transaction is tx. ErrExists
 // if there is a log already.
 func Create(dir *Dir, opt Options, tx *Tx) (*Index, error) {
-	opt.setDefaults()
-	x := &Index{dir: dir, opt: opt}
-	now := uint32(opt.Now().Unix())
+	x := newIndex(dir, opt)
+	now := uint32(x.opt.Now().Unix())
 	h := logHeader{minor: logMinor, size: logHeaderSize, indexID: now, seq: firstLogSeq, created: now, modseq: 1}
 	s := newState(newHeader(now), false)
 	s.logSeq, s.logOff = h.seq, logHeaderSize
 	content := tx.bytes()
+	if opt.Tail {
+		content = tx.withTail(logHeaderSize)
+	}
 	if err := s.applyAll(content, logMinor); err != nil {
 		return nil, err
 	}
@@ -26,14 +28,14 @@ func Create(dir *Dir, opt Options, tx *Tx) (*Index, error) {
 		}
 		return nil, err
 	}
-	err = unix.Renameat2(dir.FD, newLockName, dir.FD, LogName, unix.RENAME_NOREPLACE)
+	err = unix.Renameat2(dir.FD, x.names.newLock, dir.FD, x.names.log, unix.RENAME_NOREPLACE)
 	if err != nil {
 		l.close()
-		dir.Remove(newLockName)
+		dir.Remove(x.names.newLock)
 		if errors.Is(err, unix.EEXIST) {
 			return nil, ErrExists
 		}
-		return nil, sysError("rename", dir.File(LogName), err)
+		return nil, sysError("rename", dir.File(x.names.log), err)
 	}
 	x.log, x.st, x.locked = l, s, true
 	// A mailbox with a log only has no second copy of what it says.

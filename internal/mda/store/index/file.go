@@ -15,10 +15,16 @@ const (
 	LogName    = "dovecot.index.log"
 	Log2Name   = "dovecot.index.log.2"
 	CacheName  = "dovecot.index.cache"
-
-	tmpName     = "dovecot.index.tmp"
-	newLockName = "dovecot.index.log.newlock"
 )
+
+// names are those of the files of one index.
+type names struct{ index, backup, log, log2, cache, tmp, newLock string }
+
+func namesFor(base string) *names {
+	return &names{base, base + ".backup", base + ".log", base + ".log.2", base + ".cache", base + ".tmp", base + ".log.newlock"}
+}
+
+var mailboxNames = namesFor(IndexName)
 
 // A Dir is an open directory, with the permissions that files in it get. It
 // stays usable when the directory is renamed.

@@ -15,6 +15,8 @@ import (
 type Options struct {
 	Log         *maillog.Logger
 	Name        string // of the mailbox, for messages
+	Base        string // first part of the file names; "" for IndexName
+	Tail        bool   // every commit ends with the log's tail at its end (mdbox map)
 	LockMethod  LockMethod
 	LockTimeout time.Duration
 	NoSync      bool // mail_fsync=never
@@ -54,6 +56,7 @@ func (o *Options) setDefaults() {
 // it; the States it returns are free.
 type Index struct {
 	dir     *Dir
+	names   *names
 	opt     Options
 	log     *logFile
 	st      *State
@@ -69,12 +72,20 @@ type Index struct {
 // until [Index.Load]. ErrNotExist if there are no index files at all,
 // ErrDamaged if [Index.Repair] is needed.
 func Open(dir *Dir, opt Options) (*Index, error) {
-	opt.setDefaults()
-	x := &Index{dir: dir, opt: opt}
+	x := newIndex(dir, opt)
 	if err := x.open(true); err != nil {
 		return x, err
 	}
 	return x, nil
+}
+
+func newIndex(dir *Dir, opt Options) *Index {
+	opt.setDefaults()
+	x := &Index{dir: dir, names: mailboxNames, opt: opt}
+	if opt.Base != "" {
+		x.names = namesFor(opt.Base)
+	}
+	return x
 }
 
 // State returns the newest state read.
@@ -107,7 +118,7 @@ func (x *Index) open(light bool) (err error) {
 	}
 	for range openTries {
 		var l *logFile
-		l, err = openLog(x.dir, LogName)
+		l, err = openLog(x.dir, x.names.log)
 		if errors.Is(err, ErrNotExist) {
 			return x.withoutLog(err)
 		}
@@ -127,8 +138,8 @@ func (x *Index) open(light bool) (err error) {
 // withoutLog tells a mailbox without any index from one that lost its log.
 func (x *Index) withoutLog(err error) error {
 	var st unix.Stat_t
-	if x.dir.Stat(IndexName, &st) == nil {
-		return damaged("%s is missing", LogName)
+	if x.dir.Stat(x.names.index, &st) == nil {
+		return damaged("%s is missing", x.names.log)
 	}
 	return err
 }
@@ -143,7 +154,7 @@ func (x *Index) readAll(l *logFile, light bool) error {
 	case err != nil:
 		return err
 	case s.Hdr.IndexID() != l.indexID:
-		return damaged("%s has index id %d, the log %d", IndexName, s.Hdr.IndexID(), l.indexID)
+		return damaged("%s has index id %d, the log %d", x.names.index, s.Hdr.IndexID(), l.indexID)
 	default:
 		x.diskSeq, x.diskOff = s.logSeq, s.logOff
 	}
@@ -193,7 +204,7 @@ func (x *Index) replay(s *State, l *logFile, light bool) (*State, error) {
 
 // replayPrevious applies the rest of .log.2 to s.
 func (x *Index) replayPrevious(s *State, l *logFile) error {
-	prev, err := openLog(x.dir, Log2Name)
+	prev, err := openLog(x.dir, x.names.log2)
 	if errors.Is(err, ErrNotExist) {
 		return damaged("log %d is missing", s.logSeq)
 	}
@@ -261,6 +272,7 @@ func (x *Index) readRequests(s *State, l *logFile) error {
 				return err
 			}
 		}
+		s.noteUnsynced(&r)
 		b = b[n:]
 	}
 	return nil
@@ -304,7 +316,7 @@ func (s *State) nextLog(l *logFile) {
 
 // readIndex reads dovecot.index.
 func (x *Index) readIndex(light bool) (*State, error) {
-	return x.readIndexFile(IndexName, &decoder{light: light})
+	return x.readIndexFile(x.names.index, &decoder{light: light})
 }
 
 func (x *Index) readIndexFile(name string, d *decoder) (*State, error) {

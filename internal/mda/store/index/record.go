@@ -88,7 +88,8 @@ func nextRecord(b []byte) (r record, n int, err error) {
 }
 
 // complete returns the length of the leading part of b that consists of
-// complete records and groups.
+// complete records and groups. After a power failure the last group may have its
+// length and lack a part in the middle; it is not complete then.
 func complete(b []byte) (n int, err error) {
 	for n < len(b) {
 		r, size, err := nextRecord(b[n:])
@@ -100,13 +101,35 @@ func complete(b []byte) (n int, err error) {
 		}
 		if r.typ == recBoundary {
 			group := int(binary.LittleEndian.Uint32(r.payload))
-			if group > len(b)-n {
+			if group > len(b)-n || group == len(b)-n && !wellFormed(b[n:]) {
 				return n, nil
 			}
 		}
 		n += size
 	}
 	return n, nil
+}
+
+// wellFormed tells whether b consists of records.
+func wellFormed(b []byte) bool {
+	for len(b) > 0 {
+		_, n, err := nextRecord(b)
+		if n == 0 || err != nil {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// groupLen returns the length of the first group or single record of b, which is
+// complete.
+func groupLen(b []byte) int {
+	r, n, _ := nextRecord(b)
+	if r.typ == recBoundary && len(r.payload) >= 4 {
+		return max(n, min(int(binary.LittleEndian.Uint32(r.payload)), len(b)))
+	}
+	return n
 }
 
 // countsModSeq tells whether the record makes the mailbox's modseq grow.

@@ -13,8 +13,9 @@ import (
 
 // A Rebuild is what [Index.Repair] asks its caller for.
 type Rebuild struct {
-	// Files returns the uids, ascending, of the mail files that exist.
-	Files func() ([]uint32, error)
+	// Files returns the uids, ascending, of the messages that exist. old is what
+	// could be read of the old index.
+	Files func(old *State) ([]uint32, error)
 	// Finish adds to the first transaction of the new log what the storage
 	// keeps in the index besides messages. old is what could be read of the old
 	// index; it has a zero uid validity if that was nothing.
@@ -72,7 +73,7 @@ func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("%s: %w", x.dir.Path, ErrDeleted)
 	}
 	for {
-		fd, err := x.dir.Open(LogName, unix.O_RDWR)
+		fd, err := x.dir.Open(x.names.log, unix.O_RDWR)
 		if errors.Is(err, unix.ENOENT) {
 			if ok, err := x.lockMissing(ctx); err != nil || !ok {
 				if err != nil {
@@ -83,14 +84,14 @@ func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 			return func() { x.dropNewLock(); x.release() }, nil
 		}
 		if err != nil {
-			return nil, sysError("open", x.dir.File(LogName), err)
+			return nil, sysError("open", x.dir.File(x.names.log), err)
 		}
 		if err := lockFile(ctx, fd, x.opt.LockMethod, x.opt.LockTimeout); err != nil {
 			unix.Close(fd)
-			return nil, sysError("lock", x.dir.File(LogName), err)
+			return nil, sysError("lock", x.dir.File(x.names.log), err)
 		}
 		var open, path unix.Stat_t
-		if unix.Fstat(fd, &open) == nil && x.dir.Stat(LogName, &path) == nil && open.Ino == path.Ino {
+		if unix.Fstat(fd, &open) == nil && x.dir.Stat(x.names.log, &path) == nil && open.Ino == path.Ino {
 			return func() { unix.Close(fd); x.release() }, nil
 		}
 		unix.Close(fd)
@@ -110,11 +111,11 @@ func (x *Index) lockMissing(ctx context.Context) (ok bool, err error) {
 		}
 	}
 	if err != nil {
-		return false, sysError("open", x.dir.File(newLockName), err)
+		return false, sysError("open", x.dir.File(x.names.newLock), err)
 	}
 	x.newLock, x.claimed = fd, true
 	var st unix.Stat_t
-	if x.dir.Stat(LogName, &st) == nil {
+	if x.dir.Stat(x.names.log, &st) == nil {
 		x.dropNewLock()
 		return false, nil
 	}
@@ -125,16 +126,16 @@ func (x *Index) lockMissing(ctx context.Context) (ok bool, err error) {
 func (x *Index) dropNewLock() {
 	if x.claimed {
 		x.claimed = false
-		x.dir.Remove(newLockName)
+		x.dir.Remove(x.names.newLock)
 		unix.Close(x.newLock)
 	}
 }
 
 // readAgain reads the files from scratch and returns what is wrong with them.
 func (x *Index) readAgain() error {
-	l, err := openLog(x.dir, LogName)
+	l, err := openLog(x.dir, x.names.log)
 	if errors.Is(err, ErrNotExist) {
-		return damaged("%s is missing", LogName)
+		return damaged("%s is missing", x.names.log)
 	}
 	if err != nil {
 		return err
@@ -148,11 +149,11 @@ func (x *Index) readAgain() error {
 
 // rebuild makes the new files.
 func (x *Index) rebuild(rb Rebuild) error {
-	files, err := rb.Files()
+	old, lastSeq := x.salvage()
+	files, err := rb.Files(old)
 	if err != nil {
 		return err
 	}
-	old, lastSeq := x.salvage()
 	now := uint32(x.opt.Now().Unix())
 	h := logHeader{
 		minor: logMinor, size: logHeaderSize, indexID: old.Hdr.IndexID(),
@@ -178,7 +179,7 @@ func (x *Index) rebuild(rb Rebuild) error {
 		return err
 	}
 	// Its offsets belong to the messages of the old index.
-	if err := x.dir.Remove(CacheName); err != nil {
+	if err := x.dir.Remove(x.names.cache); err != nil {
 		x.opt.Log.Errorf("Mailbox %s: %v", x.opt.Name, err)
 	}
 	x.switchTo(l, s)
@@ -187,7 +188,7 @@ func (x *Index) rebuild(rb Rebuild) error {
 
 // condemn tells processes that have the old log open not to use it any more.
 func (x *Index) condemn() {
-	if fd, err := x.dir.Open(LogName, unix.O_WRONLY); err == nil {
+	if fd, err := x.dir.Open(x.names.log, unix.O_WRONLY); err == nil {
 		_, _ = unix.Pwrite(fd, make([]byte, 4), 4)
 		unix.Close(fd)
 	}
@@ -215,7 +216,7 @@ func (x *Index) salvage() (best *State, lastSeq uint32) {
 	if x.st != nil && !x.st.light {
 		consider(x.st.edit())
 	}
-	for _, name := range []string{IndexName, BackupName} {
+	for _, name := range []string{x.names.index, x.names.backup} {
 		if s, err := x.readIndexFile(name, &decoder{salvage: true}); err == nil {
 			consider(s)
 		}
@@ -248,7 +249,7 @@ func (s *State) knowsMore(t *State) bool {
 
 // salvageLogs opens the logs that are there, oldest first, even condemned ones.
 func (x *Index) salvageLogs() (logs []*logFile) {
-	for _, name := range []string{Log2Name, LogName} {
+	for _, name := range []string{x.names.log2, x.names.log} {
 		fd, err := x.dir.Open(name, unix.O_RDWR)
 		if err != nil {
 			continue
@@ -279,10 +280,29 @@ func (x *Index) salvageReplay(s *State, logs []*logFile) {
 		if err != nil || s.logSeq != l.seq || size < int64(s.logOff) {
 			continue
 		}
-		if x.startAt(s, l) != nil || x.applyLog(s, l, size) != nil {
+		if x.startAt(s, l) != nil || !s.salvageLog(l, size) {
 			return
 		}
 	}
+}
+
+// salvageLog applies a log as far as it is sound, up to a whole transaction.
+func (s *State) salvageLog(l *logFile, size int64) (all bool) {
+	b, err := l.readFrom(int64(s.logOff), size)
+	if err != nil {
+		return false
+	}
+	n, err := complete(b)
+	for b = b[:n]; len(b) > 0; {
+		n := groupLen(b)
+		next := s.edit()
+		if n == 0 || next.applyAll(b[:n], l.minor) != nil {
+			return false
+		}
+		*s = *next
+		b = b[n:]
+	}
+	return err == nil
 }
 
 // dump records, for an empty log, the state reduced to the uids of files and

@@ -13,7 +13,7 @@ func (x *Index) Rewrite() error {
 		return err
 	}
 	if err := x.writeIndex(x.st); err != nil {
-		x.dir.Remove(tmpName)
+		x.dir.Remove(x.names.tmp)
 		return err
 	}
 	x.diskSeq, x.diskOff = x.st.logSeq, x.st.logOff
@@ -24,20 +24,20 @@ func (x *Index) Rewrite() error {
 // is only for sessions that lag behind, and for [Index.Expunged].
 func (x *Index) removeOldLog() error {
 	var st unix.Stat_t
-	if x.dir.Stat(Log2Name, &st) != nil || x.opt.Now().Unix()-st.Mtim.Sec < int64(x.opt.Log2MaxAge.Seconds()) {
+	if x.dir.Stat(x.names.log2, &st) != nil || x.opt.Now().Unix()-st.Mtim.Sec < int64(x.opt.Log2MaxAge.Seconds()) {
 		return nil
 	}
-	return x.dir.Remove(Log2Name)
+	return x.dir.Remove(x.names.log2)
 }
 
 func (x *Index) writeIndex(s *State) error {
 	// A left-over file is from a writer that was killed: we have the lock.
-	if err := x.dir.Remove(tmpName); err != nil {
+	if err := x.dir.Remove(x.names.tmp); err != nil {
 		return err
 	}
-	fd, err := x.dir.Create(tmpName)
+	fd, err := x.dir.Create(x.names.tmp)
 	if err != nil {
-		return sysError("open", x.dir.File(tmpName), err)
+		return sysError("open", x.dir.File(x.names.tmp), err)
 	}
 	defer unix.Close(fd)
 	w := fileWriter{fd: fd}
@@ -49,17 +49,17 @@ func (x *Index) writeIndex(s *State) error {
 		err = unix.Fdatasync(fd)
 	}
 	if err != nil {
-		return sysError("write", x.dir.File(tmpName), err)
+		return sysError("write", x.dir.File(x.names.tmp), err)
 	}
 	x.backup()
-	return x.dir.Rename(tmpName, IndexName)
+	return x.dir.Rename(x.names.tmp, x.names.index)
 }
 
 // backup keeps dovecot.index under another name. Without it a damaged index
 // costs flags, but that is no reason to fail.
 func (x *Index) backup() {
-	if x.dir.Remove(BackupName) == nil {
-		_ = unix.Linkat(x.dir.FD, IndexName, x.dir.FD, BackupName, 0)
+	if x.dir.Remove(x.names.backup) == nil {
+		_ = unix.Linkat(x.dir.FD, x.names.index, x.dir.FD, x.names.backup, 0)
 	}
 }
 
@@ -100,7 +100,7 @@ func (x *Index) Rotate() error {
 	if !x.opt.NoSync {
 		// Whoever flushes after this flushes the new log only.
 		if err := unix.Fdatasync(x.log.fd); err != nil {
-			return sysError("fdatasync", x.dir.File(LogName), err)
+			return sysError("fdatasync", x.dir.File(x.names.log), err)
 		}
 	}
 	now := uint32(x.opt.Now().Unix())
@@ -133,13 +133,13 @@ func (x *Index) switchTo(l *logFile, s *State) {
 func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
 	fd, err := x.takeNewLock()
 	if err != nil {
-		return nil, sysError("open", x.dir.File(newLockName), err)
+		return nil, sysError("open", x.dir.File(x.names.newLock), err)
 	}
 	err = WriteAll(fd, h.encode())
 	if err == nil {
 		err = WriteAll(fd, content)
 	}
-	if err == nil && !x.opt.NoSync && len(content) > 0 {
+	if err == nil && !x.opt.NoSync { // before it has a name: XFS may know that without the header
 		err = unix.Fdatasync(fd)
 	}
 	var l *logFile
@@ -148,14 +148,14 @@ func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		x.dir.Remove(newLockName)
-		return nil, sysError("write", x.dir.File(newLockName), err)
+		x.dir.Remove(x.names.newLock)
+		return nil, sysError("write", x.dir.File(x.names.newLock), err)
 	}
 	// Later writes must go to the end whatever others append.
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_APPEND); err != nil {
 		l.close()
-		x.dir.Remove(newLockName)
-		return nil, sysError("fcntl", x.dir.File(newLockName), err)
+		x.dir.Remove(x.names.newLock)
+		return nil, sysError("fcntl", x.dir.File(x.names.newLock), err)
 	}
 	return l, nil
 }
@@ -179,17 +179,17 @@ func (x *Index) takeNewLock() (fd int, err error) {
 
 // createNewLock makes .newlock, locked. EEXIST if another is making a log.
 func (x *Index) createNewLock() (fd int, err error) {
-	fd, err = x.dir.Create(newLockName)
+	fd, err = x.dir.Create(x.names.newLock)
 	if errors.Is(err, unix.EEXIST) {
 		// Whoever makes a new log for an existing one has the lock, and so have we:
 		// it was killed. Only a mailbox being created has no log to lock.
 		if !x.locked && !x.newLockLeftOver() {
 			return -1, unix.EEXIST
 		}
-		if err := x.dir.Remove(newLockName); err != nil {
+		if err := x.dir.Remove(x.names.newLock); err != nil {
 			return -1, err
 		}
-		fd, err = x.dir.Create(newLockName)
+		fd, err = x.dir.Create(x.names.newLock)
 	}
 	if err != nil {
 		return -1, err
@@ -203,7 +203,7 @@ func (x *Index) createNewLock() (fd int, err error) {
 
 // newLockLeftOver reports whether whoever made .newlock has died.
 func (x *Index) newLockLeftOver() bool {
-	fd, err := x.dir.Open(newLockName, unix.O_RDWR)
+	fd, err := x.dir.Open(x.names.newLock, unix.O_RDWR)
 	if err != nil {
 		return false
 	}
@@ -218,15 +218,15 @@ func (x *Index) newLockLeftOver() bool {
 
 // replaceLog puts the new log in the place of the old, which becomes .log.2.
 func (x *Index) replaceLog() error {
-	err := x.dir.Remove(Log2Name)
+	err := x.dir.Remove(x.names.log2)
 	if err == nil {
-		if err := unix.Linkat(x.dir.FD, LogName, x.dir.FD, Log2Name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			x.opt.Log.Warningf("Mailbox %s: link(%s): %v", x.opt.Name, x.dir.File(Log2Name), err)
+		if err := unix.Linkat(x.dir.FD, x.names.log, x.dir.FD, x.names.log2, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			x.opt.Log.Warningf("Mailbox %s: link(%s): %v", x.opt.Name, x.dir.File(x.names.log2), err)
 		}
-		err = x.dir.Rename(newLockName, LogName)
+		err = x.dir.Rename(x.names.newLock, x.names.log)
 	}
 	if err != nil {
-		x.dir.Remove(newLockName)
+		x.dir.Remove(x.names.newLock)
 	}
 	return err
 }

@@ -36,6 +36,7 @@ type State struct {
 	logOff     uint32
 	deleted    bool
 	requests   []uint32 // uids whose expunge another process asked for
+	unsynced   []Range  // uids whose mail files lack changes by another process
 	keywordExt int      // extension numbers, -1 if missing
 	modseqExt  int
 	curExt     int  // the extension introduced last in this log, -1 if none

@@ -15,12 +15,12 @@ func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 // there is nothing.
 func (x *Index) Refresh() (changed bool, err error) {
 	var st unix.Stat_t
-	err = x.dir.Stat(LogName, &st)
+	err = x.dir.Stat(x.names.log, &st)
 	if errors.Is(err, unix.ENOENT) {
 		return x.readLast()
 	}
 	if err != nil {
-		return false, sysError("stat", x.dir.File(LogName), err)
+		return false, sysError("stat", x.dir.File(x.names.log), err)
 	}
 	if st.Ino != x.log.ino || st.Dev != x.log.dev {
 		return x.follow()
@@ -36,7 +36,7 @@ func (x *Index) readLast() (changed bool, err error) {
 		changed, err = x.readTo(size)
 	}
 	if err == nil && !x.st.deleted {
-		err = damaged("%s is missing", LogName)
+		err = damaged("%s is missing", x.names.log)
 	}
 	return changed, err
 }
@@ -60,7 +60,7 @@ func (x *Index) readTo(size int64) (changed bool, err error) {
 
 // follow continues in the log that has replaced the open one.
 func (x *Index) follow() (changed bool, err error) {
-	l, err := openLog(x.dir, LogName)
+	l, err := openLog(x.dir, x.names.log)
 	if err != nil {
 		return false, err
 	}
@@ -88,10 +88,10 @@ func (x *Index) follow() (changed bool, err error) {
 func (x *Index) Lock(ctx context.Context) (changed bool, err error) {
 	for {
 		if err := lockFile(ctx, x.log.fd, x.opt.LockMethod, x.opt.LockTimeout); err != nil {
-			return changed, sysError("lock", x.dir.File(LogName), err)
+			return changed, sysError("lock", x.dir.File(x.names.log), err)
 		}
 		var st unix.Stat_t
-		err := x.dir.Stat(LogName, &st)
+		err := x.dir.Stat(x.names.log, &st)
 		if err == nil && st.Ino == x.log.ino && st.Dev == x.log.dev {
 			x.locked = true
 			more, err := x.lockedRefresh(st.Size)
@@ -108,7 +108,7 @@ func (x *Index) Lock(ctx context.Context) (changed bool, err error) {
 			return true, ErrDeleted
 		}
 		if err != nil {
-			return changed, sysError("stat", x.dir.File(LogName), err)
+			return changed, sysError("stat", x.dir.File(x.names.log), err)
 		}
 		if _, err := x.follow(); err != nil {
 			return changed, err
@@ -125,9 +125,9 @@ func (x *Index) lockedRefresh(size int64) (changed bool, err error) {
 		return changed, err
 	}
 	if size > int64(x.st.logOff) {
-		x.opt.Log.Warningf("Mailbox %s: cut %d bytes of an unfinished transaction off %s", x.opt.Name, size-int64(x.st.logOff), x.dir.File(LogName))
+		x.opt.Log.Warningf("Mailbox %s: cut %d bytes of an unfinished transaction off %s", x.opt.Name, size-int64(x.st.logOff), x.dir.File(x.names.log))
 		if err := unix.Ftruncate(x.log.fd, int64(x.st.logOff)); err != nil {
-			return changed, sysError("ftruncate", x.dir.File(LogName), err)
+			return changed, sysError("ftruncate", x.dir.File(x.names.log), err)
 		}
 	}
 	return changed, nil
@@ -140,6 +140,9 @@ func (x *Index) Commit(tx *Tx) error {
 		return nil
 	}
 	b := tx.bytes()
+	if x.opt.Tail {
+		b = tx.withTail(x.st.logOff)
+	}
 	s := x.st.edit()
 	if err := s.applyAll(b, x.log.minor); err != nil {
 		return err
@@ -148,7 +151,7 @@ func (x *Index) Commit(tx *Tx) error {
 		// A part of it may be there. If it cannot be cut off now, whoever
 		// locks the log next does.
 		unix.Ftruncate(x.log.fd, int64(x.st.logOff)) //nolint:errcheck // see above
-		return sysError("write", x.dir.File(LogName), err)
+		return sysError("write", x.dir.File(x.names.log), err)
 	}
 	x.st = s
 	return nil

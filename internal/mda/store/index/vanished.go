@@ -17,7 +17,7 @@ func (x *Index) Expunged(since uint64) (uids []uint32, ok bool, err error) {
 	}
 	ok = x.log.modseq <= since || x.log.prevSeq == 0
 	if !ok {
-		prev, err := openLog(x.dir, Log2Name)
+		prev, err := openLog(x.dir, x.names.log2)
 		if errors.Is(err, ErrNotExist) || errors.Is(err, ErrDamaged) {
 			return nil, false, nil
 		}

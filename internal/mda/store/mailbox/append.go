@@ -3,34 +3,15 @@ package mailbox
 import (
 	"context"
 	"errors"
-	"fmt"
+	"iter"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
-// A newMessage is a finished mail file that is to become a message.
-type newMessage struct {
-	temp      string     // temporary name in the mailbox's directory, or
-	source    *index.Dir // where a file to link lies, with the name
-	name      string
-	flags     Flags
-	keywords  []string
-	vsize     int64 // -1 if unknown
-	wantUID   uint32
-	minModSeq uint64
-	uidl      bool
-
-	uid    uint32 // what it became
-	modseq uint64
-}
-
 // A batch are messages that become visible together.
 type batch struct {
-	news        []newMessage
+	news        []New
 	uidValidity uint32
 	err         error
 	done        chan struct{}
@@ -40,6 +21,9 @@ type batch struct {
 // another one is being appended, or the lock is waited for, go into one log
 // transaction.
 func (b *box) appendBatch(ctx context.Context, ba *batch) error {
+	if g, ok := b.store.(gatherer); ok {
+		return g.gather(ctx, b, ba)
+	}
 	b.queueMu.Lock()
 	b.queue = append(b.queue, ba)
 	if b.leading {
@@ -100,75 +84,40 @@ func (b *box) appendLocked(all []*batch) error {
 	b.recordAppend(st, placed, first)
 	if err := b.commit(); err != nil {
 		for _, ba := range placed {
-			b.unplace(ba.news)
+			b.store.Unplace(ba.news)
 		}
 		return err
 	}
 	return nil
 }
 
-// place gives the files of one batch their names.
+// place gives the messages of one batch uids, and their files their names.
 func (b *box) place(ba *batch, next *uint32) error {
 	uid := *next
 	for i := range ba.news {
 		n := &ba.news[i]
-		n.uid = max(uid, n.wantUID)
-		if n.uid == 1<<32-1 {
-			b.unplace(ba.news[:i])
+		n.UID = max(uid, n.wantUID)
+		if n.UID == 1<<32-1 {
 			return errors.New("mailbox has no uids left")
 		}
-		if err := b.placeOne(n); err != nil {
-			b.unplace(ba.news[:i])
-			return err
-		}
-		uid = n.uid + 1
+		uid = n.UID + 1
+	}
+	if err := b.store.Place(ba.news); err != nil {
+		return err
 	}
 	*next = uid
 	return nil
 }
 
-func (b *box) placeOne(n *newMessage) error {
-	name := dbox.FileName(n.uid)
-	for try := 0; ; try++ {
-		var err error
-		if n.source != nil {
-			err = unix.Linkat(n.source.FD, n.name, b.dir.FD, name, 0)
-		} else {
-			err = unix.Renameat2(b.dir.FD, n.temp, b.dir.FD, name, unix.RENAME_NOREPLACE)
-		}
-		if err == nil {
-			return nil
-		}
-		if n.source != nil && errors.Is(err, unix.ENOENT) {
-			return ErrExpunged // the source, by somebody else, a moment ago
-		}
-		if !errors.Is(err, unix.EEXIST) || try > 0 {
-			return fmt.Errorf("rename(%s): %w", b.dir.File(name), err)
-		}
-		if err := b.moveAside(name); err != nil {
-			return err
-		}
-	}
-}
-
-// moveAside handles a mail file with a uid that no message has yet: the writer
-// was killed before it appended to the log, so nobody was told that the message
-// was saved. As a temporary file it is removed after some time.
-func (b *box) moveAside(name string) error {
-	temp := dbox.TempName()
-	b.pool.log.Warningf("Mailbox %s: %s belongs to no message; renamed to %s", b.loc.Name, b.dir.File(name), temp)
-	return b.dir.Rename(name, temp)
-}
-
-// unplace undoes place.
-func (b *box) unplace(news []newMessage) {
-	for i := range news {
-		n := &news[i]
-		name := dbox.FileName(n.uid)
-		if n.source != nil {
-			_ = b.dir.Remove(name)
-		} else if err := b.dir.Rename(name, n.temp); err != nil {
-			b.pool.log.Errorf("Mailbox %s: %v", b.loc.Name, err)
+// eachNew returns the messages of batches.
+func eachNew(all []*batch) iter.Seq[*New] {
+	return func(yield func(*New) bool) {
+		for _, ba := range all {
+			for i := range ba.news {
+				if !yield(&ba.news[i]) {
+					return
+				}
+			}
 		}
 	}
 }
@@ -188,12 +137,12 @@ func (b *box) recordAppend(st *index.State, all []*batch, first uint32) {
 		for i := range ba.news {
 			n := &ba.news[i]
 			n.modseq = modseq
-			msgs = append(msgs, index.New{UID: n.uid, Flags: byte(n.flags & allFlags)})
+			msgs = append(msgs, index.New{UID: n.UID, Flags: byte(n.Flags & allFlags)})
 			if v := vsizeRecord(n.vsize); v != 0 {
-				sizes = append(sizes, index.ExtU32{UID: n.uid, Value: v})
+				sizes = append(sizes, index.ExtU32{UID: n.UID, Value: v})
 			}
-			keywords = keywords || len(n.keywords) > 0
-			uidl = uidl || n.uidl
+			keywords = keywords || len(n.Keywords) > 0
+			uidl = uidl || n.UIDL
 		}
 	}
 	tx.Day(&st.Hdr, midnight(time.Now()), first)
@@ -206,8 +155,9 @@ func (b *box) recordAppend(st *index.State, all []*batch, first uint32) {
 		recordKeywords(tx, all, modseq)
 	}
 	if uidl {
-		recordUIDL(tx, st, msgs[len(msgs)-1].UID)
+		recordUIDL(tx, msgs[len(msgs)-1].UID)
 	}
+	b.store.Record(tx, st, eachNew(all))
 	recordModSeqs(tx, all)
 }
 
@@ -217,11 +167,11 @@ func recordKeywords(tx *index.Tx, all []*batch, modseq uint64) {
 	uids := make(map[string][]uint32)
 	for _, ba := range all {
 		for i := range ba.news {
-			for _, name := range ba.news[i].keywords {
+			for _, name := range ba.news[i].Keywords {
 				if uids[name] == nil {
 					names = append(names, name)
 				}
-				uids[name] = append(uids[name], ba.news[i].uid)
+				uids[name] = append(uids[name], ba.news[i].UID)
 			}
 		}
 	}
@@ -229,7 +179,7 @@ func recordKeywords(tx *index.Tx, all []*batch, modseq uint64) {
 		tx.Keyword(index.KeywordAdd, name, index.AppendRanges(nil, uids[name]))
 		for _, ba := range all {
 			for i := range ba.news {
-				for _, has := range ba.news[i].keywords {
+				for _, has := range ba.news[i].Keywords {
 					if has == name {
 						ba.news[i].modseq = modseq + 1 + uint64(k)
 					}
@@ -241,14 +191,9 @@ func recordKeywords(tx *index.Tx, all []*batch, modseq uint64) {
 
 // recordUIDL notes that messages up to uid may have a stored POP3 UIDL; readers
 // do not look for one above.
-func recordUIDL(tx *index.Tx, st *index.State, uid uint32) {
+func recordUIDL(tx *index.Tx, uid uint32) {
 	tx.Intro(&extPOP3UIDL)
 	tx.ExtHeader(0, []byte{byte(uid), byte(uid >> 8), byte(uid >> 16), byte(uid >> 24)})
-	rebuilds, guid, flags, ok := decodeDboxHdr(st.ExtHeader(extDboxHdr.Name))
-	if ok && flags&dboxHasPOP3UIDL == 0 {
-		tx.Intro(&extDboxHdr)
-		tx.ExtHeader(0, encodeDboxHdr(rebuilds, guid, flags|dboxHasPOP3UIDL))
-	}
 }
 
 // recordModSeqs raises modseqs as replication asks.
@@ -257,7 +202,7 @@ func recordModSeqs(tx *index.Tx, all []*batch) {
 		for i := range ba.news {
 			if n := &ba.news[i]; n.minModSeq > n.modseq {
 				n.modseq = n.minModSeq
-				tx.ModSeq(n.uid, n.minModSeq)
+				tx.ModSeq(n.UID, n.minModSeq)
 			}
 		}
 	}

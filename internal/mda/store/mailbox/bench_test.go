@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,8 +23,42 @@ func BenchmarkSave(b *testing.B) {
 
 func benchmarkSave(b *testing.B, goroutines, boxes int) {
 	w := newWorld(b)
+	benchmarkSaveTo(b, w, goroutines, boxes, func(n int) Location { return w.loc(fmt.Sprint(n)) })
+}
+
+// BenchmarkSaveMdbox is BenchmarkSave into one mailbox of each user, or several
+// mailboxes of one.
+func BenchmarkSaveMdbox(b *testing.B) {
+	for _, c := range []struct {
+		goroutines, boxes int
+		users             bool
+	}{{1, 1, true}, {20, 1, true}, {20, 20, false}, {1, 100, true}, {20, 100, true}, {20, 1000, true}} {
+		b.Run(fmt.Sprintf("goroutines=%d/mailboxes=%d/users=%v", c.goroutines, c.boxes, c.users), func(b *testing.B) {
+			w := newWorld(b)
+			benchmarkSaveTo(b, w, c.goroutines, c.boxes, func(n int) Location {
+				if c.users {
+					return mdboxLoc(filepath.Join(w.root, fmt.Sprint(n)), "INBOX")
+				}
+				return mdboxLoc(w.root, fmt.Sprint(n))
+			})
+		})
+	}
+}
+
+// BenchmarkSaveMaildir saves into Maildirs.
+func BenchmarkSaveMaildir(b *testing.B) {
+	for _, c := range []struct{ goroutines, boxes int }{{1, 1}, {20, 1}, {20, 100}} {
+		b.Run(fmt.Sprintf("goroutines=%d/mailboxes=%d", c.goroutines, c.boxes), func(b *testing.B) {
+			w := newWorld(b)
+			w.format = "maildir"
+			benchmarkSaveTo(b, w, c.goroutines, c.boxes, func(n int) Location { return w.loc(fmt.Sprint(n)) })
+		})
+	}
+}
+
+func benchmarkSaveTo(b *testing.B, w *world, goroutines, boxes int, loc func(n int) Location) {
 	for i := range boxes {
-		if err := w.pool.Create(ctx, w.loc(fmt.Sprint(i)), &w.set, Identity{}); err != nil {
+		if err := w.pool.Create(ctx, loc(i), &w.set, Identity{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -37,7 +72,7 @@ func benchmarkSave(b *testing.B, goroutines, boxes int) {
 	for range goroutines {
 		wg.Go(func() {
 			for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
-				if err := deliver(w, fmt.Sprint(i*7919%int64(boxes)), msg); err != nil {
+				if err := deliver(w, loc(int(i*7919%int64(boxes))), msg); err != nil {
 					b.Error(err)
 					return
 				}
@@ -48,8 +83,8 @@ func benchmarkSave(b *testing.B, goroutines, boxes int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "saves/s")
 }
 
-func deliver(w *world, name string, msg []byte) error {
-	m, err := w.pool.Open(ctx, w.loc(name), &w.set)
+func deliver(w *world, loc Location, msg []byte) error {
+	m, err := w.pool.Open(ctx, loc, &w.set)
 	if err != nil {
 		return err
 	}
@@ -123,7 +158,7 @@ func BenchmarkSaveLarge(b *testing.B) {
 	m.Snapshot()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := deliver(w, "big", []byte("a\r\n")); err != nil {
+		if err := deliver(w, w.loc("big"), []byte("a\r\n")); err != nil {
 			b.Fatal(err)
 		}
 	}

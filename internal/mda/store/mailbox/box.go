@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
-	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
@@ -34,11 +32,15 @@ type box struct {
 	ready    bool
 	dir      *index.Dir     // of the mail files
 	indexDir *index.Dir     // may be the same
-	alt      *index.Dir     // nil for none
-	volume   *commit.Volume // nil unless all but alt is on one
+	volume   *commit.Volume // nil unless all is on one
+	files    Files
+	store    Store
 	ix       *index.Index
 	tx       index.Tx
 	distrust bool // a flush failed: what it covered may be lost from the log
+
+	todo   atomic.Bool // something is to be done when nothing is locked:
+	resync error       // have a Resyncer mend the mailbox; carry out requests in the log
 
 	snap atomic.Pointer[Snapshot]
 
@@ -53,6 +55,7 @@ type box struct {
 	subMu  sync.Mutex
 	subs   map[*func()]struct{}
 	waking atomic.Bool // a goroutine looks at a foreign change
+	again  atomic.Bool // it will be looked at once more
 }
 
 func newBox(p *Pool, loc Location, set *Settings) *box {
@@ -61,18 +64,25 @@ func newBox(p *Pool, loc Location, set *Settings) *box {
 
 // open opens the files, or looks whether they are still those of this path.
 func (b *box) open(ctx context.Context) error {
+	if err := b.openLocked(ctx); err != nil {
+		return err
+	}
+	return b.afterwards(ctx)
+}
+
+func (b *box) openLocked(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ready {
 		return b.check()
 	}
-	if err := b.openDirs(); err != nil {
+	if err := b.openDirs(ctx); err != nil {
 		b.closeFiles()
 		return err
 	}
 	x, err := index.Open(b.indexDir, indexOptions(b.pool.log, &b.loc, b.set))
 	b.ix = x
-	if err == nil && !sound(x.State()) {
+	if err == nil && !b.sound(x.State()) {
 		err = index.ErrDamaged
 	}
 	if errors.Is(err, index.ErrDamaged) || errors.Is(err, index.ErrNotExist) {
@@ -90,12 +100,12 @@ func (b *box) open(ctx context.Context) error {
 
 // sound tells whether the index is one of a finished mailbox that Dovecot did
 // not mark for a rebuild.
-func sound(st *index.State) bool {
-	_, _, _, ok := decodeDboxHdr(st.ExtHeader(extDboxHdr.Name))
+func (b *box) sound(st *index.State) bool {
+	_, ok := b.store.Identity(st)
 	return ok && !st.Hdr.Fsckd() && st.Hdr.UIDValidity() != 0
 }
 
-func (b *box) openDirs() (err error) {
+func (b *box) openDirs(ctx context.Context) (err error) {
 	if b.dir, err = index.OpenDir(b.loc.Dir); err != nil {
 		return err
 	}
@@ -105,15 +115,18 @@ func (b *box) openDirs() (err error) {
 			return err
 		}
 	}
-	if b.mode == commit.Optimized {
+	// Maildir takes the longer way of flushing: its files are renamed by others,
+	// and by flags, at any time.
+	if b.mode == commit.Optimized && b.loc.Format != "maildir" {
 		b.volume = commit.VolumeOf(b.dir.FD, b.indexDir.FD)
 	}
-	if b.loc.AltDir == "" {
-		return nil
+	b.files = Files{
+		Location: &b.loc, Settings: b.set, Fsync: b.mode,
+		Dir: b.dir, IndexDir: b.indexDir, Volume: b.volume, Log: b.pool.log,
 	}
-	b.alt, err = index.OpenDir(b.loc.AltDir)
-	if errors.Is(err, index.ErrNotExist) {
-		return nil // nothing was ever moved there
+	format, err := b.pool.format(&b.loc)
+	if err == nil {
+		b.store, err = format.Open(ctx, &b.files)
 	}
 	return err
 }
@@ -159,8 +172,8 @@ func (b *box) closeFiles() {
 	b.log.Close()
 	b.log = index.Log{}
 	b.logMu.Unlock()
-	if b.alt != nil {
-		b.alt.Close()
+	if b.store != nil {
+		b.store.Close()
 	}
 	if b.indexDir != nil && b.indexDir != b.dir {
 		b.indexDir.Close()
@@ -168,7 +181,7 @@ func (b *box) closeFiles() {
 	if b.dir != nil {
 		b.dir.Close()
 	}
-	b.dir, b.indexDir, b.alt, b.ready = nil, nil, nil, false
+	b.dir, b.indexDir, b.store, b.ready = nil, nil, nil, false
 }
 
 // publish makes the index's state the one that readers get. mu is held.
@@ -185,7 +198,7 @@ func (b *box) publish() {
 	}
 	st := b.ix.State()
 	if old := b.snap.Load(); !st.Light() && (old == nil || old.st != st) {
-		b.snap.Store(newSnapshot(st))
+		b.snap.Store(b.newSnapshot(st))
 		b.wake()
 		return
 	}
@@ -216,6 +229,15 @@ func (b *box) locked(ctx context.Context, fn func() error) error {
 
 // lock is like locked for an fn that does not look at messages.
 func (b *box) lock(ctx context.Context, fn func() error) error {
+	err := b.lockOnly(ctx, fn)
+	if err2 := b.afterwards(ctx); err == nil {
+		err = err2
+	}
+	return err
+}
+
+// lockOnly is lock for callers who hold other locks; they see to afterwards.
+func (b *box) lockOnly(ctx context.Context, fn func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for try := 0; ; try++ {
@@ -231,6 +253,13 @@ func (b *box) lock(ctx context.Context, fn func() error) error {
 }
 
 func (b *box) tryLocked(ctx context.Context, fn func() error) error {
+	if l, ok := b.store.(Locker); ok {
+		unlock, err := l.Lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	if _, err := b.ix.Lock(ctx); err != nil {
 		return err
 	}
@@ -244,186 +273,78 @@ func (b *box) tryLocked(ctx context.Context, fn func() error) error {
 		}
 		b.distrust = false
 	}
+	if err := b.scan(ctx); err != nil {
+		return err
+	}
 	if err := fn(); err != nil {
 		b.tx.Reset()
 		return err
 	}
-	return b.expungeRequested()
+	b.expungeRequested()
+	return nil
 }
 
-// commit appends what was put into tx. The log's lock is held.
-func (b *box) commit() error {
-	defer b.tx.Reset()
-	return b.ix.Commit(&b.tx)
-}
-
-// durable returns when everything appended to the log before the call is on
-// disk, with the entries of the directories.
-func (b *box) durable() error {
-	return b.flush.Do(func() error {
-		b.logMu.Lock()
-		log := b.log.Clone()
-		b.logMu.Unlock()
-		defer log.Close()
-		err := log.Flush()
-		if err == nil && !b.volume.Ordered() {
-			err = b.flushDirs()
-		}
-		if err != nil {
-			// Flushing again would report success for what was lost.
-			b.mu.Lock()
-			b.distrust = true
-			b.mu.Unlock()
-		}
-		return err
-	})
-}
-
-// flushContent has the content of a new mail file on disk before the log knows of
-// it.
-func (b *box) flushContent(fd int) error {
-	switch {
-	case !b.mode.Saves():
+// scan brings the index up to date with files that others changed. The log's lock
+// is held.
+func (b *box) scan(ctx context.Context) error {
+	s, ok := b.store.(Scanner)
+	unsynced := len(b.ix.State().Unsynced()) > 0
+	if !ok || !s.Stale() && !unsynced {
 		return nil
-	case b.volume.Ordered():
-		return commit.Content(fd)
 	}
-	return commit.Data(fd)
-}
-
-func (b *box) flushDirs() error {
-	err := commit.Data(b.dir.FD)
-	if err == nil && b.indexDir != b.dir {
-		err = commit.Data(b.indexDir.FD)
-	}
-	if err == nil {
-		b.volume.Flushed()
-	}
-	return err
-}
-
-// load makes sure that the state has the messages.
-func (b *box) load(ctx context.Context) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	err := b.ix.Load()
-	if errors.Is(err, index.ErrDamaged) {
-		err = b.repair(ctx, err)
+	if err == nil {
+		err = s.Scan(ctx, b.ix.State(), &b.tx)
 	}
 	if err == nil {
-		b.publish()
+		err = b.commit()
+	}
+	b.tx.Reset()
+	if err == nil && unsynced && len(b.ix.State().ExpungeRequests()) == 0 {
+		err = b.ix.AdvanceTail()
 	}
 	return err
 }
 
-// sync reads what other processes did.
-func (b *box) sync(ctx context.Context) error {
-	b.mu.Lock()
-	changed, err := b.ix.Refresh()
-	if err == nil {
-		err = b.ix.Load()
-	}
-	if errors.Is(err, index.ErrDamaged) {
-		err, changed = b.repair(ctx, err), true
-	}
-	if err == nil && (changed || b.snap.Load() == nil) {
-		b.publish()
-	}
-	st := b.ix.State()
-	b.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if !sound(st) && !st.Deleted() {
-		return b.forceRepair(ctx)
-	}
-	if len(st.ExpungeRequests()) > 0 {
-		return b.lock(ctx, func() error { return nil })
-	}
-	return nil
-}
-
-// repair makes a new index from what is left of the old one and the mail files.
-// mu is held.
-func (b *box) repair(ctx context.Context, why error) error {
-	reason, err := b.ix.Repair(ctx, b.rebuilding())
-	if err != nil {
-		return err
-	}
-	if reason != nil {
-		b.pool.log.Errorf("Mailbox %s: %v; rebuilt from %d mail files", b.loc.Name, why, b.ix.State().Len())
-	}
-	return nil
-}
-
-// forceRepair rebuilds the index of a mailbox that is marked for it.
-func (b *box) forceRepair(ctx context.Context) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if sound(b.ix.State()) {
+// afterwards does what has to wait until nothing is locked.
+func (b *box) afterwards(ctx context.Context) error {
+	if !b.todo.Swap(false) {
 		return nil
 	}
-	err := b.ix.Force(ctx, b.rebuilding())
-	if err == nil {
-		b.pool.log.Warningf("Mailbox %s: index was marked for a rebuild; rebuilt from %d mail files", b.loc.Name, b.ix.State().Len())
-		b.publish()
+	b.mu.Lock()
+	why, ready := b.resync, b.ready
+	b.resync = nil
+	b.mu.Unlock()
+	if !ready {
+		return nil // closed meanwhile; the next to open it sees the same
+	}
+	err := b.removeRequested(ctx)
+	if why != nil {
+		err = errors.Join(err, b.resyncFor(ctx, why))
 	}
 	return err
 }
 
-func (b *box) rebuilding() index.Rebuild {
-	return index.Rebuild{
-		Files:       b.listFiles,
-		UIDValidity: func() uint32 { return uint32(time.Now().Unix()) },
-		Finish: func(old *index.State, tx *index.Tx) {
-			rebuilds, guid, flags, ok := decodeDboxHdr(old.ExtHeader(extDboxHdr.Name))
-			if !ok {
-				guid = dbox.NewGUID()
-			}
-			tx.Intro(&extDboxHdr)
-			tx.ExtHeader(0, encodeDboxHdr(rebuilds+1, guid, flags))
-			tx.Intro(&extHdrVsize)
-			tx.Intro(&extVsize)
-		},
-	}
+// resyncLater has a Resyncer called when nothing is locked. mu is held.
+func (b *box) resyncLater(why error) {
+	b.resync = why
+	b.todo.Store(true)
 }
 
-// listFiles returns the uids of all mail files.
-func (b *box) listFiles() ([]uint32, error) {
-	l, err := dbox.List(b.dir)
-	if err != nil {
-		return nil, err
+// resyncFor has a Resyncer mend the mailbox, and reads what it did.
+func (b *box) resyncFor(ctx context.Context, why error) error {
+	r, ok := b.store.(Resyncer)
+	if !ok {
+		return nil
 	}
-	if b.alt == nil {
-		return l.UIDs, nil
+	if err := r.Resync(ctx, why); err != nil {
+		return err
 	}
-	more, err := dbox.List(b.alt)
-	if err != nil {
-		return nil, err
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, err := b.ix.Refresh()
+	if err == nil {
+		b.publish()
 	}
-	uids := append(l.UIDs, more.UIDs...)
-	slices.Sort(uids)
-	return slices.Compact(uids), nil
-}
-
-// scanTemps removes what killed saves left, now and then. mu is held.
-func (b *box) scanTemps() {
-	interval := b.set.TempScanInterval
-	now := b.pool.now()
-	if interval <= 0 || now.Unix()-int64(b.ix.State().Hdr.TempScan()) < int64(interval/time.Second) {
-		return
-	}
-	// One list of the directory; whatever fails will be tried next time.
-	if l, err := dbox.List(b.dir); err != nil || l.RemoveStale(b.dir, now) != nil {
-		return
-	}
-	if _, err := b.ix.Lock(context.Background()); err != nil {
-		return
-	}
-	b.tx.TempScan(uint32(now.Unix()))
-	if err := b.commit(); err != nil {
-		b.pool.log.Warningf("Mailbox %s: %v", b.loc.Name, err)
-	}
-	b.ix.Unlock()
-	b.publish()
+	return err
 }

@@ -31,7 +31,7 @@ type messageKey struct {
 
 type cached struct {
 	key       messageKey
-	details   *details
+	details   *Details
 	structure *message.Structure
 	bytes     int
 }
@@ -40,7 +40,7 @@ func newMessageCache() *messageCache {
 	return &messageCache{entries: make(map[messageKey]*list.Element)}
 }
 
-func (c *messageCache) details(b *box, uid uint32) *details {
+func (c *messageCache) details(b *box, uid uint32) *Details {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.entries[messageKey{b, uid}]; e != nil {
@@ -60,7 +60,7 @@ func (c *messageCache) structure(b *box, uid uint32) *message.Structure {
 	return nil
 }
 
-func (c *messageCache) putDetails(b *box, uid uint32, d *details) {
+func (c *messageCache) putDetails(b *box, uid uint32, d *Details) {
 	c.put(messageKey{b, uid}, detailsSize, func(e *cached) { e.details = d })
 }
 

@@ -3,12 +3,11 @@ package mailbox
 import (
 	"context"
 	"errors"
-
+	"io"
 	"slices"
+	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 )
 
 // A CopyResult is what COPYUID reports: Dst[i] is the copy of Src[i].
@@ -22,6 +21,9 @@ type CopyResult struct {
 // can link.
 func (m *Mailbox) Copy(ctx context.Context, uids []uint32, dst *Mailbox) (CopyResult, error) {
 	r, err := m.copyTo(ctx, uids, dst)
+	if errors.Is(err, mdbox.ErrExpunged) && m.b.sync(ctx) == nil {
+		r, err = m.copyTo(ctx, uids, dst) // a rebuild by another process gave messages other map uids
+	}
 	return r, wrap("copy from "+m.b.loc.Name+" to "+dst.b.loc.Name, err)
 }
 
@@ -29,7 +31,7 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 	ba := &batch{done: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			dst.b.removeTemps(ba.news)
+			dst.b.discard(ba.news)
 		}
 	}()
 	snap := m.Snapshot()
@@ -38,11 +40,11 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 		if !ok {
 			continue
 		}
-		n := newMessage{flags: snap.Flags(i), keywords: snap.Keywords(i), vsize: -1}
+		n := New{Flags: snap.Flags(i), Keywords: snap.Keywords(i), vsize: -1}
 		if size, ok := snap.VirtualSize(i); ok {
 			n.vsize = size
 		}
-		err := m.b.source(uid, dst.b, &n)
+		err := m.b.source(ctx, snap, i, dst.b, &n)
 		if errors.Is(err, ErrExpunged) {
 			continue
 		}
@@ -60,7 +62,10 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 	}
 	r.UIDValidity = ba.uidValidity
 	for i := range ba.news {
-		r.Dst = append(r.Dst, ba.news[i].uid)
+		r.Dst = append(r.Dst, ba.news[i].UID)
+		if d := ba.news[i].Writer; d != nil {
+			d.Close()
+		}
 	}
 	if dst.b.mode.Saves() {
 		err = dst.b.durable()
@@ -68,51 +73,42 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 	return r, err
 }
 
-// source finds the file of a message, for linking it into dst. Where that is
-// impossible it makes a temporary copy there.
-func (b *box) source(uid uint32, dst *box, n *newMessage) error {
-	n.source, n.name = b.dir, dbox.FileName(uid)
-	var from, to unix.Stat_t
-	err := b.dir.Stat(n.name, &from)
-	if errors.Is(err, unix.ENOENT) && b.alt != nil {
-		n.source = b.alt
-		err = b.alt.Stat(n.name, &from)
+// source has dst share message i with this mailbox, or saves it anew there.
+func (b *box) source(ctx context.Context, snap *Snapshot, i int, dst *box, n *New) error {
+	ok, err := dst.store.Share(ctx, b.store, snap.st, i, n)
+	if ok || err != nil {
+		return err
 	}
-	if errors.Is(err, unix.ENOENT) {
-		return ErrExpunged
-	}
-	if err == nil {
-		err = unix.Fstat(dst.dir.FD, &to)
-	}
+	msg := Message{b: b, uid: snap.UID(i), st: snap.st, i: i}
+	d, err := msg.details()
 	if err != nil {
 		return err
 	}
-	const maxLinks = 60000 // ext4 allows 65000
-	if from.Dev == to.Dev && from.Nlink < maxLinks && from.Uid == uint32(unix.Geteuid()) {
-		return nil
-	}
-	return b.copyFile(dst, n)
-}
-
-// copyFile copies the source file as it is, GUID included.
-func (b *box) copyFile(dst *box, n *newMessage) error {
-	f, err := dbox.Open(n.source, n.name)
+	f, err := msg.open()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	temp, err := f.CopyTo(dst.dir, dst.flushContent)
+	draft := dst.store.NewWriter(time.Now())
+	_, err = io.Copy(draft, io.NewSectionReader(f, 0, f.Size()))
+	if err == nil {
+		err = draft.Finish(&SaveOptions{Received: d.Received, GUID: d.GUID, POP3UIDL: d.UIDL})
+	}
 	if err != nil {
+		draft.Abort()
 		return err
 	}
-	n.source, n.name, n.temp = nil, "", temp
+	n.Writer, n.vsize, n.UIDL = draft, draft.VirtualSize(), d.UIDL != ""
 	return nil
 }
 
-func (b *box) removeTemps(news []newMessage) {
+// discard gives up messages that did not get into the mailbox.
+func (b *box) discard(news []New) {
 	for i := range news {
-		if news[i].temp != "" {
-			_ = b.dir.Remove(news[i].temp)
+		if n := &news[i]; n.Writer != nil {
+			n.Writer.Abort()
+		} else {
+			b.store.Discard(n)
 		}
 	}
 }

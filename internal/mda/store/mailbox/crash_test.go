@@ -114,18 +114,25 @@ func TestKill(t *testing.T) {
 	if dir := os.Getenv("MAILBOX_TEST_KILL"); dir != "" {
 		saveForever(t, dir)
 	}
+	for _, format := range []string{"sdbox", "maildir"} {
+		t.Run(format, func(t *testing.T) { kill(t, format) })
+	}
+}
+
+func kill(t *testing.T, format string) {
 	w := newWorld(t)
+	w.format = format
 	w.create("A").Close()
 	w.restart()
 	acked := map[string]uint32{}
 	for round := range 12 {
-		killed(t, w.root, round, acked)
+		killed(t, w, round, acked)
 	}
 	if len(acked) == 0 {
 		t.Fatal("nothing was saved")
 	}
 	m := w.open("A")
-	s := m.Snapshot()
+	s := synced(t, m)
 	seen := map[string]uint32{}
 	for i := range s.Len() {
 		body := text(t, m, s.UID(i))
@@ -142,10 +149,10 @@ func TestKill(t *testing.T) {
 }
 
 // killed runs a saving process for a while.
-func killed(t *testing.T, root string, round int, acked map[string]uint32) {
+func killed(t *testing.T, w *world, round int, acked map[string]uint32) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestKill$")
-	cmd.Env = append(os.Environ(), "MAILBOX_TEST_KILL="+root, fmt.Sprint("MAILBOX_TEST_ROUND=", round))
+	cmd.Env = append(os.Environ(), "MAILBOX_TEST_KILL="+w.root, "MAILBOX_TEST_FORMAT="+w.format, fmt.Sprint("MAILBOX_TEST_ROUND=", round))
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -171,7 +178,7 @@ func killed(t *testing.T, root string, round int, acked map[string]uint32) {
 
 func saveForever(t *testing.T, root string) {
 	p := NewPool(nil)
-	w := &world{t: t, root: root, pool: p}
+	w := &world{t: t, root: root, format: os.Getenv("MAILBOX_TEST_FORMAT"), pool: p}
 	w.set.RotateMax = 4 << 10 // so that rotation is interrupted, too
 	w.set.RewriteMax = 1 << 10
 	m := w.open("A")

@@ -67,9 +67,13 @@ func newDoveadm(t *testing.T, w *world) *doveadm {
 	if _, err := exec.LookPath("doveadm"); err != nil {
 		t.Fatal("doveadm is not installed: run test/install-packages")
 	}
-	home := t.TempDir()
+	home, err := os.MkdirTemp("", "d") // there are sockets in it, whose paths must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
 	conf := filepath.Join(home, "dovecot.conf")
-	text := fmt.Sprintf("base_dir = %s/run\nlog_path = /dev/stderr\nmail_location = sdbox:%s\nfirst_valid_uid = 0\nssl = no\n", home, w.root)
+	text := fmt.Sprintf("base_dir = %s/run\nlog_path = /dev/stderr\nmail_location = %s:%s%s\nfirst_valid_uid = 0\nssl = no\n", home, w.driver(), w.root, w.keys)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,12 +245,11 @@ func TestTurns(t *testing.T) {
 		return
 	}
 	for _, creator := range []string{"ours", "theirs"} {
-		t.Run(creator, func(t *testing.T) { turns(t, creator) })
+		t.Run(creator, func(t *testing.T) { turns(t, newWorld(t), creator) })
 	}
 }
 
-func turns(t *testing.T, creator string) {
-	w := newWorld(t)
+func turns(t *testing.T, w *world, creator string) {
 	d := newDoveadm(t, w)
 	if creator == "ours" {
 		w.create("A").Close()
@@ -316,6 +319,14 @@ func TestTogether(t *testing.T) {
 		return
 	}
 	w := newWorld(t)
+	m := together(t, w)
+	l, err := dbox.List(m.b.dir)
+	if err != nil || len(l.UIDs) != 120 || len(l.Temps) != 0 {
+		t.Errorf("%d files, %d temporary ones, %v", len(l.UIDs), len(l.Temps), err)
+	}
+}
+
+func together(t *testing.T, w *world) *Mailbox {
 	d := newDoveadm(t, w)
 	m := w.create("A")
 	enableModSeq(t, m)
@@ -354,10 +365,7 @@ func TestTogether(t *testing.T) {
 	if n := m.Snapshot().Len(); n != 120 {
 		t.Errorf("%d messages, want 120", n)
 	}
-	l, err := dbox.List(m.b.dir)
-	if err != nil || len(l.UIDs) != 120 || len(l.Temps) != 0 {
-		t.Errorf("%d files, %d temporary ones, %v", len(l.UIDs), len(l.Temps), err)
-	}
+	return m
 }
 
 func trySave(m *Mailbox, text string) error {

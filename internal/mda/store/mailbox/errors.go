@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 )
 
 // The conditions that callers tell apart. They are wrapped with what failed and
@@ -49,6 +50,7 @@ var conditions = []struct{ cause, is error }{
 	{index.ErrExists, ErrExists},
 	{index.ErrLocked, ErrLocked},
 	{index.ErrDeleted, ErrDeleted},
+	{mdbox.ErrExpunged, ErrExpunged},
 	{unix.EROFS, ErrReadOnly},
 	{unix.EACCES, ErrReadOnly},
 }

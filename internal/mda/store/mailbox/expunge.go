@@ -11,107 +11,134 @@ import (
 // Expunge removes the messages for good. Uids that do not exist are ignored.
 func (m *Mailbox) Expunge(ctx context.Context, uids []uint32) error {
 	b := m.b
-	guids := b.guids(uids) // reads files: not under the lock
-	var gone []index.Expunged
-	err := b.locked(ctx, func() error {
-		gone = gone[:0]
+	guids := b.guids(ctx, m.Snapshot().st, uids) // may read files: not under the lock
+	err := b.expunge(ctx, func(st *index.State) []index.Expunged {
+		var gone []index.Expunged
 		for i, uid := range uids {
-			if _, ok := b.ix.State().Find(uid); ok {
+			if _, ok := st.Find(uid); ok {
 				gone = append(gone, index.Expunged{UID: uid, GUID: guids[i]})
 			}
 		}
-		if len(gone) == 0 {
-			return nil
-		}
-		b.tx.Expunge(gone)
-		return b.commit()
-	})
-	if err == nil && len(gone) > 0 {
-		err = b.removeFiles(gone)
-	}
+		return gone
+	}, func() error { return nil })
 	return wrap("expunge in "+b.loc.Name, err)
+}
+
+// expunge removes the messages of the newest state that choose returns. finish is
+// called, under the lock, after the log says so.
+func (b *box) expunge(ctx context.Context, choose func(*index.State) []index.Expunged, finish func() error) error {
+	removal, err := b.store.NewRemoval(ctx)
+	if err != nil {
+		return err
+	}
+	var gone []index.Expunged
+	committed := false
+	err = b.lockOnly(ctx, func() error {
+		if committed {
+			return nil // only what comes after had to be repeated
+		}
+		if err := b.ix.Load(); err != nil {
+			return err
+		}
+		gone = choose(b.ix.State())
+		if err := b.removeFrom(removal, b.ix.State(), gone); err != nil {
+			return err
+		}
+		committed = true
+		return finish()
+	})
+	removal.After(committed)
+	if committed && len(gone) > 0 {
+		if b.mode.Saves() && err == nil {
+			err = b.durable()
+		}
+		if err == nil {
+			removal.Done()
+		}
+	}
+	if err2 := b.afterwards(ctx); err == nil {
+		err = err2
+	}
+	return err
+}
+
+// removeFrom has the log say that messages are gone.
+func (b *box) removeFrom(removal Removal, st *index.State, gone []index.Expunged) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	for n := range gone {
+		b.pool.cache.drop(b, gone[n].UID)
+		if i, ok := st.Find(gone[n].UID); ok {
+			removal.Add(st, i)
+		}
+	}
+	if err := removal.Before(); err != nil {
+		return err
+	}
+	if u, ok := b.store.(Unlinker); ok {
+		if err := u.Unlink(st, gone, &b.tx); err != nil {
+			return err
+		}
+	}
+	b.tx.Expunge(gone)
+	return b.commit()
 }
 
 // guids returns the binary GUIDs of messages, zero where it cannot be read:
 // replication then asks for more, nothing else depends on it.
-func (b *box) guids(uids []uint32) [][16]byte {
+func (b *box) guids(ctx context.Context, st *index.State, uids []uint32) [][16]byte {
 	guids := make([][16]byte, len(uids))
-	for i, uid := range uids {
-		msg := Message{b: b, uid: uid}
-		if guid, err := msg.guid(); err == nil {
-			guids[i] = dbox.GUID128(guid)
+	for n, uid := range uids {
+		if i, ok := st.Find(uid); ok {
+			guids[n] = b.guid(ctx, st, i)
 		}
 	}
 	return guids
 }
 
-// removeFiles removes the mail files of expunged messages, after the log on
-// disk says so: a message whose file is gone would look damaged.
-func (b *box) removeFiles(gone []index.Expunged) error {
-	if b.mode.Saves() {
-		if err := b.durable(); err != nil {
-			return err
-		}
+// guid is the GUID of a message that may be about to go: it repairs nothing.
+func (b *box) guid(ctx context.Context, st *index.State, i int) (guid [16]byte) {
+	if guid, ok := b.store.GUID(st, i); ok {
+		return guid
 	}
-	for i := range gone {
-		b.removeFile(gone[i].UID)
-	}
-	return nil
-}
-
-func (b *box) removeFile(uid uint32) {
-	b.pool.cache.drop(b, uid)
-	name := dbox.FileName(uid)
-	err := b.dir.Remove(name)
-	if err == nil && b.alt != nil {
-		err = b.alt.Remove(name)
-	}
+	f, err := b.store.Open(ctx, st, i)
 	if err != nil {
-		// It is only a waste of space.
-		b.pool.log.Errorf("Mailbox %s: %v", b.loc.Name, err)
+		return guid
+	}
+	defer f.Close()
+	if d, err := f.Details(); err == nil {
+		guid = dbox.GUID128(d.GUID)
+	}
+	return guid
+}
+
+// expungeRequested notes that another process has asked in the log for expunges
+// without doing them. The log's lock is held, so they are done afterwards.
+func (b *box) expungeRequested() {
+	if len(b.ix.State().ExpungeRequests()) > 0 {
+		b.todo.Store(true)
 	}
 }
 
-// expungeRequested carries out expunges that another process asked for in the
-// log without doing them, and moves the log's tail over the requests. The log's
-// lock is held.
-func (b *box) expungeRequested() error {
-	uids := b.ix.State().ExpungeRequests()
-	if len(uids) == 0 {
+// removeRequested expunges what another process asked for, and moves the log's tail
+// over the requests. Nothing is locked.
+func (b *box) removeRequested(ctx context.Context) error {
+	b.mu.Lock()
+	requests := len(b.ix.State().ExpungeRequests()) > 0
+	b.mu.Unlock()
+	if !requests {
 		return nil
 	}
-	if err := b.ix.Load(); err != nil {
-		return err
-	}
-	guids := b.guids(uids)
-	var gone []index.Expunged
-	for i, uid := range uids {
-		if _, ok := b.ix.State().Find(uid); ok {
-			gone = append(gone, index.Expunged{UID: uid, GUID: guids[i]})
+	return b.expunge(ctx, func(st *index.State) []index.Expunged {
+		var gone []index.Expunged
+		for _, uid := range st.ExpungeRequests() {
+			if i, ok := st.Find(uid); ok {
+				gone = append(gone, index.Expunged{UID: uid, GUID: b.guid(ctx, st, i)})
+			}
 		}
-	}
-	if len(gone) > 0 {
-		b.tx.Expunge(gone)
-		if err := b.commit(); err != nil {
-			return err
-		}
-	}
-	if err := b.ix.AdvanceTail(); err != nil {
-		return err
-	}
-	if b.mode.Saves() {
-		log := b.ix.Log()
-		err := log.Flush()
-		log.Close()
-		if err != nil {
-			b.distrust = true
-			return err
-		}
-	}
-	for i := range gone {
-		b.removeFile(gone[i].UID)
-	}
-	return nil
+		return gone
+	}, b.ix.AdvanceTail)
 }
 
 // Delete expunges all messages, tells other sessions through the log that the
@@ -124,15 +151,13 @@ func (p *Pool) Delete(ctx context.Context, loc Location, set *Settings) error {
 	}
 	defer m.Close()
 	b := m.b
-	err = b.locked(ctx, func() error {
-		st := b.ix.State()
+	err = b.expunge(ctx, func(st *index.State) []index.Expunged {
 		gone := make([]index.Expunged, st.Len())
 		for i := range gone {
 			gone[i].UID = st.UID(i)
 		}
-		if len(gone) > 0 {
-			b.tx.Expunge(gone)
-		}
+		return gone
+	}, func() error {
 		b.tx.Deleted()
 		return b.commit()
 	})

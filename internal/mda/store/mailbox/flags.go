@@ -55,12 +55,32 @@ func (m *Mailbox) SetFlags(ctx context.Context, c FlagChange) (modified []uint32
 		s := newFlagSetter(b.ix.State(), &c)
 		modified = s.run(&b.tx)
 		wrote = !b.tx.Empty()
+		if !wrote {
+			return nil
+		}
+		if err := b.keepFlags(ctx, c.UIDs); err != nil {
+			return err
+		}
 		return b.commit()
 	})
 	if err == nil && wrote && b.mode.Flags() {
 		err = b.durable()
 	}
 	return modified, wrap("change flags in "+b.loc.Name, err)
+}
+
+// keepFlags has a [FlagKeeper] take over what the log is about to say. The log's
+// lock is held.
+func (b *box) keepFlags(ctx context.Context, uids []uint32) error {
+	k, ok := b.store.(FlagKeeper)
+	if !ok {
+		return nil
+	}
+	st, err := b.ix.Preview(&b.tx)
+	if err != nil {
+		return err
+	}
+	return k.KeepFlags(ctx, b.ix.State(), st, uids, &b.tx)
 }
 
 // A flagSetter turns a FlagChange into log records for what really changes.

@@ -5,58 +5,89 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
-// dropMissing looks why a mail file is missing. Usually another session has
+// lookForMissing looks why a mail file is missing. Usually another session has
 // expunged the message. If the index still has it, the file is lost, and the
 // message is expunged so that nobody stumbles over it again.
-func (b *box) dropMissing(uid uint32) error {
+func (b *box) lookForMissing(uid uint32, why error) error {
+	ctx := context.Background()
+	if _, ok := b.store.(Resyncer); ok {
+		return b.resyncMessage(ctx, uid, why)
+	}
 	lost := false
-	err := b.locked(context.Background(), func() error {
-		if _, ok := b.ix.State().Find(uid); !ok {
+	err := b.locked(ctx, func() error {
+		st := b.ix.State()
+		i, ok := st.Find(uid)
+		if !ok {
 			return nil
 		}
-		f, err := b.openFile(uid)
+		f, err := b.store.Open(ctx, st, i)
 		if err == nil {
 			f.Close()
 			return nil
 		}
-		if !errors.Is(err, dbox.ErrNotExist) {
+		if !errors.Is(err, ErrMissing) {
 			return err
 		}
 		lost = true
+		why = err
 		b.tx.Expunge([]index.Expunged{{UID: uid}})
 		return b.commit()
 	})
 	if lost {
-		b.pool.log.Errorf("Mailbox %s: UID=%d: %s is missing; message expunged", b.loc.Name, uid, b.dir.File(dbox.FileName(uid)))
+		b.pool.log.Errorf("Mailbox %s: UID=%d: %v; message expunged", b.loc.Name, uid, why)
 	}
 	return err
 }
 
-// fixFile repairs a damaged mail file, or expunges the message if nothing of it
-// can be read. The original stays beside it, with another name.
-func (b *box) fixFile(uid uint32, why error) error {
-	name := dbox.FileName(uid)
+// resyncMessage has the storage rebuilt if the mailbox still has the message.
+func (b *box) resyncMessage(ctx context.Context, uid uint32, why error) error {
+	if err := b.sync(ctx); err != nil {
+		return err
+	}
+	if s := b.snap.Load(); s != nil {
+		i, ok := s.Find(uid)
+		if !ok {
+			return nil
+		}
+		if f, err := b.store.Open(ctx, s.st, i); err == nil {
+			_, err = f.Details()
+			f.Close()
+			if err == nil {
+				return nil
+			}
+		}
+	}
 	b.pool.cache.drop(b, uid)
+	return b.resyncFor(ctx, fmt.Errorf("mailbox %s: UID=%d: %w", b.loc.Name, uid, why))
+}
+
+// mend repairs a damaged mail file, or expunges the message if nothing of it can
+// be read. The original stays beside it, with another name.
+func (b *box) mend(uid uint32, why error) error {
+	b.pool.cache.drop(b, uid)
+	m, ok := b.store.(Mender)
+	if !ok {
+		return b.resyncMessage(context.Background(), uid, why)
+	}
 	gone := false
 	err := b.locked(context.Background(), func() error {
 		if _, ok := b.ix.State().Find(uid); !ok {
 			gone = true
 			return nil
 		}
-		kept, err := dbox.Repair(b.dir, name)
+		kept, original, err := m.Mend(uid)
 		if err != nil {
 			return err
 		}
 		if kept {
-			b.pool.log.Errorf("Mailbox %s: UID=%d: %v; repaired, the original is %s%s", b.loc.Name, uid, why, b.dir.File(name), dbox.BrokenSuffix)
+			b.pool.log.Errorf("Mailbox %s: UID=%d: %v; repaired, the original is %s", b.loc.Name, uid, why, original)
 			return nil
 		}
 		gone = true
-		b.pool.log.Errorf("Mailbox %s: UID=%d: %v; cannot be repaired, renamed to %s%s", b.loc.Name, uid, why, b.dir.File(name), dbox.BrokenSuffix)
+		b.pool.log.Errorf("Mailbox %s: UID=%d: %v; cannot be repaired, renamed to %s", b.loc.Name, uid, why, original)
 		b.tx.Expunge([]index.Expunged{{UID: uid}})
 		return b.commit()
 	})

@@ -43,7 +43,7 @@ func (m *Mailbox) Location() Location {
 func (m *Mailbox) GUID() [16]byte {
 	m.b.mu.Lock()
 	defer m.b.mu.Unlock()
-	_, guid, _, _ := decodeDboxHdr(m.b.ix.State().ExtHeader(extDboxHdr.Name))
+	guid, _ := m.b.store.Identity(m.b.ix.State())
 	return guid
 }
 
@@ -56,7 +56,7 @@ func (m *Mailbox) Snapshot() *Snapshot {
 	}
 	if err := m.b.load(context.Background()); err != nil {
 		m.b.pool.log.Errorf("Mailbox %s: %v", m.b.loc.Name, err)
-		return newSnapshot(index.Empty())
+		return &Snapshot{st: index.Empty(), vsize: -1}
 	}
 	return m.b.snap.Load()
 }
@@ -85,12 +85,16 @@ func (m *Mailbox) Notify(fn func()) (cancel func()) {
 func (m *Mailbox) ClaimRecent(ctx context.Context) (firstRecent uint32, err error) {
 	b := m.b
 	err = b.lock(ctx, func() error {
+		if t, ok := b.store.(RecentTaker); ok {
+			if err := t.TakeRecent(&b.tx); err != nil {
+				return err
+			}
+		}
 		h := &b.ix.State().Hdr
 		firstRecent = h.FirstRecent()
-		if firstRecent >= h.NextUID() {
-			return nil
+		if firstRecent < h.NextUID() {
+			b.tx.FirstRecent(h.NextUID())
 		}
-		b.tx.FirstRecent(h.NextUID())
 		return b.commit()
 	})
 	return firstRecent, wrap("claim recent messages of "+b.loc.Name, err)

@@ -15,10 +15,14 @@ var ctx = context.Background()
 
 // A world is a pool with mailboxes in a temporary directory.
 type world struct {
-	t    testing.TB
-	root string
-	set  Settings
-	pool *Pool
+	t      testing.TB
+	root   string
+	format string // of its mailboxes; "" for sdbox
+	keys   string // ":KEY=VALUE..." of mail_location, for Dovecot
+	alt    string // ALT of an mdbox
+	index  string // INDEX of an mdbox
+	set    Settings
+	pool   *Pool
 }
 
 func newWorld(t testing.TB) *world {
@@ -27,7 +31,25 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// driver is how mail_location calls the format.
+func (w *world) driver() string {
+	if w.format == "" {
+		return "sdbox"
+	}
+	return w.format
+}
+
 func (w *world) loc(name string) Location {
+	if w.format == "mdbox" {
+		loc := mdboxLoc(w.root, name)
+		if loc.Storage.AltDir = w.alt; w.index != "" {
+			loc.Storage.IndexDir, loc.IndexDir = w.index, filepath.Join(w.index, "mailboxes", name)
+		}
+		return loc
+	}
+	if w.format == "maildir" {
+		return Location{Format: "maildir", Name: name, Dir: filepath.Join(w.root, "."+name)}
+	}
 	return Location{Format: "sdbox", Name: name, Dir: filepath.Join(w.root, "mailboxes", name, "dbox-Mails")}
 }
 

@@ -7,7 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 	"github.com/dovetail-mail/dovetail/internal/message"
 )
 
@@ -16,29 +17,23 @@ import (
 type Message struct {
 	b   *box
 	uid uint32
+	st  *index.State // in which it is
+	i   int          // number i
 }
 
 // Message returns the message with the uid. ErrExpunged if it is gone. Nothing
 // is read before a method needs it.
 func (m *Mailbox) Message(uid uint32) (*Message, error) {
-	if _, ok := m.Snapshot().Find(uid); !ok {
+	s := m.Snapshot()
+	i, ok := s.Find(uid)
+	if !ok {
 		return nil, ErrExpunged
 	}
-	return &Message{b: m.b, uid: uid}, nil
+	return &Message{b: m.b, uid: uid, st: s.st, i: i}, nil
 }
 
 // UID returns the message's uid.
 func (msg *Message) UID() uint32 { return msg.uid }
-
-// A details is what the mail file says of a message besides its text.
-type details struct {
-	received time.Time
-	saved    time.Time
-	guid     string
-	physical int64
-	virtual  int64
-	uidl     string
-}
 
 // Received returns the INTERNALDATE.
 func (msg *Message) Received() (time.Time, error) {
@@ -46,7 +41,7 @@ func (msg *Message) Received() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return d.received, nil
+	return d.Received, nil
 }
 
 // Saved returns when the message came into this mailbox (SAVEDATE).
@@ -55,7 +50,7 @@ func (msg *Message) Saved() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return d.saved, nil
+	return d.Saved, nil
 }
 
 // GUID returns the message's GUID; copies share it.
@@ -64,7 +59,7 @@ func (msg *Message) GUID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return d.guid, nil
+	return d.GUID, nil
 }
 
 // PhysicalSize returns the size of what [Message.Open] reads.
@@ -73,7 +68,7 @@ func (msg *Message) PhysicalSize() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return d.physical, nil
+	return d.Physical, nil
 }
 
 // VirtualSize returns the size with every line end counted as CRLF
@@ -90,7 +85,7 @@ func (msg *Message) VirtualSize() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return d.virtual, nil
+	return d.Virtual, nil
 }
 
 // POP3UIDL returns the UIDL stored with the message, or "".
@@ -103,7 +98,7 @@ func (msg *Message) POP3UIDL() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return d.uidl, nil
+	return d.UIDL, nil
 }
 
 // A Body is the stored text of a message, lines ending in LF usually. Where it
@@ -147,13 +142,13 @@ func (msg *Message) Structure(ctx context.Context) (*message.Structure, error) {
 }
 
 // details reads the metadata, once.
-func (msg *Message) details() (*details, error) {
+func (msg *Message) details() (*Details, error) {
 	if d := msg.b.pool.cache.details(msg.b, msg.uid); d != nil {
 		return d, nil
 	}
 	d, err := msg.readDetails()
-	if errors.Is(err, dbox.ErrCorrupt) {
-		if err = msg.b.fixFile(msg.uid, err); err == nil {
+	if errors.Is(err, ErrCorrupt) {
+		if err = msg.b.mend(msg.uid, err); err == nil {
 			d, err = msg.readDetails()
 		}
 	}
@@ -164,76 +159,54 @@ func (msg *Message) details() (*details, error) {
 	return d, nil
 }
 
-func (msg *Message) readDetails() (*details, error) {
+func (msg *Message) readDetails() (*Details, error) {
 	f, err := msg.open()
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return detailsOf(f)
-}
-
-// guid is GUID for a message that may be about to go: it repairs nothing.
-func (msg *Message) guid() (string, error) {
-	f, err := msg.b.openFile(msg.uid)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	d, err := detailsOf(f)
-	if err != nil {
-		return "", err
-	}
-	return d.guid, nil
-}
-
-func detailsOf(f *dbox.File) (*details, error) {
-	meta, err := f.Metadata()
-	if err != nil {
-		return nil, err
-	}
-	d := &details{saved: f.ChangeTime(), guid: meta.Get(dbox.KeyGUID), uidl: meta.Get(dbox.KeyPOP3UIDL), physical: f.Size()}
-	if v, ok := meta.Hex(dbox.KeyPhysicalSize); ok {
-		d.physical = v
-	}
-	var ok bool
-	if d.received, ok = meta.Received(); !ok {
-		d.received = d.saved
-	}
-	if d.virtual, ok = meta.Hex(dbox.KeyVirtualSize); !ok {
-		d.virtual, err = f.VirtualSize()
-	}
-	return d, err
+	return f.Details()
 }
 
 // open opens the mail file. If it is missing or damaged, what can be done is
 // done: the message is gone from the mailbox or its file repaired.
-func (msg *Message) open() (*dbox.File, error) {
+func (msg *Message) open() (File, error) {
 	b := msg.b
-	f, err := b.openFile(msg.uid)
+	f, err := b.store.Open(context.Background(), msg.st, msg.i)
 	switch {
 	case err == nil:
 		return f, nil
-	case errors.Is(err, dbox.ErrNotExist):
-		if err := b.dropMissing(msg.uid); err != nil {
+	case errors.Is(err, ErrMissing), errors.Is(err, mdbox.ErrExpunged):
+		if err := b.lookForMissing(msg.uid, err); err != nil {
 			return nil, wrap("open message in "+b.loc.Name, err)
 		}
-		return nil, ErrExpunged
-	case errors.Is(err, dbox.ErrCorrupt):
-		if err := b.fixFile(msg.uid, err); err != nil {
+		return msg.openAgain(ErrExpunged)
+	case errors.Is(err, ErrCorrupt):
+		if err := b.mend(msg.uid, err); err != nil {
 			return nil, wrap("repair message in "+b.loc.Name, err)
 		}
-		return b.openFile(msg.uid)
+		return msg.openAgain(err)
 	}
 	return nil, wrap("open message in "+b.loc.Name, err)
 }
 
-// openFile opens the file of a message in either storage.
-func (b *box) openFile(uid uint32) (*dbox.File, error) {
-	name := dbox.FileName(uid)
-	f, err := dbox.Open(b.dir, name)
-	if errors.Is(err, dbox.ErrNotExist) && b.alt != nil {
-		return dbox.Open(b.alt, name)
+// openAgain opens the message after something was done about why it could not be
+// opened, if that makes it another file.
+func (msg *Message) openAgain(why error) (File, error) {
+	b := msg.b
+	b.mu.Lock()
+	st := b.ix.State()
+	b.mu.Unlock()
+	if st.Light() {
+		st = msg.st
 	}
-	return f, err
+	i, ok := st.Find(msg.uid)
+	if !ok {
+		return nil, ErrExpunged
+	}
+	f, err := b.store.Open(context.Background(), st, i)
+	if err != nil {
+		return nil, wrap("open message in "+b.loc.Name, errors.Join(why, err))
+	}
+	return f, nil
 }

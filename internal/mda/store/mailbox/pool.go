@@ -19,12 +19,25 @@ import (
 
 // A Location is where a mailbox lies on disk.
 type Location struct {
-	Format     string // "sdbox"
+	Format     string // "sdbox", "mdbox" or another that was registered
 	Name       string // for log lines
+	DiskName   string // below the directory of the mailboxes
 	Dir        string // the message directory: .../dbox-Mails
 	IndexDir   string // of dovecot.index*; empty means Dir
 	ControlDir string // empty means Dir
 	AltDir     string // second storage for mail files; empty for none
+
+	Storage *Storage // where formats keep what mailboxes share; nil for sdbox
+}
+
+// A Storage is where the mailboxes of a user that share something lie.
+type Storage struct {
+	Root     string // of the mail
+	IndexDir string // root of index files; empty for Root
+	AltDir   string // root of the second storage; empty for none
+	// Boxes is the directory of the mailboxes below Root and IndexDir; that of
+	// mailbox NAME is Boxes/NAME/DirName, its index in Boxes/NAME/IndexName.
+	Boxes, DirName, IndexName string
 }
 
 func (l *Location) indexDir() string {
@@ -58,28 +71,48 @@ type Pool struct {
 	watch watcher
 	now   func() time.Time
 
-	mu    sync.Mutex
-	boxes map[string]*box
-	idle  list.List // of *box without users, oldest first
-	timer *time.Timer
+	mu      sync.Mutex
+	formats map[string]Format
+	boxes   map[string]*box
+	idle    list.List // of *box without users, oldest first
+	timer   *time.Timer
 }
 
 // NewPool returns an empty pool that logs to log.
 func NewPool(log *maillog.Logger) *Pool {
-	return &Pool{log: log, cache: newMessageCache(), watch: watcher{log: log}, now: time.Now, boxes: make(map[string]*box)}
+	return &Pool{
+		log: log, cache: newMessageCache(), watch: watcher{log: log}, now: time.Now, boxes: make(map[string]*box),
+		formats: map[string]Format{"sdbox": sdbox{}, "mdbox": newMdbox(), "maildir": maildirFormat{}},
+	}
+}
+
+// Register makes a format known by the name that a [Location] has for it.
+func (p *Pool) Register(name string, f Format) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.formats[name] = f
+}
+
+func (p *Pool) format(loc *Location) (Format, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.formats[loc.Format]
+	if f == nil {
+		return nil, fmt.Errorf("mailbox %s: format %q is not supported", loc.Name, loc.Format)
+	}
+	return f, nil
 }
 
 // Create makes the directory and index of a new mailbox. ErrExists.
 func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Identity) error {
-	if err := checkFormat(loc); err != nil {
+	format, err := p.format(&loc)
+	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(loc.Dir), 0o700); err != nil {
-		return wrap("create mailbox "+loc.Name, err)
-	}
-	err := os.Mkdir(loc.Dir, 0o700)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("create mailbox %s: %w", loc.Name, ErrExists)
+	if m, ok := format.(DirMaker); ok {
+		err = m.MakeDir(&loc)
+	} else {
+		err = makeDir(&loc)
 	}
 	if err != nil {
 		return wrap("create mailbox "+loc.Name, err)
@@ -87,26 +120,36 @@ func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Ident
 	if err := os.MkdirAll(loc.indexDir(), 0o700); err != nil {
 		return wrap("create mailbox "+loc.Name, err)
 	}
-	if err := createIndex(&loc, indexOptions(p.log, &loc, set), id); err != nil {
+	if err := p.createIndex(ctx, format, &loc, set, id); err != nil {
 		os.Remove(loc.Dir) // as far as empty
 		return wrap("create mailbox "+loc.Name, err)
 	}
 	return nil
 }
 
-func checkFormat(loc Location) error {
-	if loc.Format != "sdbox" {
-		return fmt.Errorf("mailbox %s: format %q is not supported", loc.Name, loc.Format)
+// makeDir makes the message directory.
+func makeDir(loc *Location) error {
+	if err := os.MkdirAll(filepath.Dir(loc.Dir), 0o700); err != nil {
+		return err
 	}
-	return nil
+	err := os.Mkdir(loc.Dir, 0o700)
+	if errors.Is(err, os.ErrExist) {
+		return ErrExists
+	}
+	return err
 }
 
-func createIndex(loc *Location, opt index.Options, id Identity) error {
-	dir, err := index.OpenDir(loc.indexDir())
+func (p *Pool) createIndex(ctx context.Context, format Format, loc *Location, set *Settings, id Identity) error {
+	dir, err := index.OpenDir(loc.Dir)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
+	indexDir, err := index.OpenDir(loc.indexDir())
+	if err != nil {
+		return err
+	}
+	defer indexDir.Close()
 	if id.GUID == [16]byte{} {
 		id.GUID = dbox.NewGUID()
 	}
@@ -114,26 +157,28 @@ func createIndex(loc *Location, opt index.Options, id Identity) error {
 		id.UIDValidity = uint32(time.Now().Unix())
 	}
 	var tx index.Tx
-	tx.Intro(&extDboxHdr)
-	tx.ExtHeader(0, encodeDboxHdr(0, id.GUID, 0))
+	files := Files{Location: loc, Settings: set, Fsync: fsyncMode(set), Dir: dir, IndexDir: indexDir, Log: p.log}
+	if err := format.Create(ctx, &files, id, &tx); err != nil {
+		return err
+	}
 	tx.Intro(&extHdrVsize)
 	tx.Intro(&extVsize)
 	tx.Intro(&extPOP3UIDL)
 	tx.UIDValidity(id.UIDValidity)
 	tx.TempScan(uint32(time.Now().Unix()))
-	x, err := index.Create(dir, opt, &tx)
+	x, err := index.Create(indexDir, indexOptions(p.log, loc, set), &tx)
 	if x != nil {
 		x.Close()
 	}
-	if err == nil && !opt.NoSync {
-		err = unix.Fsync(dir.FD)
+	if err == nil && files.Fsync.Saves() {
+		err = unix.Fsync(indexDir.FD)
 	}
 	return err
 }
 
 // Open returns a handle of an existing mailbox. ErrNotExist.
 func (p *Pool) Open(ctx context.Context, loc Location, set *Settings) (*Mailbox, error) {
-	if err := checkFormat(loc); err != nil {
+	if _, err := p.format(&loc); err != nil {
 		return nil, err
 	}
 	for {
@@ -164,6 +209,22 @@ func (p *Pool) take(loc Location, set *Settings) *box {
 		b.idle = nil
 	}
 	return b
+}
+
+// hold keeps a mailbox that somebody uses, or used a moment ago, from being closed
+// until release.
+func (p *Pool) hold(b *box) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.users == 0 && b.idle == nil {
+		return false
+	}
+	b.users++
+	if b.idle != nil {
+		p.idle.Remove(b.idle)
+		b.idle = nil
+	}
+	return true
 }
 
 // release gives back a user of the state, which failed to open if err is not

@@ -17,6 +17,9 @@ func (b *box) removeAll() error {
 			}
 		}
 	}
+	if r, ok := b.store.(Remover); ok {
+		return r.RemoveAll()
+	}
 	trash := b.loc.Dir + dbox.TempName()
 	if err := os.Rename(b.loc.Dir, trash); err != nil {
 		return err

@@ -14,7 +14,12 @@ import (
 // unpackSamples unpacks mailboxes written by Dovecot 2.3.19.
 func unpackSamples(tb testing.TB, dir string) {
 	tb.Helper()
-	f, err := os.Open("testdata/sdbox-2.3.19.tar.gz")
+	unpack(tb, "testdata/sdbox-2.3.19.tar.gz", dir)
+}
+
+func unpack(tb testing.TB, archive, dir string) {
+	tb.Helper()
+	f, err := os.Open(archive)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -3,8 +3,6 @@ package mailbox
 import (
 	"context"
 	"time"
-
-	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 )
 
 // SaveOptions are what a message is saved with besides its content.
@@ -29,7 +27,7 @@ type SaveResult struct {
 type Save struct {
 	b    *box
 	opt  SaveOptions
-	w    *dbox.Writer
+	w    Writer
 	done bool
 }
 
@@ -40,7 +38,7 @@ func (m *Mailbox) Save(ctx context.Context, opt SaveOptions) (*Save, error) {
 	if opt.Received.IsZero() {
 		opt.Received = now
 	}
-	return &Save{b: m.b, opt: opt, w: dbox.NewWriter(m.b.dir, now)}, nil
+	return &Save{b: m.b, opt: opt, w: m.b.store.NewWriter(now)}, nil
 }
 
 // Write adds content. Lines may end in CRLF or LF; they are stored with LF.
@@ -85,7 +83,7 @@ func commitAll(ctx context.Context, saves []*Save, results []SaveResult) error {
 		return nil
 	}
 	b := saves[0].b
-	batch := &batch{done: make(chan struct{}), news: make([]newMessage, len(saves))}
+	batch := &batch{done: make(chan struct{}), news: make([]New, len(saves))}
 	for i, s := range saves {
 		if err := s.finish(&batch.news[i]); err != nil {
 			abortAll(saves)
@@ -100,7 +98,7 @@ func commitAll(ctx context.Context, saves []*Save, results []SaveResult) error {
 	for i, s := range saves {
 		s.done = true
 		s.w.Close()
-		results[i] = SaveResult{UIDValidity: batch.uidValidity, UID: batch.news[i].uid, ModSeq: batch.news[i].modseq}
+		results[i] = SaveResult{UIDValidity: batch.uidValidity, UID: batch.news[i].UID, ModSeq: batch.news[i].modseq}
 	}
 	if b.mode.Saves() {
 		err = b.durable()
@@ -116,15 +114,14 @@ func abortAll(saves []*Save) {
 
 // finish completes the mail file and has it written to disk: the log must not
 // know of a message whose text a power failure could take.
-func (s *Save) finish(n *newMessage) error {
+func (s *Save) finish(n *New) error {
 	if s.done {
 		return errClosed
 	}
-	*n = newMessage{flags: s.opt.Flags, keywords: s.opt.Keywords, wantUID: s.opt.UID, minModSeq: s.opt.MinModSeq, uidl: s.opt.POP3UIDL != ""}
-	err := s.w.Finish(&dbox.Fields{Received: s.opt.Received, GUID: s.opt.GUID, POP3UIDL: s.opt.POP3UIDL})
-	if err == nil {
-		err = s.b.flushContent(s.w.FD())
+	err := s.w.Finish(&s.opt)
+	*n = New{
+		Writer: s.w, Flags: s.opt.Flags, Keywords: s.opt.Keywords, UIDL: s.opt.POP3UIDL != "",
+		vsize: s.w.VirtualSize(), wantUID: s.opt.UID, minModSeq: s.opt.MinModSeq,
 	}
-	n.temp, n.vsize = s.w.Name(), s.w.VirtualSize()
 	return err
 }

@@ -7,10 +7,13 @@ import "github.com/dovetail-mail/dovetail/internal/mda/store/index"
 type Snapshot struct {
 	st    *index.State
 	vsize int // number of the extension with virtual sizes, -1 for none
+	guid  [16]byte
 }
 
-func newSnapshot(st *index.State) *Snapshot {
-	return &Snapshot{st: st, vsize: st.ExtNumber(extVsize.Name)}
+func (b *box) newSnapshot(st *index.State) *Snapshot {
+	s := &Snapshot{st: st, vsize: st.ExtNumber(extVsize.Name)}
+	s.guid, _ = b.store.Identity(st)
+	return s
 }
 
 // Len returns the number of messages.
@@ -66,10 +69,7 @@ func (s *Snapshot) FirstRecent() uint32 { return s.st.Hdr.FirstRecent() }
 func (s *Snapshot) KeywordNames() []string { return s.st.Keywords }
 
 // GUID returns the mailbox's GUID.
-func (s *Snapshot) GUID() [16]byte {
-	_, guid, _, _ := decodeDboxHdr(s.st.ExtHeader(extDboxHdr.Name))
-	return guid
-}
+func (s *Snapshot) GUID() [16]byte { return s.guid }
 
 // Counts are numbers of messages.
 type Counts struct{ Messages, Seen, Unseen, Deleted, Recent int }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -13,7 +15,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
-// A watcher tells mailboxes that others have changed their log. There is one
+// A watcher tells mailboxes that others have changed their log or [Directories]. There is one
 // inotify descriptor for all of a pool, and one goroutine that reads it while
 // anything is watched.
 type watcher struct {
@@ -22,43 +24,58 @@ type watcher struct {
 	mu    sync.Mutex
 	file  *os.File
 	boxes map[int32]*box // by watch descriptor
-	wds   map[*box]int32
+	wds   map[*box][]int32
 }
 
 // What happens to the log: appended to, or replaced (the link count changes).
 const watchMask = unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_DELETE_SELF
 
+// What other programs do to files in a directory.
+const watchDirMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE
+
 // add watches the log of a mailbox; again after it was replaced.
-func (w *watcher) add(b *box, log index.Log) {
+func (w *watcher) add(b *box, log index.Log, dirs []*index.Dir) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil && !w.start() {
 		return
 	}
+	wds := w.watch(nil, b, log.FD(), watchMask)
+	for _, d := range dirs {
+		wds = w.watch(wds, b, d.FD, watchDirMask)
+	}
+	for _, old := range w.wds[b] {
+		if !slices.Contains(wds, old) {
+			w.forget(b, old)
+		}
+	}
+	w.wds[b] = wds
+}
+
+// watch adds a watch of a file to those of a mailbox.
+func (w *watcher) watch(wds []int32, b *box, fd int, mask uint32) []int32 {
 	// The descriptor names the file whatever its name is meanwhile.
-	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), procPath(log.FD()), watchMask)
+	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), procPath(fd), mask)
 	if err != nil {
 		// Changes are still seen at the next Sync.
 		w.log.Warningf("Mailbox %s: inotify_add_watch: %v", b.loc.Name, err)
-		return
+		return wds
 	}
-	if old, ok := w.wds[b]; ok && old != int32(wd) {
-		w.forget(b, old)
-	}
-	w.boxes[int32(wd)], w.wds[b] = b, int32(wd)
+	w.boxes[int32(wd)] = b
+	return append(wds, int32(wd))
 }
 
 // remove ends watching.
 func (w *watcher) remove(b *box) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if wd, ok := w.wds[b]; ok {
+	for _, wd := range w.wds[b] {
 		w.forget(b, wd)
 	}
+	delete(w.wds, b)
 }
 
 func (w *watcher) forget(b *box, wd int32) {
-	delete(w.wds, b)
 	if w.boxes[wd] == b {
 		delete(w.boxes, wd)
 		// It fails if the file is gone, and the watch with it.
@@ -73,7 +90,7 @@ func (w *watcher) start() bool {
 		return false
 	}
 	w.file = os.NewFile(uintptr(fd), "inotify")
-	w.boxes, w.wds = make(map[int32]*box), make(map[*box]int32)
+	w.boxes, w.wds = make(map[int32]*box), make(map[*box][]int32)
 	go w.read(w.file)
 	return true
 }
@@ -111,18 +128,32 @@ func (w *watcher) close() {
 	}
 }
 
+// lookAgain is after what time a Scanner is asked once more: a change within the same
+// tick of the clock as the one before cannot be seen by the time of the directory.
+const lookAgain = 2500 * time.Millisecond
+
 // lookAtChange reads what another process did, unless the box is closed.
 func (b *box) lookAtChange() {
-	b.mu.Lock()
 	b.waking.Store(false)
-	ready := b.ready
-	b.mu.Unlock()
-	if !ready {
-		return
+	if b.look() && !b.again.Swap(true) {
+		time.AfterFunc(lookAgain, func() {
+			b.again.Store(false)
+			b.look()
+		})
 	}
+}
+
+// look reads what another process did. It reports whether to look once more.
+func (b *box) look() (again bool) {
+	if !b.pool.hold(b) {
+		return false
+	}
+	defer b.pool.release(b, nil)
 	if err := b.sync(context.Background()); err != nil {
 		b.pool.log.Errorf("Mailbox %s: %v", b.loc.Name, err)
 	}
+	_, again = b.store.(Scanner)
+	return again
 }
 
 // subscribe has fn called after changes. While anybody is subscribed, changes of
@@ -152,9 +183,13 @@ func (b *box) rewatch() {
 	if len(b.subs) == 0 {
 		return
 	}
+	var dirs []*index.Dir
+	if d, ok := b.store.(Directories); ok {
+		dirs = d.Dirs()
+	}
 	b.logMu.Lock()
 	defer b.logMu.Unlock()
-	b.pool.watch.add(b, b.log)
+	b.pool.watch.add(b, b.log, dirs)
 }
 
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -1,0 +1,61 @@
+package mailbox
+
+import (
+	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
+)
+
+// commit appends what was put into tx. The log's lock is held.
+func (b *box) commit() error {
+	defer b.tx.Reset()
+	err := b.ix.Commit(&b.tx)
+	if s, ok := b.store.(Scanner); ok && err != nil {
+		s.Distrust()
+	}
+	return err
+}
+
+// durable returns when everything appended to the log before the call is on
+// disk, with the entries of the directories.
+func (b *box) durable() error {
+	return b.flush.Do(func() error {
+		b.logMu.Lock()
+		log := b.log.Clone()
+		b.logMu.Unlock()
+		defer log.Close()
+		var err error
+		if f, ok := b.store.(Flusher); ok {
+			err = f.FlushFiles()
+		}
+		if err == nil {
+			err = log.Flush()
+		}
+		if err == nil && !b.volume.Ordered() {
+			err = b.flushDirs()
+		}
+		if err != nil {
+			// Flushing again would report success for what was lost.
+			b.mu.Lock()
+			b.distrust = true
+			b.mu.Unlock()
+		}
+		return err
+	})
+}
+
+func (b *box) flushDirs() error {
+	err := commit.Data(b.dir.FD)
+	if err == nil && b.indexDir != b.dir {
+		err = commit.Data(b.indexDir.FD)
+	}
+	if d, ok := b.store.(Directories); ok {
+		for _, dir := range d.Dirs() {
+			if err == nil {
+				err = commit.Data(dir.FD)
+			}
+		}
+	}
+	if err == nil {
+		b.volume.Flushed()
+	}
+	return err
+}
