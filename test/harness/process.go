@@ -93,8 +93,10 @@ func (p *Process) KillAll() {
 	}
 }
 
-// Gone reports whether a process has ended.
+// Gone reports whether a process has ended, with all its threads: its first one
+// may be dead while others still hold its sockets.
 func Gone(pid int) bool {
 	state := Status(pid, "State")
-	return state == "" || strings.HasPrefix(state, "Z")
+	threads := Status(pid, "Threads")
+	return state == "" || strings.HasPrefix(state, "Z") && (threads == "" || threads == "1")
 }

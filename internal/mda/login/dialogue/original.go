@@ -39,11 +39,8 @@ func StartOriginal(t *testing.T, usual, config string) *Original {
 	}
 	o := &Original{dir: dir, usual: usual, ports: map[string]int{}}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "lmtp"} {
-		o.ports[name] = freePort(t)
-	}
 	cert, key := Certificate()
-	for name, data := range map[string]string{"cert.pem": cert, "key.pem": key, "dovecot.conf": o.config() + config} {
+	for name, data := range map[string]string{"cert.pem": cert, "key.pem": key} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -54,12 +51,29 @@ func StartOriginal(t *testing.T, usual, config string) *Original {
 	os.Chmod(dir, 0o755)
 	os.Chmod(filepath.Join(dir, "mail"), 0o777)
 	conf := filepath.Join(dir, "dovecot.conf")
-	// Its daemon inherits standard output, so no pipe can be waited for.
-	if err := exec.Command(dovecot, "-c", conf).Run(); err != nil {
+	// Another test may take a port before Dovecot does: then others are tried.
+	for range 3 {
+		if err = o.start(t, conf, config); err == nil {
+			break
+		}
+	}
+	if err != nil {
 		t.Fatalf("dovecot: %v; run it by hand for the reason: %s", err, o.config()+config)
 	}
 	t.Cleanup(func() { exec.Command(dovecot, "-c", conf, "stop").Run() })
 	return o
+}
+
+// start starts Dovecot on ports of its own.
+func (o *Original) start(t *testing.T, conf, config string) error {
+	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "lmtp"} {
+		o.ports[name] = freePort(t)
+	}
+	if err := os.WriteFile(conf, []byte(o.config()+config), 0o644); err != nil {
+		return err
+	}
+	// Its daemon inherits standard output, so no pipe can be waited for.
+	return exec.Command(dovecot, "-c", conf).Run()
 }
 
 // freePort returns a port below those that the system gives to others who ask for any,
