@@ -115,8 +115,7 @@ func (b *box) openDirs(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	// Maildir takes the longer way of flushing: its files are renamed by others,
-	// and by flags, at any time.
+	// Maildir takes the longer way of flushing: see package commit.
 	if b.mode == commit.Optimized && b.loc.Format != "maildir" {
 		b.volume = commit.VolumeOf(b.dir.FD, b.indexDir.FD)
 	}
