@@ -98,7 +98,7 @@ func startServer(t testing.TB, dir, conf string) *testServer {
 	}
 	sink := maillog.NewFile(logFile, maillog.Dovecot, "")
 	t.Cleanup(sink.Close)
-	s, err := NewServer(cfg, maillog.New(sink, "auth"))
+	s, err := NewServer(&Setup{Config: cfg}, maillog.New(sink, "auth"))
 	if err != nil {
 		t.Fatal(err)
 	}

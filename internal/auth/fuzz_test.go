@@ -33,7 +33,7 @@ func fuzzServer(f *testing.F) *Server {
 		UsernameChars: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@", MasterUserSeparator: "*", AnonymousUsername: "anonymous",
 	}
 	rules := dovecot.Passdb{Driver: "static", Args: "password=secret", Skip: "never", ResultSuccess: "return-ok", ResultFailure: "continue", ResultInternalfail: "continue"}
-	s, err := newServer(set, &dovecot.Auth{Passdbs: []dovecot.Passdb{rules}}, nil)
+	s, err := newServer(set, &dovecot.Auth{Passdbs: []dovecot.Passdb{rules}}, nil, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -19,7 +19,10 @@ func (r *request) succeed() {
 
 func (r *request) sendOK() {
 	if r.final != nil && r.finalOK {
-		r.Fields.Set(db.Field{Name: "resp", Value: base64.StdEncoding.EncodeToString(r.final), HasValue: true})
+		r.Fields.Set(db.Field{Name: "resp", Value: base64.StdEncoding.EncodeToString(r.final)})
+	}
+	if r.Fields.Has("nologin") {
+		r.Fields.Set(db.Field{Name: "nologin"}) // whatever its value
 	}
 	if r.failures > 0 {
 		r.conn.shared.penalties.reset(r.Remote.Addr())

@@ -258,7 +258,9 @@ func (c *passChain) judge(p *passdb, err error) result {
 	case errors.Is(err, db.ErrNotSupported):
 		return resultUnsupported
 	}
-	r.Errorf("%v", err)
+	if !db.IsTold(err) {
+		r.Errorf("%v", err)
+	}
 	return resultInternal
 }
 
@@ -286,7 +288,7 @@ func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	case resultDisabled:
 		final = true
 	case resultExpired:
-		req.Fields.Set(db.Field{Name: "reason", Value: "Password expired", HasValue: true})
+		req.Fields.Set(db.Field{Name: "reason", Value: "Password expired"})
 		final = true
 	case resultOK:
 		next = p.onSuccess

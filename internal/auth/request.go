@@ -118,9 +118,9 @@ func (r *request) setForwardFields(value string) {
 		return
 	}
 	for item := range strings.SplitSeq(string(text), "\t") {
-		name, value, has := strings.Cut(wire.Unescape(item), "=")
+		name, value, _ := strings.Cut(wire.Unescape(item), "=")
 		if name != "" {
-			r.Fields.Set(db.Field{Name: "forward_" + name, Value: value, HasValue: has, Hidden: true})
+			r.Fields.Set(db.Field{Name: "forward_" + name, Value: value, Hidden: true})
 		}
 	}
 }

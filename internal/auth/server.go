@@ -15,6 +15,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/sasl"
 )
@@ -89,11 +90,13 @@ func newShared(present *Server) *shared {
 func (s *Server) Replace(next *Server) {
 	next.shared = s.shared
 	s.shared.present.Store(next)
+	time.AfterFunc(requestTimeout, s.Close)
 }
 
-// NewServer checks the auth settings of cfg and opens its databases. Errors are
+// NewServer checks the auth settings of a setup and opens its databases. Errors are
 // those that Dovecot's auth process dies of at start.
-func NewServer(cfg *dovecot.Config, log *maillog.Logger) (*Server, error) {
+func NewServer(setup *Setup, log *maillog.Logger) (*Server, error) {
+	cfg := setup.Config
 	set, err := dovecot.Get[Settings](cfg, dovecot.Filter{Service: "auth"})
 	if err != nil {
 		return nil, err
@@ -102,16 +105,16 @@ func NewServer(cfg *dovecot.Config, log *maillog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(set, dbs, log)
+	return newServer(set, dbs, setup.Files, log)
 }
 
-func newServer(set *Settings, dbs *dovecot.Auth, log *maillog.Logger) (*Server, error) {
+func newServer(set *Settings, dbs *dovecot.Auth, files ext.Files, log *maillog.Logger) (*Server, error) {
 	if set.Debug || set.DebugPasswords {
 		set.Verbose = true
 	}
 	s := &Server{
 		log: log, set: set,
-		env:     &db.Env{Log: log, FirstValidUID: set.FirstValidUID, LastValidUID: set.LastValidUID},
+		env:     &db.Env{Log: log, FirstValidUID: set.FirstValidUID, LastValidUID: set.LastValidUID, ExtFiles: files},
 		names:   newUsernames(set),
 		hashers: pool{max: runtime.GOMAXPROCS(0)},
 		workers: pool{max: max(1, int(set.WorkerMaxCount))},
@@ -121,10 +124,18 @@ func newServer(set *Settings, dbs *dovecot.Auth, log *maillog.Logger) (*Server, 
 	s.session.Realms = strings.Fields(set.Realms)
 	s.session.Username = set.AnonymousUsername
 	if err := s.openDatabases(dbs); err != nil {
+		s.Close()
 		return nil, err
 	}
-	return s, s.chooseMechanisms()
+	if err := s.chooseMechanisms(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
+
+// Close closes the connections of the databases. Lookups fail afterwards.
+func (s *Server) Close() { s.env.Close() }
 
 // openDatabases opens all sections in their order. Without userdb there is a
 // static one, as in Dovecot.

@@ -45,7 +45,7 @@ func TestBadSettings(t *testing.T) {
 			t.Errorf("%q: %v", conf, err)
 			continue
 		}
-		if _, err := NewServer(cfg, nil); err == nil || err.Error() != want {
+		if _, err := NewServer(&Setup{Config: cfg}, nil); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", conf, err, want)
 		}
 	}

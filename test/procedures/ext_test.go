@@ -12,11 +12,11 @@ import (
 // The files of databases that the document has the administrator write are
 // understood.
 func TestDatabaseFiles(t *testing.T) {
-	load := func(number, file string) (path string, warn func(string)) {
+	load := func(number, file string) (files ext.Files, path string, warn func(string)) {
 		i := slices.IndexFunc(dovecotProcedures, func(p procedure) bool { return p.number == number })
 		etc := install(t)
 		follow(t, dovecotProcedures, dovecotProcedures[i], etc)
-		return filepath.Join(etc, "dovecot", file), func(text string) { t.Errorf("procedure %s: %s", number, text) }
+		return nil, filepath.Join(etc, "dovecot", file), func(text string) { t.Errorf("procedure %s: %s", number, text) }
 	}
 	search, err := ext.LoadLDAP(load("1.2-ldap-search", "dovecot-ldap.conf.ext"))
 	if err != nil {
@@ -79,16 +79,16 @@ func TestExampleDatabaseFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := ext.LoadSQL(filepath.Join(dir, "dovecot-sql.conf.ext"), warn); err != nil {
+	if _, err := ext.LoadSQL(nil, filepath.Join(dir, "dovecot-sql.conf.ext"), warn); err != nil {
 		t.Error(err)
 	}
-	if _, err := ext.LoadLDAP(filepath.Join(dir, "dovecot-ldap.conf.ext"), warn); err != nil {
+	if _, err := ext.LoadLDAP(nil, filepath.Join(dir, "dovecot-ldap.conf.ext"), warn); err != nil {
 		t.Error(err)
 	}
-	if _, err := ext.LoadDict(filepath.Join(dir, "dovecot-dict-auth.conf.ext"), warn); err != nil {
+	if _, err := ext.LoadDict(nil, filepath.Join(dir, "dovecot-dict-auth.conf.ext"), warn); err != nil {
 		t.Error(err)
 	}
-	if _, err := ext.LoadDictSQL(filepath.Join(dir, "dovecot-dict-sql.conf.ext"), warn); err != nil {
+	if _, err := ext.LoadDictSQL(nil, filepath.Join(dir, "dovecot-dict-sql.conf.ext"), warn); err != nil {
 		t.Error(err)
 	}
 }

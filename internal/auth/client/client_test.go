@@ -47,7 +47,7 @@ func startServer(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := auth.NewServer(cfg, nil)
+	s, err := auth.NewServer(&auth.Setup{Config: cfg}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestReconnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := auth.NewServer(cfg, nil)
+	s, err := auth.NewServer(&auth.Setup{Config: cfg}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package db
 import (
 	"fmt"
 
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 )
 
@@ -13,7 +14,24 @@ type Env struct {
 	FirstValidUID, LastValidUID uint32 // of users that passwd lists
 	PasswdFile                  string // instead of /etc/passwd
 
+	ExtFiles ext.Files // read by a process that may
+
 	files fileCache
+	sql   sqlPools
+	ldap  directories
+}
+
+// Close ends the connections of the databases. What is asked afterwards fails.
+func (env *Env) Close() {
+	env.sql.close()
+	env.ldap.close()
+}
+
+// warn logs what is odd about a file of settings.
+func (env *Env) warn(text string) {
+	if env.Log != nil {
+		env.Log.Warningf("%s", text)
+	}
 }
 
 // A PassdbDriver opens a passdb with the args of its section.
@@ -32,12 +50,12 @@ var (
 		"checkpassword": nil,
 		"dict":          nil,
 		"imap":          nil,
-		"ldap":          nil,
+		"ldap":          openLDAPPassdb,
 		"lua":           nil,
 		"oauth2":        nil,
 		"pam":           nil,
 		"shadow":        nil,
-		"sql":           nil,
+		"sql":           openSQLPassdb,
 	}
 	userdbDrivers = map[string]UserdbDriver{
 		"passwd":        openPasswdUserdb,
@@ -46,9 +64,9 @@ var (
 		"static":        openStaticUserdb,
 		"checkpassword": nil,
 		"dict":          nil,
-		"ldap":          nil,
+		"ldap":          openLDAPUserdb,
 		"lua":           nil,
-		"sql":           nil,
+		"sql":           openSQLUserdb,
 	}
 )
 

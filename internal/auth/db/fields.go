@@ -2,17 +2,15 @@ package db
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 )
 
-// A Field is one extra field. Without HasValue it is written as its name alone.
+// A Field is one extra field. With an empty value it is written as its name alone.
 type Field struct {
-	Name     string
-	Value    string
-	HasValue bool
-	Hidden   bool // not told to auth clients
+	Name   string
+	Value  string
+	Hidden bool // not told to auth clients
 }
 
 // Fields are extra fields in the order in which they were added. There are few,
@@ -93,13 +91,8 @@ func (f *Fields) Append(b []byte) []byte {
 
 func (f Field) append(b []byte) []byte {
 	b = wire.AppendEscaped(b, f.Name)
-	if f.HasValue {
+	if f.Value != "" {
 		b = wire.AppendEscaped(append(b, '='), f.Value)
 	}
 	return b
-}
-
-// cutField takes "name=value" or "name" apart.
-func cutField(text string) (name, value string, hasValue bool) {
-	return strings.Cut(text, "=")
 }

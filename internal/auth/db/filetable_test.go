@@ -24,7 +24,7 @@ func TestParseFile(t *testing.T) {
 	}
 	alice := &fileEntry{
 		password: "{PLAIN}x", uid: "1", gid: "2", home: "/home/a", shell: "sh", isUser: true,
-		extra: []Field{{Name: "a", Value: "1", HasValue: true}, {Name: "allow_nets", Value: "::1,10.0.0.0/8", HasValue: true}},
+		extra: []Field{{Name: "a", Value: "1"}, {Name: "allow_nets", Value: "::1,10.0.0.0/8"}},
 	}
 	if d := cmp.Diff(alice, table.users["alice"], cmp.AllowUnexported(fileEntry{})); d != "" {
 		t.Error(d)

@@ -19,6 +19,6 @@ func (r *Request) setOwner(path string) {
 		r.TempFail = true
 		return
 	}
-	r.SetUserdbField(Field{Name: "uid", Value: strconv.FormatUint(uint64(st.Uid), 10), HasValue: true})
-	r.SetUserdbField(Field{Name: "gid", Value: strconv.FormatUint(uint64(st.Gid), 10), HasValue: true})
+	r.SetUserdbField(Field{Name: "uid", Value: strconv.FormatUint(uint64(st.Uid), 10)})
+	r.SetUserdbField(Field{Name: "gid", Value: strconv.FormatUint(uint64(st.Gid), 10)})
 }

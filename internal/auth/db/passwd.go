@@ -36,7 +36,7 @@ func (p *passwd) Fetch(_ context.Context, r *Request) (Secret, error) {
 		r.Infof("invalid password field")
 		return Secret{}, ErrUnknownUser
 	}
-	r.SetField(Field{Name: "user", Value: r.User, HasValue: true})
+	r.SetField(Field{Name: "user", Value: r.User})
 	return Secret{Stored: entry.password, DefaultScheme: p.scheme}, nil
 }
 
@@ -55,7 +55,6 @@ func (p *passwd) LookupUser(_ context.Context, r *Request) error {
 		return ErrUnknownUser
 	}
 	for _, f := range [...]Field{{Name: "system_groups_user", Value: r.User}, {Name: "uid", Value: entry.uid}, {Name: "gid", Value: entry.gid}, {Name: "home", Value: entry.home}} {
-		f.HasValue = true
 		r.SetUserdbField(f)
 	}
 	return p.fields.SetUserdbFields(r)

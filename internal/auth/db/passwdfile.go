@@ -123,7 +123,6 @@ func (f *fileDB) LookupUser(_ context.Context, r *Request) error {
 	}
 	for _, field := range [...]Field{{Name: "uid", Value: entry.uid}, {Name: "gid", Value: entry.gid}, {Name: "home", Value: entry.home}} {
 		if field.Value != "" {
-			field.HasValue = true
 			r.Userdb.Set(field)
 		}
 	}

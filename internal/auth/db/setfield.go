@@ -68,6 +68,8 @@ func (r *Request) SetField(field Field) {
 	case "nopassword":
 		r.NoPassword = true
 		return
+	case "proxy":
+		field.Value = ""
 	case "noauthenticate":
 		r.NoAuthenticate = true
 		return
@@ -101,8 +103,8 @@ func (r *Request) setForUserdb(name string, field Field) {
 
 // parseField makes a field of "name=value" or "name".
 func parseField(text string) Field {
-	name, value, has := cutField(text)
-	return Field{Name: name, Value: value, HasValue: has}
+	name, value, _ := strings.Cut(text, "=")
+	return Field{Name: name, Value: value}
 }
 
 // setUser changes the name that the rest of the login is about.

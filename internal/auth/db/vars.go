@@ -19,6 +19,38 @@ func (r *Request) Expand(template string) (string, error) {
 	return dovecot.ExpandVars(template, r.vars(r.User))
 }
 
+// An expansion changes what a template's %variables are.
+type expansion struct {
+	escape func(string) string                            // of every value; nil for as they are
+	dollar string                                         // %$
+	lookup func(name, arg string) (value string, ok bool) // %{name:arg} that the request does not know
+}
+
+// expandWith is Expand with other variables.
+func (r *Request) expandWith(template string, e expansion) (string, error) {
+	if strings.IndexByte(template, '%') < 0 {
+		return template, nil
+	}
+	vars := r.vars(r.User)
+	vars.Table = append(vars.Table, dovecot.Var{Key: '$', Value: e.dollar})
+	if e.escape != nil {
+		for i := range vars.Table {
+			vars.Table[i].Value = e.escape(vars.Table[i].Value)
+		}
+	}
+	vars.Func = func(name, arg string) (string, bool, error) {
+		value, ok, err := r.longVar(name, arg)
+		if !ok && err == nil && e.lookup != nil {
+			value, ok = e.lookup(name, arg)
+		}
+		if e.escape != nil {
+			value = e.escape(value)
+		}
+		return value, ok, err
+	}
+	return dovecot.ExpandVars(template, vars)
+}
+
 // Normalize expands auth_username_format for a name that is not yet that of the
 // request.
 func (r *Request) Normalize(format, name string) (string, error) {

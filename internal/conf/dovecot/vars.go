@@ -38,6 +38,24 @@ func ExpandVars(s string, vars *Vars) (string, error) {
 	return text, e.err
 }
 
+// CutVar returns the length of the %variable at the beginning of s, with its
+// modifiers; s[0] is the '%'.
+func CutVar(s string) int {
+	var f varFormat
+	rest := f.parse(s[1:])
+	if rest == "" {
+		return len(s)
+	}
+	n := len(s) - len(rest)
+	if rest[0] == '{' {
+		if end := closingBrace(rest); end > 0 {
+			return n + end + 1
+		}
+	}
+	_, size := utf8.DecodeRuneInString(rest)
+	return n + size
+}
+
 // A varExpander expands one template. It goes on after an error, keeping the first.
 type varExpander struct {
 	vars   *Vars
@@ -156,7 +174,8 @@ func (e *varExpander) long(expr string) string {
 	if get := processVars[expr]; get != nil {
 		return get()
 	}
-	return e.unknown(expr)
+	name, _, _ = strings.Cut(expr, ":")
+	return e.unknown(name)
 }
 
 // byName looks a variable up by long name, or by its key if the name is one character.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth"
-	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/master"
 )
 
@@ -69,11 +68,11 @@ func (a *authProcess) serve(listeners []*master.Listener) {
 }
 
 func newAuth(p *master.Process) (*auth.Server, error) {
-	cfg := new(dovecot.Config)
-	if err := cfg.UnmarshalBinary(p.Config); err != nil {
+	setup := new(auth.Setup)
+	if err := setup.UnmarshalBinary(p.Config); err != nil {
 		return nil, err
 	}
-	return auth.NewServer(cfg, p.Log)
+	return auth.NewServer(setup, p.Log)
 }
 
 // control serves the master's messages until the process is to end.

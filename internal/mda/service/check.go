@@ -30,9 +30,15 @@ func (p *plan) check() error {
 		return fmt.Errorf("lock_method=dotlock (%s) is not supported: use fcntl or flock", p.cfg.Origin(dovecot.Filter{}, "lock_method"))
 	}
 	// The auth process would die of these at its start: better to refuse.
-	if _, err := auth.NewServer(p.cfg, nil); err != nil {
+	setup, err := auth.NewSetup(p.cfg)
+	if err != nil {
 		return err
 	}
+	server, err := auth.NewServer(setup, nil)
+	if err != nil {
+		return err
+	}
+	server.Close()
 	return p.checkTLS()
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -195,7 +196,7 @@ func (m *Master) spec(service string) (master.Spec, error) {
 	if err != nil {
 		return master.Spec{}, err
 	}
-	blob, err := p.cfg.AppendBinary(nil)
+	blob, err := p.configFor(service)
 	if err != nil {
 		return master.Spec{}, err
 	}
@@ -205,6 +206,18 @@ func (m *Master) spec(service string) (master.Spec, error) {
 		Log: logs.forProcess(r.process), LogFiles: logs.files,
 		Config: blob, Listeners: p.listeners[service], Sockets: m.sockets,
 	}, nil
+}
+
+// configFor is the configuration as the process of a service gets it.
+func (p *plan) configFor(service string) ([]byte, error) {
+	if service != "auth" {
+		return p.cfg.AppendBinary(nil)
+	}
+	setup, err := auth.NewSetup(p.cfg)
+	if err != nil {
+		return nil, err
+	}
+	return setup.MarshalBinary()
 }
 
 func (m *Master) lmtpSpec(p *plan) (master.Spec, error) {

@@ -43,9 +43,9 @@ func (f *Fields) set(key, value string) (bool, error) {
 }
 
 // LoadDict reads and checks the file of a passdb or userdb with driver dict.
-func LoadDict(path string, warn func(text string)) (*Dict, error) {
+func LoadDict(files Files, path string, warn func(text string)) (*Dict, error) {
 	d := &Dict{}
-	if err := Load(path, d, warn); err != nil {
+	if err := Load(files, path, d, warn); err != nil {
 		return nil, fmt.Errorf("dict %s: %w", path, err)
 	}
 	d.PassdbObjects, d.UserdbObjects = d.oldPassdb+d.PassdbObjects, d.oldUserdb+d.UserdbObjects

@@ -41,9 +41,9 @@ type LDAPMap struct {
 }
 
 // LoadDictLDAP reads and checks the file of a dictionary in an LDAP directory.
-func LoadDictLDAP(path string, warn func(text string)) (*DictLDAP, error) {
+func LoadDictLDAP(files Files, path string, warn func(text string)) (*DictLDAP, error) {
 	d := &DictLDAP{Timeout: 30, StartTLS: true}
-	err := Load(path, d, warn)
+	err := Load(files, path, d, warn)
 	switch {
 	case err != nil:
 		return nil, err

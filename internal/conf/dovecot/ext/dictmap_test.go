@@ -48,9 +48,9 @@ func TestDictionaries(t *testing.T) {
 			fmt.Fprintf(&dicts, "  %s = %s:%s\n", name, driver, path)
 			var err error
 			if driver == "sqlite" {
-				_, err = LoadDictSQL(path, func(string) {})
+				_, err = LoadDictSQL(nil, path, func(string) {})
 			} else {
-				_, err = LoadDictLDAP(path, func(string) {})
+				_, err = LoadDictLDAP(nil, path, func(string) {})
 			}
 			if err != nil {
 				want[name] = err.Error()
@@ -97,7 +97,7 @@ map {
 map {
   pattern = lost
 `)
-	got, err := LoadDictSQL(path, func(string) {})
+	got, err := LoadDictSQL(nil, path, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ userdb_fields {
   mail = maildir:%{dict:extra.home_dir}/Maildir
 }
 `)
-	got, err := LoadDict(path, func(string) {})
+	got, err := LoadDict(nil, path, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

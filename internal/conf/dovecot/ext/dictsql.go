@@ -38,9 +38,9 @@ type SQLField struct {
 }
 
 // LoadDictSQL reads and checks the file of a dictionary in an SQL database.
-func LoadDictSQL(path string, warn func(text string)) (*DictSQL, error) {
+func LoadDictSQL(files Files, path string, warn func(text string)) (*DictSQL, error) {
 	d := &DictSQL{}
-	err := Load(path, d, warn)
+	err := Load(files, path, d, warn)
 	switch {
 	case err != nil:
 		return nil, err

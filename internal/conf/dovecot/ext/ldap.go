@@ -42,9 +42,9 @@ type LDAP struct {
 }
 
 // LoadLDAP reads and checks the file of a passdb or userdb with driver ldap.
-func LoadLDAP(path string, warn func(text string)) (*LDAP, error) {
+func LoadLDAP(files Files, path string, warn func(text string)) (*LDAP, error) {
 	l := &LDAP{}
-	if err := Load(path, l, warn); err != nil {
+	if err := Load(files, path, l, warn); err != nil {
 		return nil, fmt.Errorf("ldap %s: %w", path, err)
 	}
 	if err := l.check(); err != nil {

@@ -1,26 +1,82 @@
 package ext
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 )
+
+// Files are files that were read before, by path: those that only root may read,
+// for a process that is not root. Others are read from disk.
+type Files map[string][]byte
+
+// Collect reads the file at path, and those that it includes, into f.
+func (f Files) Collect(path string) error {
+	r := newReader(func(string) {})
+	r.open = func(path string) (io.ReadCloser, error) {
+		content, err := readFile(path)
+		if err != nil {
+			return nil, err
+		}
+		f[path] = content
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}
+	if err := r.push(path); err != nil {
+		return openError(path, err)
+	}
+	defer r.close()
+	for {
+		// What is wrong with a line is told when the file is loaded.
+		if _, err := r.next(); err != nil && (err == io.EOF || len(r.files) == 0) {
+			return nil
+		}
+	}
+}
+
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if errors.Is(err, syscall.EISDIR) { // which has no lines
+		return nil, nil
+	}
+	return content, err
+}
+
+// open opens a file, from memory if it is there.
+func (f Files) open(path string) (io.ReadCloser, error) {
+	if content, ok := f[path]; ok {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}
+	return os.Open(path)
+}
+
+func openError(path string, err error) error {
+	return fmt.Errorf("Can't open configuration file %s: %s", path, errnoText(err))
+}
 
 // Load reads a file into the struct that v points to, whose fields say what
 // settings there are (see the package documentation). Warn gets the texts of warnings.
 //
 // A file that cannot be opened gives an error with its path, a line that is
 // wrong a [*dovecot.Error].
-func Load(path string, v any, warn func(text string)) error {
+func Load(files Files, path string, v any, warn func(text string)) error {
 	r := newReader(warn)
+	r.open = files.open
 	if err := r.push(path); err != nil {
-		return fmt.Errorf("Can't open configuration file %s: %s", path, errnoText(err))
+		return openError(path, err)
 	}
 	return decode(r, v)
 }

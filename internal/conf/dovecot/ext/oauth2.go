@@ -41,9 +41,9 @@ type OAuth2 struct {
 }
 
 // LoadOAuth2 reads and checks the file of a passdb with driver oauth2.
-func LoadOAuth2(path string, warn func(text string)) (*OAuth2, error) {
+func LoadOAuth2(files Files, path string, warn func(text string)) (*OAuth2, error) {
 	o := &OAuth2{}
-	if err := Load(path, o, warn); err != nil {
+	if err := Load(files, path, o, warn); err != nil {
 		return nil, fmt.Errorf("oauth2 %s: %w", path, err)
 	}
 	if err := o.check(); err != nil {

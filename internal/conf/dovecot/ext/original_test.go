@@ -48,9 +48,9 @@ func original(t *testing.T, driver, path string) string {
 }
 
 // ours is what we say about the same file; echo tells what of it a file without mistakes would show.
-func ours[T any](path string, load func(string, func(string)) (T, error), echo func(T) string) string {
+func ours[T any](path string, load func(Files, string, func(string)) (T, error), echo func(T) string) string {
 	var b strings.Builder
-	v, err := load(path, func(text string) { fmt.Fprintf(&b, "Warning: %s\n", text) })
+	v, err := load(nil, path, func(text string) { fmt.Fprintf(&b, "Warning: %s\n", text) })
 	if err != nil {
 		fmt.Fprintf(&b, "Fatal: %s\n", err)
 	} else {

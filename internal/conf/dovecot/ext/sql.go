@@ -15,9 +15,9 @@ type SQL struct {
 }
 
 // LoadSQL reads and checks the file of a passdb or userdb with driver sql.
-func LoadSQL(path string, warn func(text string)) (*SQL, error) {
+func LoadSQL(files Files, path string, warn func(text string)) (*SQL, error) {
 	s := &SQL{}
-	if err := Load(path, s, warn); err != nil {
+	if err := Load(files, path, s, warn); err != nil {
 		return nil, fmt.Errorf("sql %s: %w", path, err)
 	}
 	switch {
@@ -27,4 +27,11 @@ func LoadSQL(path string, warn func(text string)) (*SQL, error) {
 		return nil, fmt.Errorf("sql: connect string not set in configuration file %s", path)
 	}
 	return s, nil
+}
+
+// SQLDefaults returns the settings of a file that sets nothing.
+func SQLDefaults() *SQL {
+	s := &SQL{}
+	setDefaults(s)
+	return s
 }

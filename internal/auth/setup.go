@@ -1,0 +1,78 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
+)
+
+// A Setup is what an auth process works with: the configuration, and the files in
+// which databases have settings of their own. They hold passwords and are often
+// only for root, so the master reads them.
+type Setup struct {
+	Config *dovecot.Config
+	Files  ext.Files
+}
+
+// extDrivers are the drivers whose args are the path of such a file.
+var extDrivers = map[string]bool{"ldap": true, "sql": true, "dict": true, "oauth2": true}
+
+// NewSetup reads the files that the passdbs and userdbs of cfg name. One that is missing is
+// left to the auth process to complain about.
+func NewSetup(cfg *dovecot.Config) (*Setup, error) {
+	dbs, err := dovecot.Get[dovecot.Auth](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{Config: cfg, Files: make(ext.Files)}
+	for _, p := range dbs.Passdbs {
+		err = errors.Join(err, s.collect(p.Driver, p.Args))
+	}
+	for _, u := range dbs.Userdbs {
+		err = errors.Join(err, s.collect(u.Driver, u.Args))
+	}
+	return s, err
+}
+
+func (s *Setup) collect(driver, args string) error {
+	if !extDrivers[driver] || args == "" || s.Files[args] != nil {
+		return nil
+	}
+	if _, err := os.Stat(args); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return s.Files.Collect(args)
+}
+
+// setupForm is a Setup on its way to the auth process.
+type setupForm struct {
+	Config []byte
+	Files  ext.Files
+}
+
+// MarshalBinary implements [encoding.BinaryMarshaler].
+func (s *Setup) MarshalBinary() ([]byte, error) {
+	config, err := s.Config.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = gob.NewEncoder(&b).Encode(setupForm{config, s.Files})
+	return b.Bytes(), err
+}
+
+// UnmarshalBinary implements [encoding.BinaryUnmarshaler].
+func (s *Setup) UnmarshalBinary(data []byte) error {
+	var form setupForm
+	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&form); err != nil {
+		return fmt.Errorf("setup of auth: %w", err)
+	}
+	s.Config, s.Files = new(dovecot.Config), form.Files
+	return s.Config.UnmarshalBinary(form.Config)
+}
