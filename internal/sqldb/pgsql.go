@@ -71,15 +71,6 @@ func (c *pgConn) Close() error { return c.PgConn.Close(context.Background()) }
 // IsValid implements [driver.Validator].
 func (c *pgConn) IsValid() bool { return !c.IsClosed() }
 
-// ResetSession implements [driver.SessionResetter]: it finds out whether the server has
-// closed the connection.
-func (c *pgConn) ResetSession(context.Context) error {
-	if c.IsClosed() || c.CheckConn() != nil {
-		return driver.ErrBadConn
-	}
-	return nil
-}
-
 // QueryContext implements [driver.QueryerContext].
 func (c *pgConn) QueryContext(ctx context.Context, statement string, args []driver.NamedValue) (driver.Rows, error) {
 	text, err := c.quote(statement, args)
@@ -89,6 +80,12 @@ func (c *pgConn) QueryContext(ctx context.Context, statement string, args []driv
 	results := c.Exec(ctx, text)
 	if !results.NextResult() {
 		err := results.Close()
+		var answer *pgconn.PgError
+		if c.IsClosed() && ctx.Err() == nil && !errors.As(err, &answer) {
+			// The server had closed a connection that lay idle. A lookup may be
+			// made once more, on another.
+			err = driver.ErrBadConn
+		}
 		return &pgRows{}, err
 	}
 	r := &pgRows{results: results, r: results.ResultReader()}
