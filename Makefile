@@ -10,7 +10,7 @@ GOLANGCI := $(BIN)/tools/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 export CGO_ENABLED ?= 0
 
-.PHONY: all run build test race bench lint fuzz vuln docs clean deps
+.PHONY: all run build build-nss test race bench lint fuzz vuln docs clean deps
 
 ifeq ($(filter $(FLAVOR),$(FLAVORS)),)
 $(error FLAVOR is $(FLAVOR), must be one of: $(FLAVORS))
@@ -25,6 +25,13 @@ run: build
 ## build: bin/dovetail, one static binary, with the defaults of a distribution (FLAVOR)
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/dovetail ./cmd/dovetail
+	@$(MAKE) --no-print-directory build-nss
+
+## build-nss: bin/dovetail-nss, for PAM and the name service switch (needs a C compiler and PAM's header)
+build-nss:
+	@if [ -e /usr/include/security/pam_appl.h ]; then \
+	  CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/dovetail-nss ./cmd/dovetail-nss; \
+	else echo "bin/dovetail-nss is left out: PAM's header is missing (libpam0g-dev, pam-devel); passdb pam and shadow will be refused"; fi
 
 ## test: everything; installs the packages that the interoperation tests need when run as root
 test: deps build

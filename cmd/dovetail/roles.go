@@ -12,11 +12,12 @@ import (
 
 // roles are the daemon processes.
 var roles = map[string]func(*master.Process) error{
-	"auth":      service.RunAuth,
-	"login":     service.RunLogin,
-	"mail":      mail.Run,
-	"mta":       mta.Run,
-	"mta-check": mta.Check,
+	"auth":        service.RunAuth,
+	"auth-worker": service.RunAuthWorker,
+	"login":       service.RunLogin,
+	"mail":        mail.Run,
+	"mta":         mta.Run,
+	"mta-check":   mta.Check,
 }
 
 // runRole is the life of a daemon process that its master started.

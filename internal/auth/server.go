@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
+	"github.com/dovetail-mail/dovetail/internal/auth/system"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -105,7 +106,11 @@ func NewServer(setup *Setup, log *maillog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(set, dbs, setup.Files, log)
+	s, err := newServer(set, dbs, setup.Files, log)
+	if err == nil && setup.Worker != "" {
+		s.env.System = system.NewClient(setup.Worker)
+	}
+	return s, err
 }
 
 func newServer(set *Settings, dbs *dovecot.Auth, files ext.Files, log *maillog.Logger) (*Server, error) {

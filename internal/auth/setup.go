@@ -18,6 +18,7 @@ import (
 type Setup struct {
 	Config *dovecot.Config
 	Files  ext.Files
+	Worker string // socket of the service auth-worker; "" if that does not run
 }
 
 // extDrivers are the drivers whose args are the path of such a file.
@@ -54,6 +55,7 @@ func (s *Setup) collect(driver, args string) error {
 type setupForm struct {
 	Config []byte
 	Files  ext.Files
+	Worker string
 }
 
 // MarshalBinary implements [encoding.BinaryMarshaler].
@@ -63,7 +65,7 @@ func (s *Setup) MarshalBinary() ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	err = gob.NewEncoder(&b).Encode(setupForm{config, s.Files})
+	err = gob.NewEncoder(&b).Encode(setupForm{config, s.Files, s.Worker})
 	return b.Bytes(), err
 }
 
@@ -73,6 +75,23 @@ func (s *Setup) UnmarshalBinary(data []byte) error {
 	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&form); err != nil {
 		return fmt.Errorf("setup of auth: %w", err)
 	}
-	s.Config, s.Files = new(dovecot.Config), form.Files
+	s.Config, s.Files, s.Worker = new(dovecot.Config), form.Files, form.Worker
 	return s.Config.UnmarshalBinary(form.Config)
+}
+
+// NeedsSystem reports whether the passdbs and userdbs of cfg ask about users of the
+// system (wanted), and whether nothing but the C library can answer that (needed).
+func NeedsSystem(cfg *dovecot.Config) (wanted, needed bool, err error) {
+	dbs, err := dovecot.Get[dovecot.Auth](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return false, false, err
+	}
+	for _, p := range dbs.Passdbs {
+		needed = needed || p.Driver == "pam" || p.Driver == "shadow"
+		wanted = wanted || p.Driver == "passwd"
+	}
+	for _, u := range dbs.Userdbs {
+		wanted = wanted || u.Driver == "passwd"
+	}
+	return wanted || needed, needed, nil
 }

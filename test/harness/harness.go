@@ -119,6 +119,12 @@ func Binary(t TB) string {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			build.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
+		// The program that asks PAM lies beside it.
+		cmd = exec.Command("go", "build", "-o", filepath.Join(dir, "dovetail-nss"), "github.com/dovetail-mail/dovetail/cmd/dovetail-nss")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+		if out, err := cmd.CombinedOutput(); err != nil && build.err == nil {
+			build.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
 		os.Chmod(dir, 0o755)
 	})
 	if build.err != nil {

@@ -3,6 +3,7 @@ package db
 import (
 	"fmt"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/system"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 )
@@ -15,6 +16,9 @@ type Env struct {
 	PasswdFile                  string // instead of /etc/passwd
 
 	ExtFiles ext.Files // read by a process that may
+	// System asks the C library; nil where that is not there, and /etc/passwd is
+	// all that is known of the system's users.
+	System *system.Client
 
 	files fileCache
 	sql   sqlPools
@@ -25,6 +29,9 @@ type Env struct {
 func (env *Env) Close() {
 	env.sql.close()
 	env.ldap.close()
+	if env.System != nil {
+		env.System.Close()
+	}
 }
 
 // warn logs what is odd about a file of settings.
@@ -53,8 +60,8 @@ var (
 		"ldap":          openLDAPPassdb,
 		"lua":           nil,
 		"oauth2":        nil,
-		"pam":           nil,
-		"shadow":        nil,
+		"pam":           openPAM,
+		"shadow":        openShadow,
 		"sql":           openSQLPassdb,
 	}
 	userdbDrivers = map[string]UserdbDriver{

@@ -2,13 +2,14 @@ package db
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 )
 
-// passwd is the system's users, read from /etc/passwd like a passwd-file.
-// Its passdb is of use only where that holds passwords, its userdb
-// everywhere.
+// passwd is the system's users: those of the name service switch, or, where nobody can
+// ask that, of /etc/passwd, read like a passwd-file. Its passdb is of use only where
+// entries hold passwords, its userdb everywhere.
 type passwd struct {
 	fileDB
 	fields Templates // userdb args
@@ -27,27 +28,48 @@ func openPasswd(env *Env, args string) *passwd {
 func openPasswdPassdb(env *Env, args string) (Passdb, error) { return openPasswd(env, args), nil }
 func openPasswdUserdb(env *Env, args string) (Userdb, error) { return openPasswd(env, args), nil }
 
-func (p *passwd) Fetch(_ context.Context, r *Request) (Secret, error) {
-	entry, err := p.find(r)
+// Blocking implements [Passdb] and [Userdb].
+func (p *passwd) Blocking() bool { return p.env.System != nil }
+
+// entry finds the user.
+func (p *passwd) entry(ctx context.Context, r *Request) (*fileEntry, error) {
+	if p.env.System == nil {
+		return p.find(r)
+	}
+	u, err := p.env.System.Lookup(ctx, r.User)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("getpwnam() failed: %w", err)
+	case u == nil:
+		return nil, ErrUnknownUser
+	}
+	r.User = u.Name // the same user may have several names
+	return &fileEntry{
+		password: u.Password, uid: strconv.FormatUint(uint64(u.UID), 10), gid: strconv.FormatUint(uint64(u.GID), 10), home: u.Home,
+	}, nil
+}
+
+func (p *passwd) Fetch(ctx context.Context, r *Request) (Secret, error) {
+	entry, err := p.entry(ctx, r)
 	if err != nil {
 		return Secret{}, err
 	}
 	if !validSystemPassword(entry.password) {
 		r.Infof("invalid password field")
-		return Secret{}, ErrUnknownUser
+		return Secret{}, ErrDisabled
 	}
 	r.SetField(Field{Name: "user", Value: r.User})
 	return Secret{Stored: entry.password, DefaultScheme: p.scheme}, nil
 }
 
-// validSystemPassword tells apart hashes and what marks an account without
-// password of its own.
+// validSystemPassword tells apart hashes, and an x for one that is elsewhere, from
+// what locks an account.
 func validSystemPassword(hash string) bool {
-	return hash != "" && hash != "x" && hash[0] != '*' && hash[0] != '!'
+	return hash != "" && hash[0] != '*' && hash[0] != '!'
 }
 
-func (p *passwd) LookupUser(_ context.Context, r *Request) error {
-	entry, err := p.find(r)
+func (p *passwd) LookupUser(ctx context.Context, r *Request) error {
+	entry, err := p.entry(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -62,7 +84,12 @@ func (p *passwd) LookupUser(_ context.Context, r *Request) error {
 
 // List names the users who may have mail: those whose uid is in the range of
 // first_valid_uid and last_valid_uid.
-func (p *passwd) List(_ context.Context, fn func(string) bool) error {
+func (p *passwd) List(ctx context.Context, fn func(string) bool) error {
+	if p.env.System != nil {
+		return p.env.System.List(ctx, func(name string, uid uint32) bool {
+			return !p.validUID(strconv.FormatUint(uint64(uid), 10)) || fn(name)
+		})
+	}
 	table, err := p.env.files.get(p.path, p.path, p.env.Log)
 	if err != nil {
 		return err

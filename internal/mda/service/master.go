@@ -217,6 +217,7 @@ func (p *plan) configFor(service string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	setup.Worker = p.worker()
 	return setup.MarshalBinary()
 }
 

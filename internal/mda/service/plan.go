@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
@@ -21,10 +23,11 @@ type role struct {
 
 // roles are the services that run. Listeners of others are not opened.
 var roles = map[string]role{
-	"auth":       {"auth", "auth"},
-	"imap-login": {"imap-login", "login"},
-	"pop3-login": {"pop3-login", "login"},
-	"lmtp":       {"lmtp", "mail"},
+	"auth":        {"auth", "auth"},
+	"auth-worker": {"auth-worker", "auth-worker"}, // where PAM or the name service switch is asked
+	"imap-login":  {"imap-login", "login"},
+	"pop3-login":  {"pop3-login", "login"},
+	"lmtp":        {"lmtp", "mail"},
 }
 
 // A plan is what a configuration asks for: processes and listeners.
@@ -56,9 +59,16 @@ func newPlan(cfg *dovecot.Config) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	worker, err := needsWorker(cfg)
+	if err != nil {
+		return nil, err
+	}
 	enabled := strings.Fields(p.core.Protocols)
 	for _, s := range services {
 		if s.Protocol != "" && !slices.Contains(enabled, s.Protocol) {
+			continue
+		}
+		if s.Name == "auth-worker" && !worker {
 			continue
 		}
 		if _, ok := roles[s.Name]; !ok {
@@ -71,6 +81,31 @@ func newPlan(cfg *dovecot.Config) (*plan, error) {
 	}
 	slices.SortFunc(p.services, func(a, b dovecot.Service) int { return strings.Compare(a.Name, b.Name) })
 	return p, nil
+}
+
+// needsWorker reports whether the auth-worker process is of use. Without dovetail-nss
+// it is not; what only that can do is refused, the rest is read from files.
+func needsWorker(cfg *dovecot.Config) (bool, error) {
+	wanted, needed, err := auth.NeedsSystem(cfg)
+	switch {
+	case err != nil || !wanted:
+		return false, err
+	case findHelper() != "" && !master.SingleUser():
+		return true, nil
+	case needed:
+		return false, errors.New("passdb pam and shadow need the program dovetail-nss, which is not installed beside dovetail (make build-nss), and root")
+	}
+	return false, nil
+}
+
+// worker returns the path of auth-worker's socket, or "".
+func (p *plan) worker() string {
+	for _, l := range p.listeners["auth-worker"] {
+		if l.Network == "unix" {
+			return l.Address
+		}
+	}
+	return ""
 }
 
 // warnIgnored tells about listeners that somebody set up for a service that
