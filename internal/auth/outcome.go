@@ -21,8 +21,10 @@ func (r *request) sendOK() {
 	if r.final != nil && r.finalOK {
 		r.Fields.Set(db.Field{Name: "resp", Value: base64.StdEncoding.EncodeToString(r.final)})
 	}
-	if r.Fields.Has("nologin") {
-		r.Fields.Set(db.Field{Name: "nologin"}) // whatever its value
+	for _, name := range [...]string{"nologin", "proxy"} {
+		if r.Fields.Has(name) {
+			r.Fields.Set(db.Field{Name: name}) // whatever its value
+		}
 	}
 	if r.failures > 0 {
 		r.conn.shared.penalties.reset(r.Remote.Addr())

@@ -44,6 +44,7 @@ type request struct {
 	failures     int // of this address, before this request
 	hasOriginal  bool
 	final        []byte // data of the mechanism for the success
+	proven       bool   // final was sent, and only its receipt is missing
 }
 
 // parseAuth reads "ID MECH PARAM...".
@@ -247,6 +248,10 @@ func (r *request) proceed(data []byte) {
 // next gives the mechanism the client's message and does what it says.
 func (r *request) next(response []byte) {
 	r.asked = time.Now()
+	if r.proven {
+		r.succeed()
+		return
+	}
 	step, err := r.exchange.Next(response)
 	r.initial = nil
 	if err != nil {
@@ -321,6 +326,18 @@ func (r *request) verify(step sasl.Step) {
 // let the user in without a password (nopassword), as in Dovecot, and may add
 // fields; anonymous is nobody they know.
 func (r *request) accept(step sasl.Step) {
+	if r.chain.fetch != "" { // the passdbs were asked, and gave what the proof is about
+		r.final = step.Data
+		if r.final != nil && !r.finalOK {
+			// The protocol has no place for it in the success: it goes before, and the
+			// client answers with nothing.
+			r.proven = true
+			r.conn.challenge(r, r.final)
+			return
+		}
+		r.succeed()
+		return
+	}
 	if r.mech.Flags&sasl.Anonymous != 0 {
 		if step.Authcid == "" { // auth_anonymous_username is: nobody may be anonymous
 			r.infof("%v", errEmptyUsername)
@@ -380,12 +397,6 @@ func (r *request) resume() {
 	if err != nil {
 		r.infof("%v", err)
 		r.fail(resultMismatch)
-		return
-	}
-	r.chain.verified = true
-	if step.Action == sasl.Accept {
-		r.final = step.Data
-		r.succeed()
 		return
 	}
 	r.do(step)

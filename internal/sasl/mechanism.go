@@ -72,6 +72,8 @@ var mechanisms = [...]Mechanism{
 	{Name: "EXTERNAL", NewServer: newExternalServer, NewClient: newExternalClient},
 	{Name: "LOGIN", Flags: Plaintext, NewServer: newLoginServer, NewClient: newLoginClient},
 	{Name: "PLAIN", Flags: Plaintext, NewServer: newPlainServer, NewClient: newPlainClient},
+	{Name: "SCRAM-SHA-1", Flags: MutualAuth, NewServer: newSCRAMServer(scramSHA1), NewClient: newSCRAMClient(scramSHA1)},
+	{Name: "SCRAM-SHA-256", Flags: MutualAuth, NewServer: newSCRAMServer(scramSHA256), NewClient: newSCRAMClient(scramSHA256)},
 }
 
 // Lookup finds a mechanism by its name, in any letter case.

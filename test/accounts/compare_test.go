@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	_ "modernc.org/sqlite"
 
+	"github.com/dovetail-mail/dovetail/internal/sasl"
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
@@ -24,6 +25,7 @@ import (
 // name, and requests:
 //
 //	AUTH USER / PASSWORD   a login with PLAIN
+//	SCRAM-SHA-256 USER / PASSWORD, and so with other mechanisms
 //	USER NAME, PASS NAME   lookups on the auth-userdb socket
 //	LIST                   all users
 func TestSameAnswers(t *testing.T) {
@@ -192,11 +194,53 @@ func ask(t *testing.T, r *running, requests string) []string {
 				}
 			}
 		default:
-			t.Fatalf("unknown request %s", line)
+			user, password, _ := strings.Cut(rest, " / ")
+			answers = append(answers, exchange(t, client, id, verb, user, password))
 		}
 	}
 	return answers
 }
+
+// exchange logs in with a mechanism, every other time with data in the success, and
+// returns the last answer.
+func exchange(t *testing.T, c *authConn, id int, mechanism, user, password string) string {
+	t.Helper()
+	m, ok := sasl.Lookup(mechanism)
+	if !ok {
+		t.Fatalf("unknown request %s", mechanism)
+	}
+	client := m.NewClient(sasl.Credentials{Username: user, Password: password})
+	message, err := client.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := ""
+	if id%2 == 0 {
+		options = "\tfinal-resp-ok"
+	}
+	if message != nil {
+		options += "\tresp=" + base64.StdEncoding.EncodeToString(message)
+	}
+	c.put(t, fmt.Sprintf("AUTH\t%d\t%s\tservice=imap\trip=192.0.2.%d\tsession=S%d\tsecured%s", id, mechanism, id, id, options))
+	for {
+		answer := c.line(t)
+		data, ok := strings.CutPrefix(answer, fmt.Sprintf("CONT\t%d\t", id))
+		if !ok {
+			return proof.ReplaceAllString(answer, "resp=PROOF")
+		}
+		challenge, err := base64.StdEncoding.DecodeString(data)
+		if err == nil {
+			message, err = client.Next(challenge)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.put(t, fmt.Sprintf("CONT\t%d\t%s", id, base64.StdEncoding.EncodeToString(message)))
+	}
+}
+
+// proof is data with a success, which is never the same.
+var proof = regexp.MustCompile(`resp=[A-Za-z0-9+/=]+`)
 
 // An authConn is a connection to an auth socket.
 type authConn struct {

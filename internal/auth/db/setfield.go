@@ -68,8 +68,6 @@ func (r *Request) SetField(field Field) {
 	case "nopassword":
 		r.NoPassword = true
 		return
-	case "proxy":
-		field.Value = ""
 	case "noauthenticate":
 		r.NoAuthenticate = true
 		return
