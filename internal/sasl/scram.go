@@ -79,10 +79,11 @@ func (s *scramServer) begin(message string) (Step, error) {
 	default:
 		return Step{}, errors.New("Invalid GS2 header")
 	}
-	authzid, ok := "", true
+	authzid := ""
 	if f[1] != "" {
-		if authzid, ok = cutAttribute(f[1], "a="); ok {
-			authzid, ok = unescapeName(authzid)
+		escaped, ok := cutAttribute(f[1], "a=")
+		if ok {
+			authzid, ok = unescapeName(escaped)
 		}
 		if !ok {
 			return Step{}, errors.New("Invalid authzid field")

@@ -10,7 +10,6 @@ import (
 	"go/types"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -84,10 +83,7 @@ func (s *source) Import(path string) (*types.Package, error) {
 // typeCheck reads the source of all packages of this module, without tests.
 func typeCheck(t *testing.T) *source {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,GoFiles,Export", module+"/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := goList(t, "-export", "-deps", "-json=ImportPath,Dir,GoFiles,Export")
 	exports := map[string]string{}
 	s := &source{fset: token.NewFileSet(), pkgs: map[string]*types.Package{}, info: types.Info{
 		Uses: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}}

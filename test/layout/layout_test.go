@@ -27,10 +27,7 @@ type pkg struct {
 
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json", module+"/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := goList(t, "-json")
 	var all []pkg
 	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
 		var p pkg
@@ -42,11 +39,23 @@ func packages(t *testing.T) []pkg {
 	return all
 }
 
+// goList runs go list as make builds: without cgo.
+func goList(t *testing.T, options ...string) []byte {
+	t.Helper()
+	cmd := exec.Command("go", append(append([]string{"list"}, options...), module+"/...")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // layers are the parts of internal/, the lowest first. A package may import
 // those of its own layer and of the ones before it.
 var layers = [][]string{
 	{"conf", "maillog", "metrics"},
-	{"message", "smtp", "sasl", "dns", "tlsconf", "master", "table", "auth"},
+	{"message", "smtp", "sasl", "dns", "tlsconf", "master", "table", "sqldb", "ldapdb", "auth"},
 	{"mta", "mda"},
 }
 

@@ -48,11 +48,12 @@ type server struct {
 	w   *wire.Writer
 }
 
+// answer answers one request. That the connection is broken is noticed by who reads it.
 func (s *server) answer(verb string, id uint32, args string) {
 	switch verb {
 	case "PAM":
 		v := s.lib.Authenticate(parseLogin(args))
-		s.put(func(b []byte) []byte { return v.appendTo(b, id) })
+		s.w.Append(func(b []byte) []byte { return v.appendTo(b, id) }) //nolint:errcheck // as said
 	case "USER":
 		u, err := s.lib.Lookup(wire.Unescape(args))
 		if u == nil || err != nil {
@@ -68,12 +69,15 @@ func (s *server) answer(verb string, id uint32, args string) {
 		}
 		s.line("SHADOW", id, hash)
 	case "LIST":
-		err := s.lib.List(func(u *User) error { return s.line("LIST", id, u.Name, number(u.UID)) })
+		err := s.lib.List(func(u *User) error {
+			s.line("LIST", id, u.Name, number(u.UID))
+			return nil
+		})
 		if err != nil {
 			s.none(id, err)
 			return
 		}
-		s.line("DONE", id) //nolint:errcheck // the reader finds out about a broken connection
+		s.line("DONE", id)
 	default:
 		s.none(id, fmt.Errorf("unknown request %s", verb))
 	}
@@ -84,14 +88,14 @@ func number(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 // none tells that there is no such user, or that it could not be found out.
 func (s *server) none(id uint32, err error) {
 	if err != nil {
-		s.line("ERROR", id, err.Error()) //nolint:errcheck // as above
+		s.line("ERROR", id, err.Error())
 		return
 	}
-	s.line("NOTFOUND", id) //nolint:errcheck // as above
+	s.line("NOTFOUND", id)
 }
 
-func (s *server) line(verb string, id uint32, fields ...string) error {
-	return s.put(func(b []byte) []byte {
+func (s *server) line(verb string, id uint32, fields ...string) {
+	s.w.Append(func(b []byte) []byte { //nolint:errcheck // see answer
 		b = wire.AppendID(append(b, verb...), id)
 		for _, f := range fields {
 			b = wire.AppendEscaped(append(b, '\t'), f)
@@ -99,8 +103,6 @@ func (s *server) line(verb string, id uint32, fields ...string) error {
 		return append(b, '\n')
 	})
 }
-
-func (s *server) put(fn func([]byte) []byte) error { return s.w.Append(fn) }
 
 func parseLogin(args string) *Login {
 	l := new(Login)
