@@ -102,12 +102,14 @@ func (c *Child) start() error {
 	c.mu.Lock()
 	c.conn, c.proc, c.trace = ours, cmd.Process, trace
 	c.ready, c.gone, c.answer = make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	c.sent++
+	err = c.spec.send(ours, "init") // nobody else may say anything before
 	c.mu.Unlock()
 	go func() {
 		defer close(trace)
 		c.logStandardError(r, cmd.Process.Pid)
 	}()
-	if err := c.sendSettings("init"); err != nil {
+	if err != nil {
 		c.log.Errorf("service(%s): %v", c.name(), err) // it ends, and is started again
 	}
 	return nil
@@ -124,8 +126,8 @@ func childEnvironment() []string {
 	return env
 }
 
-func (c *Child) sendSettings(kind string) error {
-	spec := c.present()
+// send sends the settings.
+func (spec *Spec) send(conn *Conn, kind string) error {
 	in := initial{Identity: spec.Identity, Log: spec.Log, Listeners: spec.Listeners, HasConfig: spec.Config != nil, Arg: spec.Arg}
 	var files []*os.File
 	if spec.Config != nil {
@@ -144,7 +146,7 @@ func (c *Child) sendSettings(kind string) error {
 		}
 		files = append(files, f)
 	}
-	return c.Send(kind, in, files...)
+	return conn.Send(kind, in, files...)
 }
 
 // watch serves the child's messages and starts it again when it died.
@@ -296,7 +298,11 @@ func (c *Child) Reload(spec Spec, timeout time.Duration) error {
 	case <-answer: //nolint:errcheck // to an earlier reload, which did not wait so long
 	default:
 	}
-	err := c.sendSettings("reload")
+	c.mu.Lock()
+	conn := c.conn
+	c.sent++
+	c.mu.Unlock()
+	err := spec.send(conn, "reload")
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return nil // it has just ended; as below
 	}
