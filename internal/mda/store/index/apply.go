@@ -109,6 +109,7 @@ func (s *State) applyAppend(p []byte) error {
 			return damaged("appended uid %d, next is %d", uid, s.Hdr.NextUID())
 		}
 		s.Hdr.setU32(offNextUID, uid+1)
+		s.noteDirty(flags)
 		if s.light {
 			continue
 		}
@@ -207,6 +208,7 @@ func (s *State) applyFlags(p []byte) error {
 			return err
 		}
 		add, remove := p[8], p[9]
+		s.noteDirty(add)
 		s.each(first, last, func(c *chunk, at int) {
 			rec := c.rec(at)
 			old := rec[4]
@@ -224,12 +226,16 @@ func (s *State) applyFlags(p []byte) error {
 }
 
 func (s *State) applyHeader(p []byte) error {
+	tail, end := s.Hdr.u32(offLogTail), s.logOff+recHeaderSize+uint32(len(p))
 	for len(p) >= 4 {
 		off, size := int(binary.LittleEndian.Uint16(p)), int(binary.LittleEndian.Uint16(p[2:]))
 		if 4+size > len(p) || !s.Hdr.update(off, p[4:4+size]) {
 			return damaged("header update of %d bytes at %d", size, off)
 		}
 		p = p[min(4+pad(size, 4), len(p)):]
+	}
+	if s.Hdr.u32(offLogTail) > end {
+		s.Hdr.setU32(offLogTail, tail) // nothing behind this record can have been carried out
 	}
 	s.tailMoved()
 	return nil

@@ -42,8 +42,8 @@ func (s *State) applyIntro(p []byte) error {
 	n := int(id)
 	if id == extByName {
 		name := string(p[20 : 20+nameSize])
-		if !validName(name) || len(s.Exts) >= maxExts {
-			return damaged("extension intro with name %q", name)
+		if !validName(name) || len(s.Exts) >= maxExts || reset != 0 && neverReset[name] {
+			return damaged("extension intro with name %q and reset id %d", name, reset)
 		}
 		if n = s.ExtNumber(name); n < 0 {
 			n = s.addExt(Ext{Name: name, ResetID: reset, Header: make([]byte, hdrSize), RecordSize: size, RecordAlign: align})
@@ -162,8 +162,8 @@ func (s *State) applyExtRecords(p []byte) error {
 	}
 	for ; len(p) > 0; p = p[step:] {
 		uid := binary.LittleEndian.Uint32(p)
-		if uid == 0 {
-			return damaged("extension record of uid 0")
+		if uid == 0 || uid >= s.Hdr.NextUID() {
+			return damaged("extension record of uid %d, next is %d", uid, s.Hdr.NextUID())
 		}
 		data := p[4 : 4+s.curSize]
 		n := s.curExt
@@ -185,6 +185,9 @@ func (s *State) applyAtomicInc(p []byte) (err error) {
 	n := s.curExt
 	for ; len(p) > 0; p = p[8:] {
 		uid, diff := binary.LittleEndian.Uint32(p), int64(int32(binary.LittleEndian.Uint32(p[4:])))
+		if uid == 0 || uid >= s.Hdr.NextUID() {
+			return damaged("atomic increment of uid %d, next is %d", uid, s.Hdr.NextUID())
+		}
 		s.each(uid, uid, func(c *chunk, at int) {
 			if !addTo(c.ext(at, n), diff) {
 				err = damaged("atomic increment of uid %d by %d", uid, diff)

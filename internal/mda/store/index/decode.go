@@ -47,12 +47,21 @@ func (d *decoder) header(b []byte) (*State, error) {
 		return nil, damaged("dovecot.index: header size %d, record size %d", size, recSize)
 	}
 	if h.NextUID() == 0 || h.FirstRecent() == 0 || h.FirstRecent() > h.NextUID() ||
-		h.Seen() > h.u32(offMessages) || h.Deleted() > h.u32(offMessages) {
+		h.Seen() > h.u32(offMessages) || h.Deleted() > h.u32(offMessages) ||
+		h.u32(offUnseenLow) > h.NextUID() || h.u32(offDeletedLow) > h.NextUID() {
 		if err := d.fail("counters contradict each other"); err != nil {
 			return nil, err
 		}
 		h.setU32(offNextUID, max(h.NextUID(), 1))
 		h.setU32(offFirstRecent, min(max(h.FirstRecent(), 1), h.NextUID()))
+		h.setU32(offUnseenLow, 0)
+		h.setU32(offDeletedLow, 0)
+	}
+	if h.u32(offLogTail) > h.u32(offLogHead) {
+		if err := d.fail("tail %d of the log is behind its head %d", h.u32(offLogTail), h.u32(offLogHead)); err != nil {
+			return nil, err
+		}
+		h.setU32(offLogTail, h.u32(offLogHead))
 	}
 	s := newState(h, d.light)
 	s.logSeq, s.logOff = h.u32(offLogSeq), h.u32(offLogHead)
@@ -92,6 +101,12 @@ func (d *decoder) extensions(s *State, lay *layout, b []byte, at int) error {
 			}
 			continue
 		}
+		if e.ResetID != 0 && neverReset[e.Name] {
+			if err := d.fail("extension %q has reset id %d", e.Name, e.ResetID); err != nil {
+				return err
+			}
+			e.ResetID = 0
+		}
 		s.Exts = append(s.Exts, e)
 		lay.off = append(lay.off, recOff)
 		lay.width = append(lay.width, int(e.RecordSize))
@@ -100,6 +115,13 @@ func (d *decoder) extensions(s *State, lay *layout, b []byte, at int) error {
 		}
 	}
 	return nil
+}
+
+// neverReset are the extensions that nobody ever gives another reset id: with one, every change of
+// them would be void.
+var neverReset = map[string]bool{
+	extKeywords: true, extModSeq: true, "dbox-hdr": true, "mdbox-hdr": true, "mdbox": true, "guid": true, "map": true, "ref": true,
+	"maildir": true, "mbox": true, "header-md5": true, "vsize": true, "hdr-vsize": true, "hdr-pop3-uidl": true,
 }
 
 // interpret takes over the header data of an extension that this package knows.

@@ -70,10 +70,10 @@ func (d *Dir) Is(st *unix.Stat_t) bool { return st.Ino == d.ino && st.Dev == d.d
 // File returns the path of a file in it, for messages.
 func (d *Dir) File(name string) string { return d.Path + "/" + name }
 
-// Open opens a file.
+// Open opens a file. It does not wait for anybody, whatever is there.
 func (d *Dir) Open(name string, flags int) (fd int, err error) {
 	for {
-		fd, err = unix.Openat(d.FD, name, flags|unix.O_CLOEXEC, d.Mode)
+		fd, err = unix.Openat(d.FD, name, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, d.Mode)
 		if !errors.Is(err, unix.EINTR) {
 			return fd, err
 		}
@@ -101,18 +101,28 @@ func (d *Dir) Create(name string) (fd int, err error) {
 	return fd, nil
 }
 
-// Remove removes a file; it is no error if there is none.
+// Remove removes a file; it is no error if there is none. A directory of that name is
+// set aside.
 func (d *Dir) Remove(name string) error {
 	err := unix.Unlinkat(d.FD, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = d.SetAside(name)
+	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return sysError("unlink", d.File(name), err)
 	}
 	return nil
 }
 
-// Rename renames a file within the directory.
+// Rename renames a file within the directory. A directory of that name is set aside.
 func (d *Dir) Rename(from, to string) error {
-	if err := unix.Renameat(d.FD, from, d.FD, to); err != nil {
+	err := unix.Renameat(d.FD, from, d.FD, to)
+	if errors.Is(err, unix.EISDIR) {
+		if err = d.SetAside(to); err == nil {
+			err = unix.Renameat(d.FD, from, d.FD, to)
+		}
+	}
+	if err != nil {
 		return sysError("rename", d.File(to), err)
 	}
 	return nil

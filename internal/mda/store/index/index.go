@@ -63,9 +63,12 @@ type Index struct {
 	locked  bool
 	diskSeq uint32 // the position at which dovecot.index was written; 0 if there is none
 	diskOff uint32
-	readLog int64 // bytes of log read at open
-	newLock int   // descriptor of .newlock while it is claimed
-	claimed bool
+
+	diskSize int64 // of dovecot.index
+	readLog  int64 // bytes of log read at open
+	newLock  int   // descriptor of .newlock while it is claimed
+	claimed  bool
+	cut      bool // see WasCut
 }
 
 // Open reads the index in dir, which stays the caller's. The state is light
@@ -320,20 +323,16 @@ func (x *Index) readIndex(light bool) (*State, error) {
 }
 
 func (x *Index) readIndexFile(name string, d *decoder) (*State, error) {
-	fd, err := x.dir.Open(name, unix.O_RDONLY)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, ErrNotExist
-	}
+	fd, st, err := x.dir.OpenRegular(name, unix.O_RDONLY)
 	if err != nil {
-		return nil, sysError("open", x.dir.File(name), err)
+		return nil, err
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, sysError("fstat", x.dir.File(name), err)
-	}
 	if st.Size > maxIndexSize {
 		return nil, damaged("%s has %d bytes", name, st.Size)
+	}
+	if name == x.names.index {
+		x.diskSize = st.Size
 	}
 	want := st.Size
 	if d.light {

@@ -2,7 +2,6 @@ package index
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"sync/atomic"
 
@@ -109,14 +108,11 @@ func (l Log) Close() {
 
 // openLog opens a log of the directory.
 func openLog(d *Dir, name string) (*logFile, error) {
-	fd, err := d.Open(name, unix.O_RDWR|unix.O_APPEND)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, ErrNotExist
-	}
+	fd, st, err := d.OpenRegular(name, unix.O_RDWR|unix.O_APPEND)
 	if err != nil {
-		return nil, sysError("open", d.File(name), err)
+		return nil, err
 	}
-	l, err := newLogFile(fd)
+	l, err := newLogFile(fd, &st)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -124,11 +120,7 @@ func openLog(d *Dir, name string) (*logFile, error) {
 	return l, nil
 }
 
-func newLogFile(fd int) (*logFile, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, err
-	}
+func newLogFile(fd int, st *unix.Stat_t) (*logFile, error) {
 	b := make([]byte, logHeaderSize)
 	n, err := ReadAt(fd, b, 0)
 	if err != nil && err != io.EOF {
@@ -163,8 +155,8 @@ func (l *logFile) condemned() bool {
 
 // readFrom returns the log from off to its end at size.
 func (l *logFile) readFrom(off, size int64) ([]byte, error) {
-	if size-off > maxLogSize {
-		return nil, damaged("log of %d bytes", size)
+	if size-off > maxLogSize || size < off {
+		return nil, damaged("log of %d bytes, to be read from %d", size, off)
 	}
 	b := make([]byte, size-off)
 	n, err := ReadAt(l.fd, b, off)

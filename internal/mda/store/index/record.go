@@ -28,6 +28,7 @@ const (
 
 	typeMask     = 0x0fffffff
 	typeExternal = 0x10000000
+	typeSync     = 0x20000000 // a hint
 	// expungeGuard must accompany both expunge types.
 	expungeGuard = 0xcd90
 
@@ -89,7 +90,8 @@ func nextRecord(b []byte) (r record, n int, err error) {
 
 // complete returns the length of the leading part of b that consists of
 // complete records and groups. After a power failure the last group may have its
-// length and lack a part in the middle; it is not complete then.
+// length and lack a part in the middle; it is not complete then. A group that does not
+// consist of records and is not the last is damage.
 func complete(b []byte) (n int, err error) {
 	for n < len(b) {
 		r, size, err := nextRecord(b[n:])
@@ -101,9 +103,16 @@ func complete(b []byte) (n int, err error) {
 		}
 		if r.typ == recBoundary {
 			group := int(binary.LittleEndian.Uint32(r.payload))
-			if group > len(b)-n || group == len(b)-n && !wellFormed(b[n:]) {
+			switch {
+			case group > len(b)-n:
 				return n, nil
+			case group < size || !wellFormed(b[n:n+group]):
+				if group == len(b)-n {
+					return n, nil
+				}
+				return n, damaged("log records do not end where their group of %d bytes does", group)
 			}
+			size = group
 		}
 		n += size
 	}

@@ -2,10 +2,8 @@ package index
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +20,9 @@ type Rebuild struct {
 	Finish func(old *State, tx *Tx)
 	// UIDValidity returns one for a mailbox that lost it.
 	UIDValidity func() uint32
+	// Whole tells whether a state has what the storage keeps in the index besides messages; nil
+	// for always.
+	Whole func(s *State) bool
 }
 
 // Repair makes new index files from what can be read of the old ones and the
@@ -35,7 +36,18 @@ func (x *Index) Repair(ctx context.Context, rb Rebuild) (reason error, err error
 	if err != nil {
 		return nil, err
 	}
+	memory := x.st
 	reason = x.readAgain()
+	if reason != nil && !errors.Is(reason, ErrDamaged) && !errors.Is(reason, ErrNotExist) {
+		unlock()
+		return nil, reason
+	}
+	if reason == nil && memory.aheadOf(x.st) {
+		reason = damaged("%s has lost its end", x.names.log)
+	}
+	if reason != nil {
+		x.st = memory
+	}
 	if reason == nil && !x.st.Hdr.Fsckd() && x.st.Hdr.UIDValidity() != 0 {
 		unlock()
 		return nil, nil
@@ -56,10 +68,20 @@ func (x *Index) Force(ctx context.Context, rb Rebuild) error {
 		return err
 	}
 	defer unlock()
-	if err := x.readAgain(); err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotExist) {
+	memory := x.st
+	err = x.readAgain()
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotExist) {
 		return err
 	}
+	if err != nil || memory.aheadOf(x.st) {
+		x.st = memory
+	}
 	return x.rebuild(rb)
+}
+
+// aheadOf tells whether s, which is in memory, knows of changes that the log had and lacks now.
+func (s *State) aheadOf(t *State) bool {
+	return s != nil && t != nil && !s.light && s.Hdr.IndexID() == t.Hdr.IndexID() && s.logSeq == t.logSeq && s.logOff > t.logOff
 }
 
 // newLockPoll is how often the end of another's making of a log is looked for.
@@ -73,8 +95,8 @@ func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("%s: %w", x.dir.Path, ErrDeleted)
 	}
 	for {
-		fd, err := x.dir.Open(x.names.log, unix.O_RDWR)
-		if errors.Is(err, unix.ENOENT) {
+		fd, _, err := x.dir.OpenRegular(x.names.log, unix.O_RDWR)
+		if errors.Is(err, ErrNotExist) || errors.Is(err, ErrDamaged) {
 			if ok, err := x.lockMissing(ctx); err != nil || !ok {
 				if err != nil {
 					return nil, err
@@ -84,7 +106,7 @@ func (x *Index) lockForRepair(ctx context.Context) (unlock func(), err error) {
 			return func() { x.dropNewLock(); x.release() }, nil
 		}
 		if err != nil {
-			return nil, sysError("open", x.dir.File(x.names.log), err)
+			return nil, err
 		}
 		if err := lockFile(ctx, fd, x.opt.LockMethod, x.opt.LockTimeout); err != nil {
 			unix.Close(fd)
@@ -114,12 +136,21 @@ func (x *Index) lockMissing(ctx context.Context) (ok bool, err error) {
 		return false, sysError("open", x.dir.File(x.names.newLock), err)
 	}
 	x.newLock, x.claimed = fd, true
-	var st unix.Stat_t
-	if x.dir.Stat(x.names.log, &st) == nil {
+	log, _, err := x.dir.OpenRegular(x.names.log, unix.O_RDWR)
+	switch {
+	case errors.Is(err, ErrDamaged):
+		err = x.dir.SetAside(x.names.log)
+	case errors.Is(err, ErrNotExist):
+		err = nil
+	case err == nil:
+		unix.Close(log)
 		x.dropNewLock()
 		return false, nil
 	}
-	return true, nil
+	if err != nil {
+		x.dropNewLock()
+	}
+	return err == nil, err
 }
 
 // dropNewLock removes a .newlock that was claimed and not used.
@@ -144,12 +175,16 @@ func (x *Index) readAgain() error {
 		l.close()
 		return err
 	}
-	return nil
+	size, err := l.fileSize()
+	if err == nil && size > int64(x.st.logOff) {
+		err = x.checkRest(size)
+	}
+	return err
 }
 
 // rebuild makes the new files.
 func (x *Index) rebuild(rb Rebuild) error {
-	old, lastSeq := x.salvage()
+	old, lastSeq := x.salvage(rb.Whole)
 	files, err := rb.Files(old)
 	if err != nil {
 		return err
@@ -192,117 +227,6 @@ func (x *Index) condemn() {
 		_, _ = unix.Pwrite(fd, make([]byte, 4), 4)
 		unix.Close(fd)
 	}
-}
-
-// salvage returns the best state that can be had, and the highest log sequence
-// seen.
-func (x *Index) salvage() (best *State, lastSeq uint32) {
-	lastSeq = firstLogSeq - 1
-	logs := x.salvageLogs()
-	for _, l := range logs {
-		lastSeq = max(lastSeq, l.seq)
-		defer l.close()
-	}
-	consider := func(s *State) {
-		if s == nil {
-			return
-		}
-		lastSeq = max(lastSeq, s.logSeq)
-		x.salvageReplay(s, logs)
-		if best == nil || s.knowsMore(best) {
-			best = s
-		}
-	}
-	if x.st != nil && !x.st.light {
-		consider(x.st.edit())
-	}
-	for _, name := range []string{x.names.index, x.names.backup} {
-		if s, err := x.readIndexFile(name, &decoder{salvage: true}); err == nil {
-			consider(s)
-		}
-	}
-	for _, l := range logs {
-		if l.prevSeq == 0 {
-			s := newState(newHeader(l.indexID), false)
-			s.logSeq, s.logOff, s.modseq = l.seq, uint32(l.size), l.modseq
-			consider(s)
-		}
-	}
-	if best == nil {
-		best = newState(newHeader(0), false)
-		best.Hdr.setU32(offIndexID, 0)
-	}
-	return best, lastSeq
-}
-
-// knowsMore compares what could be read of damaged files: what goes further in
-// the log is newer; at the same place, some may lack messages.
-func (s *State) knowsMore(t *State) bool {
-	if s.logSeq != t.logSeq {
-		return s.logSeq > t.logSeq
-	}
-	if s.logOff != t.logOff {
-		return s.logOff > t.logOff
-	}
-	return s.n > t.n
-}
-
-// salvageLogs opens the logs that are there, oldest first, even condemned ones.
-func (x *Index) salvageLogs() (logs []*logFile) {
-	for _, name := range []string{x.names.log2, x.names.log} {
-		fd, err := x.dir.Open(name, unix.O_RDWR)
-		if err != nil {
-			continue
-		}
-		b := make([]byte, logHeaderSize)
-		n, _ := ReadAt(fd, b, 0)
-		if n == logHeaderSize && binary.LittleEndian.Uint32(b[4:]) == 0 {
-			binary.LittleEndian.PutUint32(b[4:], 1) // condemned: the rest may be sound
-		}
-		h, err := decodeLogHeader(b[:n])
-		if err != nil {
-			unix.Close(fd)
-			continue
-		}
-		logs = append(logs, &logFile{logHeader: h, fd: fd})
-	}
-	slices.SortFunc(logs, func(a, b *logFile) int { return int(int64(a.seq) - int64(b.seq)) })
-	return logs
-}
-
-// salvageReplay applies the logs to s as far as they go.
-func (x *Index) salvageReplay(s *State, logs []*logFile) {
-	for _, l := range logs {
-		if l.prevSeq != 0 && s.logSeq == l.prevSeq && s.logOff == l.prevOff {
-			s.nextLog(l)
-		}
-		size, err := l.fileSize()
-		if err != nil || s.logSeq != l.seq || size < int64(s.logOff) {
-			continue
-		}
-		if x.startAt(s, l) != nil || !s.salvageLog(l, size) {
-			return
-		}
-	}
-}
-
-// salvageLog applies a log as far as it is sound, up to a whole transaction.
-func (s *State) salvageLog(l *logFile, size int64) (all bool) {
-	b, err := l.readFrom(int64(s.logOff), size)
-	if err != nil {
-		return false
-	}
-	n, err := complete(b)
-	for b = b[:n]; len(b) > 0; {
-		n := groupLen(b)
-		next := s.edit()
-		if n == 0 || next.applyAll(b[:n], l.minor) != nil {
-			return false
-		}
-		*s = *next
-		b = b[n:]
-	}
-	return err == nil
 }
 
 // dump records, for an empty log, the state reduced to the uids of files and

@@ -143,8 +143,12 @@ func (x *Index) writeLog(h *logHeader, content []byte) (*logFile, error) {
 		err = unix.Fdatasync(fd)
 	}
 	var l *logFile
+	var st unix.Stat_t
 	if err == nil {
-		l, err = newLogFile(fd)
+		err = unix.Fstat(fd, &st)
+	}
+	if err == nil {
+		l, err = newLogFile(fd, &st)
 	}
 	if err != nil {
 		unix.Close(fd)

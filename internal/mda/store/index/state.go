@@ -42,6 +42,7 @@ type State struct {
 	curExt     int  // the extension introduced last in this log, -1 if none
 	curVoid    bool // its records belong to a replaced file
 	curSize    int  // record size of its intro
+	skipped    bool // salvage: a part of a log could not be read
 }
 
 func newState(hdr Header, light bool) *State {

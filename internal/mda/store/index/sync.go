@@ -19,6 +19,9 @@ func (x *Index) Refresh() (changed bool, err error) {
 	if errors.Is(err, unix.ENOENT) {
 		return x.readLast()
 	}
+	if err != nil && x.dir.Unusable(err) {
+		return false, damaged("stat(%s): %w", x.dir.File(x.names.log), err)
+	}
 	if err != nil {
 		return false, sysError("stat", x.dir.File(x.names.log), err)
 	}
@@ -107,6 +110,9 @@ func (x *Index) Lock(ctx context.Context) (changed bool, err error) {
 			}
 			return true, ErrDeleted
 		}
+		if err != nil && x.dir.Unusable(err) {
+			return changed, damaged("stat(%s): %w", x.dir.File(x.names.log), err)
+		}
 		if err != nil {
 			return changed, sysError("stat", x.dir.File(x.names.log), err)
 		}
@@ -125,12 +131,36 @@ func (x *Index) lockedRefresh(size int64) (changed bool, err error) {
 		return changed, err
 	}
 	if size > int64(x.st.logOff) {
+		if err := x.checkRest(size); err != nil {
+			return changed, err
+		}
 		x.opt.Log.Warningf("Mailbox %s: cut %d bytes of an unfinished transaction off %s", x.opt.Name, size-int64(x.st.logOff), x.dir.File(x.names.log))
 		if err := unix.Ftruncate(x.log.fd, int64(x.st.logOff)); err != nil {
 			return changed, sysError("ftruncate", x.dir.File(x.names.log), err)
 		}
+		x.cut = true
 	}
 	return changed, nil
+}
+
+// WasCut reports, once, whether Lock cut an unfinished transaction off the log.
+func (x *Index) WasCut() bool {
+	cut := x.cut
+	x.cut = false
+	return cut
+}
+
+// checkRest returns an error if what comes behind the last whole transaction is more than a
+// writer leaves that is killed.
+func (x *Index) checkRest(size int64) error {
+	rest, err := x.log.readFrom(int64(x.st.logOff), size)
+	if err != nil {
+		return err
+	}
+	if at := resume(rest); at > 0 {
+		return damaged("log has %d unreadable bytes at %d", at, x.st.logOff)
+	}
+	return nil
 }
 
 // Commit appends the transaction to the log and makes it part of the state. The
@@ -183,12 +213,22 @@ func (x *Index) maintain() error {
 	case len(x.st.requests) > 0 || x.st.deleted:
 		return nil // the tail must not pass a request
 	case size > x.opt.RotateMax, x.log.minor < logMinor,
-		size >= x.opt.RotateMin && age > int64(x.opt.RotateMinAge.Seconds()):
+		size >= x.opt.RotateMin && age > int64(x.opt.RotateMinAge.Seconds()) && x.cheapToRewrite(size):
 		return x.Rotate()
-	case x.behind() >= x.opt.RewriteMax:
+	case x.behind() >= x.opt.RewriteMax && (!x.st.light || x.diskSeq == 0):
 		return x.Rewrite()
 	}
 	return nil
+}
+
+// rewriteShare is how much is written of dovecot.index, at most, for each byte of the log by
+// a process that only delivers. What a delivery costs must not grow with the mailbox;
+// who reads the messages anyway writes them when it is time.
+const rewriteShare = 8
+
+// cheapToRewrite tells whether it is time to write dovecot.index, after size bytes of log.
+func (x *Index) cheapToRewrite(size int64) bool {
+	return !x.st.light || x.diskSize <= rewriteShare*size
 }
 
 // behind returns how much log dovecot.index does not contain.
