@@ -59,22 +59,23 @@ type File struct {
 	size   int64 // of the body
 	end    int64 // of the file
 	ctime  time.Time
+	head   []byte   // the first bytes of the body, as many as are needed to see how it is stored
+	meta   Metadata // nil until it was read
 }
 
 // Open opens the file of a message in dir. ErrNotExist, ErrCorrupt.
 func Open(dir *index.Dir, name string) (*File, error) {
-	fd, err := dir.Open(name, unix.O_RDONLY)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("open(%s): %w", dir.File(name), ErrNotExist)
-	}
+	fd, err := openFile(dir, name)
 	if err != nil {
-		return nil, sysError("open", dir.File(name), err)
+		return nil, err
 	}
 	f := &File{f: os.NewFile(uintptr(fd), name), path: dir.File(name)}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil {
 		f.end, f.ctime = st.Size, time.Unix(st.Ctim.Unix())
-		err = f.readHeader()
+		if err = IsFile(&st); err == nil {
+			err = f.readHeader()
+		}
 	}
 	if err != nil {
 		f.Close()
@@ -97,6 +98,7 @@ func (f *File) readHeader() error {
 	if f.size > f.end-f.offset {
 		return corrupt("body of %d bytes, but only %d are there", f.size, f.end-f.offset)
 	}
+	f.head = headOf(b[h.bodyAt:n], f.size)
 	return nil
 }
 
@@ -150,8 +152,11 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 // Close closes the file.
 func (f *File) Close() error { return f.f.Close() }
 
-// Metadata reads the metadata.
+// Metadata reads the metadata, once.
 func (f *File) Metadata() (Metadata, error) {
+	if f.meta != nil {
+		return f.meta, nil
+	}
 	at := f.offset + f.size
 	if f.end-at > maxMetadata {
 		return nil, fmt.Errorf("%s: %w", f.path, corrupt("metadata of %d bytes", f.end-at))
@@ -165,6 +170,7 @@ func (f *File) Metadata() (Metadata, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.path, err)
 	}
+	f.meta = m
 	return m, nil
 }
 
@@ -209,6 +215,29 @@ func (m Metadata) Hex(key byte) (v int64, ok bool) {
 func (m Metadata) Received() (time.Time, bool) {
 	v, ok := m.Hex(KeyReceived)
 	return time.Unix(v, 0), ok
+}
+
+// CopyFile is CopyTo for a file whatever it contains, with its times. ErrNotExist.
+func CopyFile(from *index.Dir, file string, to *index.Dir, flush func(fd int) error) (name string, err error) {
+	fd, err := from.Open(file, unix.O_RDONLY)
+	if errors.Is(err, unix.ENOENT) {
+		return "", fmt.Errorf("open(%s): %w", from.File(file), ErrNotExist)
+	}
+	if err != nil {
+		return "", sysError("open", from.File(file), err)
+	}
+	f := &File{f: os.NewFile(uintptr(fd), file), path: from.File(file)}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", sysError("fstat", f.path, err)
+	}
+	f.end = st.Size
+	return f.CopyTo(to, func(fd int) error {
+		// For programs that look at them; nothing here does.
+		_ = unix.Futimes(fd, []unix.Timeval{unix.NsecToTimeval(unix.TimespecToNsec(st.Atim)), unix.NsecToTimeval(unix.TimespecToNsec(st.Mtim))})
+		return flush(fd)
+	})
 }
 
 // CopyTo makes a temporary file in dir with everything this file contains, and

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/compress"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
@@ -43,7 +44,9 @@ func parseFileHeader(b []byte) (h FileHeader, err error) {
 			return h, corrupt("file header: message header size %q", word[1:])
 		case word[0] == 'M':
 			h.MessageHeader = int(v)
-		case word[0] == 'C' && err == nil:
+		case word[0] == 'C' && err != nil:
+			return h, corrupt("file header: creation time %q", word[1:])
+		case word[0] == 'C':
 			h.Created = time.Unix(int64(v), 0)
 		}
 	}
@@ -60,7 +63,7 @@ func parseMessageHeader(m []byte) (size int64, err error) {
 		return 0, corrupt("message header magic")
 	}
 	v, err := strconv.ParseUint(string(m[13:29]), 16, 63)
-	if err != nil {
+	if err != nil || m[29] != '\n' {
 		return 0, corrupt("message size %q", m[13:29])
 	}
 	return int64(v), nil
@@ -126,18 +129,18 @@ func fileEnded(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return corrupt("file ends early")
 	}
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ESPIPE) {
+		return corrupt("not a regular file")
+	}
 	return err
 }
 
 // OpenAt opens a message of a file in dir that holds several: its header is at
 // offset, and size bytes are its own. ErrNotExist, ErrCorrupt.
 func OpenAt(dir *index.Dir, name string, offset, size int64) (*File, error) {
-	fd, err := dir.Open(name, unix.O_RDONLY)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("open(%s): %w", dir.File(name), ErrNotExist)
-	}
+	fd, err := openFile(dir, name)
 	if err != nil {
-		return nil, sysError("open", dir.File(name), err)
+		return nil, err
 	}
 	f := &File{f: os.NewFile(uintptr(fd), name), path: dir.File(name), end: offset + size}
 	if err = f.readAt(offset); err != nil {
@@ -151,18 +154,20 @@ func OpenAt(dir *index.Dir, name string, offset, size int64) (*File, error) {
 func (f *File) readAt(offset int64) error {
 	h, err := ReadFileHeader(f.f)
 	if err != nil {
-		return err
+		return fileEnded(err)
 	}
-	m := make([]byte, h.MessageHeader)
-	if _, err := f.f.ReadAt(m, offset); err != nil {
+	m := make([]byte, h.MessageHeader+compress.HeadSize)
+	n, err := f.f.ReadAt(m, offset)
+	if n < h.MessageHeader {
 		return fileEnded(err)
 	}
 	if f.size, err = parseMessageHeader(m); err != nil {
 		return err
 	}
-	f.offset = offset + int64(len(m))
+	f.offset = offset + int64(h.MessageHeader)
 	if f.size > f.end-f.offset {
 		return corrupt("body of %d bytes, but only %d are there", f.size, f.end-f.offset)
 	}
+	f.head = headOf(m[h.MessageHeader:n], f.size)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/attachment"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/compress"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
@@ -39,13 +42,19 @@ type Writer struct {
 	name     string // "" before the file exists
 	fd       int
 	buf      []byte
-	part     bool  // of a file with others
-	bodyAt   int   // where the body begins in the file
-	flushed  int64 // bytes of the file written
-	size     int64 // of the body
-	virtual  int64 // additional bytes with CRLF line ends
-	cr       bool  // a CR was read that may belong to a line end
-	storedCR bool  // the last stored byte is a CR
+	part     bool           // of a file with others
+	bodyAt   int            // where the body begins in the file
+	flushed  int64          // bytes of the file written
+	stored   int64          // bytes of the body as it is stored
+	size     int64          // of the body
+	virtual  int64          // additional bytes with CRLF line ends
+	cr       bool           // a CR was read that may belong to a line end
+	storedCR bool           // the last stored byte is a CR
+	packer   io.WriteCloser // compresses; nil for none
+	spool    *spool         // of a message whose attachments are to be cut out; nil for none
+	refs     []attachment.Ref
+	guard    bool                    // refuse what looks compressed
+	head     [compress.HeadSize]byte // the first bytes of the body, if guard
 	err      error
 }
 
@@ -127,12 +136,30 @@ func (w *Writer) store(p []byte) {
 	if len(p) == 0 {
 		return
 	}
+	if w.guard && w.size < int64(compress.HeadSize) {
+		copy(w.head[w.size:], p)
+	}
 	w.size += int64(len(p))
 	w.virtual += int64(bytes.Count(p, newline) - bytes.Count(p, crlf))
 	if w.storedCR && p[0] == '\n' {
 		w.virtual--
 	}
 	w.storedCR = p[len(p)-1] == '\r'
+	switch {
+	case w.spool != nil:
+		if _, err := w.spool.Write(p); err != nil {
+			w.fail(err)
+		}
+	case w.packer != nil:
+		w.pack(p)
+	default:
+		w.put(p)
+	}
+}
+
+// put adds bytes of the body as it is stored.
+func (w *Writer) put(p []byte) {
+	w.stored += int64(len(p))
 	for len(p) > 0 && w.err == nil {
 		n := min(len(p), bufSize-len(w.buf))
 		w.buf = append(w.buf, p[:n]...)
@@ -186,17 +213,20 @@ func (w *Writer) Finish(f *Fields) error {
 		w.cr = false
 		w.store([]byte{'\r'})
 	}
+	if w.finishBody(); w.err != nil {
+		return w.err
+	}
 	if w.flushed == 0 {
-		appendMessageHeader(w.buf[:w.bodyAt-MessageHeaderSize], w.size)
+		appendMessageHeader(w.buf[:w.bodyAt-MessageHeaderSize], w.stored)
 	}
 	flushed := w.flushed > 0
-	w.buf = appendMetadata(w.buf, f, w.VirtualSize())
+	w.buf = w.appendMetadata(w.buf, f)
 	if w.part && !flushed {
 		return w.err // it stays in memory
 	}
 	w.flush()
 	if flushed && w.err == nil {
-		h := appendMessageHeader(make([]byte, 0, MessageHeaderSize), w.size)
+		h := appendMessageHeader(make([]byte, 0, MessageHeaderSize), w.stored)
 		if _, err := unix.Pwrite(w.fd, h, int64(w.bodyAt-MessageHeaderSize)); err != nil {
 			w.err = sysError("pwrite", w.dir.File(w.name), err)
 		}
@@ -220,12 +250,13 @@ func (w *Writer) FD() int { return w.fd }
 
 // Close closes the finished file and leaves it where it is.
 func (w *Writer) Close() {
+	w.err = errWriter
 	w.release()
+	w.releaseCoders()
 	if w.fd >= 0 {
 		unix.Close(w.fd)
 		w.fd = -1
 	}
-	w.err = errWriter
 }
 
 // Abort closes and removes the file.
@@ -235,6 +266,7 @@ func (w *Writer) Abort() {
 		_ = w.dir.Remove(w.name) // a later scan for temporary files gets it
 		w.name = ""
 	}
+	w.dropAttachments()
 }
 
 func (w *Writer) release() {
@@ -247,9 +279,24 @@ func (w *Writer) release() {
 	}
 }
 
-// appendMetadata appends the end of a file.
-func appendMetadata(b []byte, f *Fields, virtual int64) []byte {
+// appendMetadata appends the end of the file.
+func (w *Writer) appendMetadata(b []byte, f *Fields) []byte {
+	physical := int64(-1)
+	if w.stored != w.size {
+		physical = w.size
+	}
+	return appendMetadata(b, f, physical, w.VirtualSize(), w.refs)
+}
+
+// appendMetadata appends the end of a file. physical is negative for a message that is
+// stored as it is.
+func appendMetadata(b []byte, f *Fields, physical, virtual int64, refs []attachment.Ref) []byte {
 	b = append(b, metadataMagic...)
+	if physical >= 0 {
+		b = append(b, KeyPhysicalSize)
+		b = strconv.AppendInt(b, physical, 16)
+		b = append(b, '\n')
+	}
 	b = append(b, KeyReceived)
 	b = strconv.AppendInt(b, f.Received.Unix(), 16)
 	b = append(b, '\n', KeyVirtualSize)
@@ -273,6 +320,11 @@ func appendMetadata(b []byte, f *Fields, virtual int64) []byte {
 	b = append(b, '\n')
 	if f.Mailbox != "" {
 		b = appendText(b, KeyOrigMailbox, f.Mailbox)
+	}
+	if len(refs) > 0 {
+		b = append(b, KeyAttachments)
+		b = attachment.AppendRefs(b, refs)
+		b = append(b, '\n')
 	}
 	return append(b, '\n')
 }

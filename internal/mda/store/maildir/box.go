@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/compress"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dotlock"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
@@ -49,6 +51,11 @@ type Options struct {
 	VeryDirty   bool // maildir_very_dirty_syncs: do not look for changes in cur
 	IgnoreSizes bool // maildir_broken_filename_sizes: sizes in names may be wrong
 	EmptyNew    bool // maildir_empty_new: move messages from new to cur as soon as they are seen
+
+	Compressed bool             // the zlib plugin: messages may be compressed
+	Method     *compress.Method // new ones are, with Level; nil for not
+	Level      int
+	Temp       string // directory for temporary files
 }
 
 // A Box is the files of an open mailbox. Methods that say "locked" may only be called between
@@ -71,6 +78,9 @@ type Box struct {
 	want     bool              // list the directories though their times have not changed
 	odd      map[string]string // by base name: paths of files not named as the index would have it
 	links    map[string]*link  // by name in tmp: messages that are to be shared
+	restored bool              // list has entries that the file lacks
+	keysLost bool              // the keywords must be written anew
+	unusable map[string]bool   // files that something else has the name of, or that may not be read
 }
 
 // A fileID is one version of a file.
@@ -101,7 +111,11 @@ func Make(path string) error {
 		return err
 	}
 	for _, name := range [...]string{tmpName, newName, curName} { // cur last: it makes the mailbox
-		if err := os.Mkdir(path+"/"+name, st.Mode().Perm()); err != nil && !errors.Is(err, os.ErrExist) {
+		err := os.Mkdir(path+"/"+name, st.Mode().Perm())
+		if err == nil && st.Mode().Perm()|0o700 != 0o700 {
+			err = os.Chmod(path+"/"+name, st.Mode().Perm()|st.Mode()&os.ModeSetgid|0o700) // whatever the umask is
+		}
+		if err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}
@@ -239,6 +253,10 @@ func (b *Box) refreshList() error {
 		b.rewrite = list.guid == [16]byte{}
 		if list.validity == b.list.validity {
 			list.next = max(list.next, b.list.next)
+			if list.addLost(&b.list) {
+				// Whoever wrote the file has found them gone, or has put back an old one.
+				b.want, b.restored = true, true
+			}
 		}
 	}
 	if list.guid == [16]byte{} {
@@ -248,10 +266,10 @@ func (b *Box) refreshList() error {
 	return nil
 }
 
-// addLost adds to a damaged list what memory still has of it.
-func (l *uidlist) addLost(memory *uidlist) {
+// addLost adds to a list what memory has of it besides. It reports whether there was anything.
+func (l *uidlist) addLost(memory *uidlist) (lost bool) {
 	if memory.validity == 0 || l.validity != 0 && l.validity != memory.validity {
-		return
+		return false
 	}
 	l.validity, l.next = memory.validity, max(l.next, memory.next)
 	if l.extra == "" {
@@ -262,10 +280,15 @@ func (l *uidlist) addLost(memory *uidlist) {
 		have[l.entries[i].Base] = true
 	}
 	for _, e := range memory.entries {
-		if i, ok := l.find(e.UID); !ok && !have[e.Base] {
-			l.entries = append(l.entries[:i], append([]Entry{e}, l.entries[i:]...)...)
+		if have[e.Base] {
+			continue
+		}
+		lost = true
+		if i, ok := l.find(e.UID); !ok {
+			l.entries = slices.Insert(l.entries, i, e)
 		}
 	}
+	return lost
 }
 
 func (b *Box) refreshKeywords() error {
@@ -276,13 +299,13 @@ func (b *Box) refreshKeywords() error {
 	case errors.Is(err, unix.ENOENT):
 		if b.keysFile != (fileID{}) {
 			b.opt.Log.Errorf("Mailbox %s: %s is gone; writing it again from memory", b.opt.Name, b.opt.Control.File(keywordsName))
-			b.keysFile = fileID{}
+			b.keysFile, b.keysLost = fileID{}, true
 		}
 		return nil
 	case err != nil:
 		return err
 	}
-	b.keywords, b.keysFile = parseKeywords(text), id
+	b.keywords, b.keysFile, b.keysLost = parseKeywords(text), id, false
 	return nil
 }
 
@@ -291,20 +314,22 @@ var errUnchanged = errors.New("file was not changed")
 // read reads a file of the control directory that is not the version known.
 func (b *Box) read(name string, known fileID, limit int64) (text string, id fileID, err error) {
 	var st unix.Stat_t
-	if err := b.opt.Control.Stat(name, &st); err != nil {
+	err = b.opt.Control.Stat(name, &st)
+	if err != nil && !errors.Is(err, unix.ELOOP) {
 		return "", id, fmt.Errorf("stat(%s): %w", b.opt.Control.File(name), err)
 	}
-	if idOf(&st) == known {
+	if err == nil && idOf(&st) == known {
 		return "", id, errUnchanged
 	}
-	fd, err := b.opt.Control.Open(name, unix.O_RDONLY)
+	fd, st, err := b.opt.Control.OpenRegular(name, unix.O_RDONLY)
+	if errors.Is(err, index.ErrDamaged) {
+		b.reportUnusable(name, err)
+		return "", id, unix.ENOENT
+	}
 	if err != nil {
-		return "", id, fmt.Errorf("open(%s): %w", b.opt.Control.File(name), err)
+		return "", id, err
 	}
 	defer unix.Close(fd)
-	if err := unix.Fstat(fd, &st); err != nil {
-		return "", id, fmt.Errorf("fstat(%s): %w", b.opt.Control.File(name), err)
-	}
 	if st.Size > limit {
 		return "", id, fmt.Errorf("%s: %d bytes are more than the %d allowed", b.opt.Control.File(name), st.Size, limit)
 	}
@@ -327,9 +352,9 @@ func (b *Box) writeList() error {
 	if b.list.guid == [16]byte{} {
 		b.list.guid = dbox.NewGUID()
 	}
-	id, err := b.replace(uidlistName, uidlistName+".tmp", b.list.append(nil))
+	id, err := b.replace(uidlistName, uidlistName+".tmp", b.list.append(nil), nil)
 	if err == nil {
-		b.rewrite, b.listFile = false, id
+		b.rewrite, b.restored, b.listFile = false, false, id
 	}
 	return err
 }
@@ -342,14 +367,34 @@ func (b *Box) writeKeywords() error {
 		return fmt.Errorf("lock %s: %w", b.opt.Control.File(keywordsName), err)
 	}
 	defer l.Release()
-	b.keysFile, err = b.replace(keywordsName, keywordsName+".tmp", b.keywords.append(nil))
+	// Dovecot reads the file again only if its time has changed, in whole seconds.
+	var st unix.Stat_t
+	later := func(fd int) error {
+		if b.opt.Control.Stat(keywordsName, &st) != nil {
+			return nil // there was none
+		}
+		was := st.Mtim.Sec
+		if err := unix.Fstat(fd, &st); err != nil || st.Mtim.Sec > was {
+			return err
+		}
+		t := unix.Timeval{Sec: was + 1}
+		return unix.Futimes(fd, []unix.Timeval{t, t})
+	}
+	id, err := b.replace(keywordsName, keywordsName+".tmp", b.keywords.append(nil), later)
+	if err == nil {
+		b.keysFile, b.keysLost = id, false
+	}
 	return err
 }
 
-// replace writes a file of the control directory.
-func (b *Box) replace(name, temp string, data []byte) (id fileID, err error) {
+// replace writes a file of the control directory. finish, if there is one, is called before
+// the new file gets its name.
+func (b *Box) replace(name, temp string, data []byte, finish func(fd int) error) (id fileID, err error) {
 	d := b.opt.Control
 	if err := d.Remove(temp); err != nil { // of a killed process
+		return id, err
+	}
+	if err := b.clearWay(name); err != nil {
 		return id, err
 	}
 	fd, err := d.Create(temp)
@@ -359,6 +404,9 @@ func (b *Box) replace(name, temp string, data []byte) (id fileID, err error) {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	err = index.WriteAll(fd, data)
+	if err == nil && finish != nil {
+		err = finish(fd)
+	}
 	if err == nil {
 		err = b.opt.Flush(fd)
 	}
@@ -384,7 +432,7 @@ func (b *Box) appendList(entries []Entry) error {
 	fd, err := d.Open(uidlistName, unix.O_WRONLY|unix.O_APPEND)
 	if err != nil {
 		b.rewrite = true
-		return sysError("open", d.File(uidlistName), err)
+		return b.writeList()
 	}
 	defer unix.Close(fd)
 	err = index.WriteAll(fd, appendEntries(nil, entries))

@@ -64,25 +64,23 @@ type File struct {
 	st    unix.Stat_t
 	entry Entry
 	sizes bool // those in names and fields may be used
+	opt   *Options
 }
 
 // Open opens the file of a message. ErrNotExist.
 func (b *Box) Open(uid uint32, guess Info) (*File, error) {
-	f := &File{sizes: !b.opt.IgnoreSizes}
+	f := &File{sizes: !b.opt.IgnoreSizes, opt: &b.opt}
 	err := b.with(uid, guess, func(e *Entry, path string) error {
-		fd, err := b.opt.Dir.Open(path, unix.O_RDONLY)
+		fd, st, err := b.openFile(path)
 		if err != nil {
-			return sysError("open", b.opt.Dir.File(path), err)
+			return err
 		}
+		f.st = st
 		f.f, f.entry = os.NewFile(uintptr(fd), b.opt.Dir.File(path)), *e
 		return nil
 	})
 	if err != nil {
 		return nil, err
-	}
-	if err := unix.Fstat(int(f.f.Fd()), &f.st); err != nil {
-		f.Close()
-		return nil, sysError("fstat", f.f.Name(), err)
 	}
 	return f, nil
 }
@@ -108,16 +106,17 @@ func (f *File) Saved() time.Time { return time.Unix(f.st.Ctim.Unix()) }
 // Entry returns what the uidlist has of the message.
 func (f *File) Entry() *Entry { return &f.entry }
 
-// VirtualSize returns the size with every line end counted as CRLF. What name or uidlist say
-// counts only if they are right about the stored size, if they tell that.
-func (f *File) VirtualSize() (int64, error) {
-	if v, ok := f.entry.virtualSize(f.st.Size); ok && f.sizes {
+// VirtualSize returns the size of the text, which Text returned, with every line end counted as
+// CRLF. What name or uidlist say counts only if they are right about the size, if they tell
+// that.
+func (f *File) VirtualSize(t Text) (int64, error) {
+	if v, ok := f.entry.virtualSize(t.Size()); ok && f.sizes {
 		return v, nil
 	}
 	buf := make([]byte, 32<<10)
-	size, cr := f.st.Size, false
+	size, cr := t.Size(), false
 	for off := int64(0); ; {
-		n, err := f.f.ReadAt(buf, off)
+		n, err := t.ReadAt(buf, off)
 		p := buf[:n]
 		size += int64(bytes.Count(p, []byte("\n")) - bytes.Count(p, []byte("\r\n")))
 		if n > 0 {
@@ -194,14 +193,17 @@ func (b *Box) Change(fn func() error) error { return b.own(fn) }
 func (b *Box) GiveLetters(names []string, letters uint32) (Keywords, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	changed := b.keywords.give(names)
-	if b.keywords.giveUnknown(letters) || changed {
-		if err := b.writeKeywords(); err != nil {
-			b.keysFile = fileID{1, 0, 0, 0, 0} // read it again
-			return b.keywords, err
-		}
+	was := b.keywords
+	b.keywords.give(names)
+	b.keywords.giveUnknown(letters)
+	if b.keywords == was && !b.keysLost {
+		return b.keywords, nil
 	}
-	return b.keywords, nil
+	err := b.writeKeywords()
+	if err != nil {
+		b.keywords, b.keysLost = was, b.keysLost || was != (Keywords{})
+	}
+	return b.keywords, err
 }
 
 func renameNoReplace(dir int, from, to string) error {

@@ -15,7 +15,11 @@ const maxKeywordsFile = 1 << 20
 // rest of the file then still does.
 func parseKeywords(text string) (k Keywords) {
 	for line := range strings.Lines(text) {
-		number, name, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		line, whole := strings.CutSuffix(line, "\n")
+		if !whole {
+			break // the name may be cut
+		}
+		number, name, ok := strings.Cut(strings.TrimRight(line, "\r"), " ")
 		n, err := strconv.ParseUint(number, 10, 32)
 		if !ok || err != nil || n >= MaxKeywords || name == "" || k.letter(name) >= 0 {
 			continue

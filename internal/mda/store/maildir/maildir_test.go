@@ -111,6 +111,14 @@ func TestUIDListVersion1(t *testing.T) {
 	}
 }
 
+// Dovecot leaves a line behind of a message that was moved away, and adds one when it comes back.
+func TestUIDListNameTwice(t *testing.T) {
+	l, err := parseUIDList(goodList + "6 :1700000000.1.host\n")
+	if err != nil || len(l.entries) != 2 || l.entries[0].UID != 1 || l.entries[1].UID != 6 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 func TestUIDListDamage(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
@@ -120,7 +128,6 @@ func TestUIDListDamage(t *testing.T) {
 		{"no colon", goodList + "6 nocolon\n7 :x\n", []uint32{1, 5, 7}},
 		{"descending", goodList + "5 :x\n", []uint32{1, 5}},
 		{"path", goodList + "6 :../x\n", []uint32{1, 5}},
-		{"name twice", goodList + "6 :1700000000.1.host\n", []uint32{1, 6}},
 		{"highest uid", goodList + "4294967295 :x\n", []uint32{1, 5}},
 		{"empty line", goodList + "\n6 :x\n", []uint32{1, 5, 6}},
 		{"header cut", goodList[:20], nil},

@@ -3,12 +3,14 @@ package maildir
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/compress"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
@@ -25,9 +27,11 @@ type Writer struct {
 	fd      int
 	buf     *[]byte
 	size    int64
-	virtual int64 // additional bytes with CRLF line ends
-	cr      bool  // a CR was read that may belong to a line end
-	stored  byte  // the last byte stored
+	virtual int64                   // additional bytes with CRLF line ends
+	cr      bool                    // a CR was read that may belong to a line end
+	stored  byte                    // the last byte stored
+	packer  io.WriteCloser          // compresses; nil for none
+	head    [compress.HeadSize]byte // the first bytes
 	err     error
 }
 
@@ -36,7 +40,19 @@ type Writer struct {
 func (b *Box) NewWriter() *Writer {
 	w := &Writer{b: b, fd: -1, buf: bufPool.Get().(*[]byte)}
 	*w.buf = (*w.buf)[:0]
+	if b.opt.Method != nil {
+		w.packer, w.err = b.opt.Method.NewWriter((*packed)(w), b.opt.Level)
+	}
 	return w
+}
+
+// A packed Writer takes compressed bytes.
+type packed Writer
+
+func (p *packed) Write(b []byte) (int, error) {
+	w := (*Writer)(p)
+	w.put(b)
+	return len(b), w.err
 }
 
 // Write adds text. CRLF becomes LF; a CR elsewhere stays.
@@ -80,12 +96,26 @@ func (w *Writer) store(p []byte) {
 	if len(p) == 0 {
 		return
 	}
+	if w.size < int64(len(w.head)) {
+		copy(w.head[w.size:], p)
+	}
 	w.size += int64(len(p))
 	w.virtual += int64(bytes.Count(p, []byte("\n")) - bytes.Count(p, []byte("\r\n")))
 	if w.stored == '\r' && p[0] == '\n' {
 		w.virtual--
 	}
 	w.stored = p[len(p)-1]
+	if w.packer == nil {
+		w.put(p)
+	} else if w.err == nil {
+		if _, err := w.packer.Write(p); w.err == nil {
+			w.err = err
+		}
+	}
+}
+
+// put adds bytes to the file.
+func (w *Writer) put(p []byte) {
 	for len(p) > 0 && w.err == nil {
 		n := min(len(p), bufSize-len(*w.buf))
 		*w.buf = append(*w.buf, p[:n]...)
@@ -126,6 +156,7 @@ func (w *Writer) Finish(received time.Time) error {
 		w.cr = false
 		w.store([]byte{'\r'})
 	}
+	w.finishPacking()
 	w.flush()
 	w.release()
 	if w.err != nil {
@@ -140,6 +171,18 @@ func (w *Writer) Finish(received time.Time) error {
 	return w.err
 }
 
+// finishPacking completes the compressed text. A text that is not, but would be taken for one,
+// is refused.
+func (w *Writer) finishPacking() {
+	switch {
+	case w.packer == nil && w.b.opt.Compressed && compress.Detect(w.head[:min(w.size, int64(len(w.head)))]) != nil:
+		w.err = errors.Join(w.err, compress.ErrRefused)
+	case w.packer != nil && w.err == nil:
+		w.err = w.packer.Close()
+		w.packer = nil
+	}
+}
+
 func (w *Writer) release() {
 	if w.buf != nil {
 		bufPool.Put(w.buf)
@@ -149,12 +192,16 @@ func (w *Writer) release() {
 
 // Close closes the finished file and leaves it where it is.
 func (w *Writer) Close() {
+	w.err = errWriter
+	if w.packer != nil {
+		_ = w.packer.Close() // only to give it back: with an error nothing is stored
+		w.packer = nil
+	}
 	w.release()
 	if w.fd >= 0 {
 		unix.Close(w.fd)
 		w.fd = -1
 	}
-	w.err = errWriter
 }
 
 // Abort closes and removes the file.

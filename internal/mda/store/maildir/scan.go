@@ -90,7 +90,7 @@ func (b *Box) Adopt(t Times, next uint32) bool {
 func (b *Box) Distrust() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.synced = false
+	b.synced, b.want = false, true
 }
 
 // own runs fn, which changes files. If nobody else has, as far as can be seen, the times
@@ -146,6 +146,9 @@ func (b *Box) Scan(v View) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.listFile == (fileID{}) && len(b.list.entries) == 0 && v.Next > 1 && len(l.paths) > 0 {
+		b.opt.Log.Warningf("Mailbox %s: %s is missing; all messages get new uids", b.opt.Name, b.opt.Control.File(uidlistName))
+	}
 	if b.mend(l) {
 		if l, err = b.readDirs(); err != nil {
 			return nil, err
@@ -190,6 +193,7 @@ func (b *Box) misses(l *listing, v View) bool {
 func (b *Box) assign(l *listing, v View) (*Result, error) {
 	list := &b.list
 	r := &Result{}
+	b.rewrite = b.rewrite || b.restored
 	if err := b.validity(v); err != nil {
 		return nil, err
 	}

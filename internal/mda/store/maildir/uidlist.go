@@ -83,6 +83,9 @@ var errUIDList = errors.New("damaged")
 func parseUIDList(text string) (l uidlist, err error) {
 	l.next = 1
 	header, rest, complete := strings.Cut(text, "\n")
+	if !complete {
+		header = header[:strings.LastIndexByte(header, ' ')+1] // the last number may be cut
+	}
 	version, err := l.parseHeader(header)
 	if err == nil && !complete {
 		err = fmt.Errorf("%w: header is cut", errUIDList)
@@ -102,9 +105,7 @@ func parseUIDList(text string) (l uidlist, err error) {
 			err = fmt.Errorf("%w: line %d: %s", errUIDList, n, why)
 		}
 	}
-	if dup := l.dropDuplicates(); dup != "" && err == nil {
-		err = fmt.Errorf("%w: %s has two uids", errUIDList, dup)
-	}
+	l.dropDuplicates()
 	return l, err
 }
 
@@ -178,22 +179,16 @@ func validBase(base string) bool {
 	return base != "" && base[0] != '.' && len(base) <= 255 && !strings.ContainsAny(base, "/:\x00\n")
 }
 
-// dropDuplicates leaves of lines with one file name the last. It returns one
-// that has several.
-func (l *uidlist) dropDuplicates() (dup string) {
-	at := make(map[string]int, len(l.entries))
+// dropDuplicates leaves of lines with one file name the last. They are no damage: Dovecot
+// appends a message that was moved away and comes back while the file still has it.
+func (l *uidlist) dropDuplicates() {
+	last := make(map[string]uint32, len(l.entries))
 	for i := range l.entries {
-		if _, ok := at[l.entries[i].Base]; ok {
-			dup = l.entries[i].Base
-		}
-		at[l.entries[i].Base] = i
+		last[l.entries[i].Base] = l.entries[i].UID
 	}
-	if dup == "" {
-		return ""
+	if len(last) < len(l.entries) {
+		l.entries = slices.DeleteFunc(l.entries, func(e Entry) bool { return last[e.Base] != e.UID })
 	}
-	i := -1
-	l.entries = slices.DeleteFunc(l.entries, func(e Entry) bool { i++; return at[e.Base] != i })
-	return dup
 }
 
 // append writes the list.

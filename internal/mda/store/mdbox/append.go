@@ -313,7 +313,7 @@ func (r *round) nameFiles() (newFile bool, err error) {
 	h := mapHeaderOf(r.s.ix.State())
 	for _, f := range r.files {
 		if f.id == 0 {
-			if err := f.name(r.s.dir, &h.highest); err != nil {
+			if err := r.s.name(f, r.s.dir, &h.highest); err != nil {
 				return false, err
 			}
 			newFile = true

@@ -2,6 +2,7 @@ package mdbox
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -46,7 +47,15 @@ func (b *Boxes) list() (all []boxFiles, err error) {
 			return fs.SkipDir // on the way to be deleted
 		}
 		name, err := filepath.Rel(b.Dir, filepath.Dir(path))
-		if err != nil || d.Name() != b.DirName || name == "." {
+		if b.DirName == "" { // LAYOUT=index: a directory each, named by a GUID
+			if path == b.Dir {
+				return nil
+			}
+			name = d.Name()
+			if guid, bad := hex.DecodeString(name); bad != nil || len(guid) != 16 {
+				return fs.SkipDir
+			}
+		} else if err != nil || d.Name() != b.DirName || name == "." {
 			return err
 		}
 		box := boxFiles{name, path}
@@ -128,6 +137,10 @@ func RepairBox(mapValidity uint32, now func() time.Time) index.Rebuild {
 			return uids, nil
 		},
 		UIDValidity: func() uint32 { return uint32(now().Unix()) },
+		Whole: func(old *index.State) bool {
+			_, ok := DecodeHeader(old.ExtHeader(ExtHeader.Name))
+			return ok && (old.Len() == 0 || old.ExtNumber(ExtMail.Name) >= 0)
+		},
 		Finish: func(old *index.State, tx *index.Tx) {
 			h, ok := DecodeHeader(old.ExtHeader(ExtHeader.Name))
 			if !ok {
@@ -195,10 +208,29 @@ func (r *rebuilding) messageOf(uid uint32, guid [16]byte, sameMap bool) *found {
 	if !sameMap || f == nil || !f.known {
 		f = nil
 	}
-	if guid == [16]byte{} || f != nil && f.guid == guid {
+	if guid == [16]byte{} || f != nil && (f.unseen || IsGUID(f.guidText, guid)) {
 		return f
 	}
 	return r.byGUID[guid]
+}
+
+// IsGUID tells whether the text that a message has for its GUID is that of a mailbox's record. One
+// digit may be damaged.
+func IsGUID(text string, guid [16]byte) bool {
+	if dbox.GUID128(text) == guid {
+		return true
+	}
+	digits := hex.EncodeToString(guid[:])
+	if len(text) != len(digits) {
+		return false
+	}
+	wrong := 0
+	for i := range digits {
+		if text[i] != digits[i] {
+			wrong++
+		}
+	}
+	return wrong <= 1
 }
 
 // giveOrphans gives messages that no mailbox has, and should have, to the mailbox
@@ -212,7 +244,7 @@ func (r *rebuilding) giveOrphans(ctx context.Context, boxes []boxFiles) error {
 		}
 	}
 	for _, f := range r.all {
-		if f.refs > 0 || f.known && f.had == 0 {
+		if f.refs > 0 || f.unseen || f.known && f.had == 0 {
 			continue
 		}
 		if f.guid != ([16]byte{}) && !f.known {

@@ -78,11 +78,18 @@ func (s *Storage) listAll() ([]uint32, error) {
 
 // RemoveStale removes the temporary files that killed writers left long ago.
 func (s *Storage) RemoveStale() error {
-	l, err := list(s.dir)
-	if err != nil {
-		return err
+	var errs []error
+	for _, dir := range []*index.Dir{s.dir, s.altNow.Load()} {
+		if dir == nil {
+			continue
+		}
+		l, err := list(dir)
+		if err == nil {
+			err = l.temps.RemoveStale(dir, s.opt.Now())
+		}
+		errs = append(errs, err)
 	}
-	return l.temps.RemoveStale(s.dir, s.opt.Now())
+	return errors.Join(errs...)
 }
 
 // An appendFile is an m.N that is appended to.
@@ -171,7 +178,14 @@ func (s *Storage) openExisting(id uint32, n int64) *appendFile {
 	}
 	f := &appendFile{id: id, fd: fd}
 	var st, path unix.Stat_t
-	if unix.Fstat(fd, &st) == nil && st.Size+n <= s.opt.RotateSize && f.lock() &&
+	if unix.Fstat(fd, &st) != nil {
+		f.close()
+		return nil
+	}
+	if end := s.opt.Ends.get(s.opt.Dir, id, st.Ino); end <= st.Size {
+		f.end = end
+	}
+	if st.Size+n <= s.opt.RotateSize && f.lock() &&
 		s.dir.Stat(fileName(id), &path) == nil && path.Ino == st.Ino && s.findEnd(f, path.Size) && f.end+n <= s.opt.RotateSize && !f.created.Before(s.oldest()) {
 		f.start, f.ino = f.end, st.Ino
 		return f
@@ -189,9 +203,14 @@ func (s *Storage) findEnd(f *appendFile, size int64) bool {
 		return false
 	}
 	f.created = h.Created
-	at := max(f.end, int64(h.Size))
+	known := max(f.end, int64(h.Size))
+	at := known
 	for at < size {
 		m, err := dbox.ReadStored(fdReader(f.fd), &h, at, size)
+		if err != nil && at == known && known > int64(h.Size) {
+			at, known = int64(h.Size), 0 // what was known may be of another file
+			continue
+		}
 		if err != nil {
 			return errors.Is(err, dbox.ErrCorrupt) && s.cutTorn(f, at, size)
 		}
@@ -286,14 +305,20 @@ func (f *appendFile) discard(dir *index.Dir) {
 	f.close()
 }
 
-// name gives a new file the next number. The map is locked.
-func (f *appendFile) name(dir *index.Dir, highest *uint32) error {
+// name gives a new file in dir the next number, which the other storage must not have
+// either. The map is locked.
+func (s *Storage) name(f *appendFile, dir *index.Dir, highest *uint32) error {
+	other := s.otherDir(dir)
 	for {
 		id := *highest + 1
 		if id == 0 {
 			return errors.New("no file numbers left")
 		}
 		*highest = id
+		var st unix.Stat_t
+		if other != nil && other.Stat(fileName(id), &st) == nil {
+			continue // a writer was killed before the map knew of it
+		}
 		err := unix.Renameat2(dir.FD, f.temp, dir.FD, fileName(id), unix.RENAME_NOREPLACE)
 		if errors.Is(err, unix.EEXIST) {
 			continue // a writer was killed before the map knew of it

@@ -72,7 +72,7 @@ func store(tb testing.TB, s *Storage, b *bin, text string) error {
 
 func read(tb testing.TB, s *Storage, uid uint32) string {
 	tb.Helper()
-	f, err := s.Open(ctx, uid, false)
+	f, err := s.Open(ctx, uid)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func FuzzStorage(f *testing.F) {
 		}
 		table := s.table.Load()
 		for i := range table.st.Len() {
-			file, err := s.Open(ctx, table.entry(i).uid, false)
+			file, err := s.Open(ctx, table.entry(i).uid)
 			if err != nil {
 				t.Fatalf("message %d: %v", i, err)
 			}
@@ -386,7 +386,7 @@ func FuzzMap(f *testing.F) {
 			return
 		}
 		// A map whose extensions have been reset takes no records.
-		if f, err := s.Open(ctx, b.uids[0], false); err == nil {
+		if f, err := s.Open(ctx, b.uids[0]); err == nil {
 			f.Close()
 			if got := read(t, s, b.uids[0]); got != "text\n" {
 				t.Errorf("text %q", got)

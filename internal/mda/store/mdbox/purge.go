@@ -1,6 +1,7 @@
 package mdbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,21 +10,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/attachment"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
 // Purge rewrites the files that contain messages without references, without
-// these. Files that somebody appends to at the moment are left out.
+// these. Files that somebody appends to at the moment are left out. Others may use the storage
+// between two files.
 func (s *Storage) Purge(ctx context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.load(ctx); err != nil {
+	err := s.load(ctx)
+	ids := s.purgeable()
+	s.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	for _, id := range s.purgeable() {
-		err := s.purgeFile(ctx, id)
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		err := s.purgeFile(ctx, id, nil)
+		s.mu.Unlock()
 		if errors.Is(err, errRebuilt) {
 			return nil // nothing is left to purge that is known to be dead
 		}
@@ -34,9 +44,15 @@ func (s *Storage) Purge(ctx context.Context) error {
 	return nil
 }
 
+// errBusy has a file left as it is, since it is in use.
+var errBusy = errors.New("a message was copied meanwhile")
+
 // purgeable returns the files with messages that nobody refers to.
 func (s *Storage) purgeable() (ids []uint32) {
 	t := s.table.Load()
+	if t == nil {
+		return nil
+	}
 	for i := range t.st.Len() {
 		if e := t.entry(i); e.refs == 0 && e.at.file != 0 {
 			ids = append(ids, e.at.file)
@@ -59,14 +75,51 @@ func entriesOf(t *table, id uint32) (list []entry) {
 
 // A move is where messages of a purged file are now.
 type move struct {
-	to   *appendFile // nil if nothing is left
-	uids []uint32
-	at   []place // file 0
-	dead []uint32
+	files []*target // those that there are messages for
+	moved []movedTo
+	dead  []uint32
+	refs  []attachment.Ref // attachments of the dead
 }
 
-// purgeFile rewrites one file. mu is held.
-func (s *Storage) purgeFile(ctx context.Context, id uint32) error {
+// A target is a new file in one of the storages.
+type target struct {
+	dir *index.Dir
+	*appendFile
+}
+
+// A movedTo is the new place of a message.
+type movedTo struct {
+	uid uint32
+	to  *target
+	at  place // file 0
+}
+
+// file returns the new file in dir.
+func (m *move) file(s *Storage, dir *index.Dir) (*target, error) {
+	for _, t := range m.files {
+		if t.dir == dir {
+			return t, nil
+		}
+	}
+	f, err := s.create(dir)
+	if err != nil {
+		return nil, err
+	}
+	m.files = append(m.files, &target{dir, f})
+	return m.files[len(m.files)-1], nil
+}
+
+// discard removes the new files.
+func (m *move) discard() {
+	for _, t := range m.files {
+		t.discard(t.dir)
+	}
+	m.files = nil
+}
+
+// purgeFile rewrites one file; messages named in moves come into a file of the other storage.
+// mu is held.
+func (s *Storage) purgeFile(ctx context.Context, id uint32, moves map[uint32]bool) error {
 	dir, fd, err := s.openForPurge(id)
 	if err != nil || fd < 0 {
 		return err
@@ -76,17 +129,15 @@ func (s *Storage) purgeFile(ctx context.Context, id uint32) error {
 		return err
 	}
 	g := s.generation()
-	m, err := s.copyLive(dir, fd, entriesOf(s.table.Load(), id))
-	if m.to != nil {
-		defer m.to.close()
+	m, err := s.copyLive(dir, fd, entriesOf(s.table.Load(), id), moves)
+	defer m.discard()
+	if err == nil {
+		err = s.enterMoved(ctx, g, dir, id, &m)
 	}
-	if err != nil {
-		if m.to != nil {
-			m.to.discard(dir)
-		}
-		return err
+	if errors.Is(err, errBusy) {
+		return nil // another time
 	}
-	return s.enterMoved(ctx, g, dir, id, m)
+	return err
 }
 
 // openForPurge opens and locks a file in either storage. fd is -1 if it is gone or
@@ -113,13 +164,8 @@ func (s *Storage) openForPurge(id uint32) (dir *index.Dir, fd int, err error) {
 	return dir, fd, nil
 }
 
-// copyLive copies what is to be kept into a new file and flushes that.
-func (s *Storage) copyLive(dir *index.Dir, fd int, entries []entry) (m move, err error) {
-	for i := range entries {
-		if entries[i].refs == 0 {
-			m.dead = append(m.dead, entries[i].uid)
-		}
-	}
+// copyLive copies what is to be kept into new files and flushes these.
+func (s *Storage) copyLive(dir *index.Dir, fd int, entries []entry, moves map[uint32]bool) (m move, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return m, err
@@ -132,12 +178,11 @@ func (s *Storage) copyLive(dir *index.Dir, fd int, entries []entry) (m move, err
 		return m, err
 	}
 	keep := func(at, size int64) error {
-		if m.to == nil {
-			if m.to, err = s.create(dir); err != nil {
-				return err
-			}
+		to, err := m.file(s, dir)
+		if err != nil {
+			return err
 		}
-		return m.to.writeFrom(fd, at, size)
+		return to.writeFrom(fd, at, size)
 	}
 	end := int64(h.Size)
 	for i := range entries {
@@ -146,30 +191,57 @@ func (s *Storage) copyLive(dir *index.Dir, fd int, entries []entry) (m move, err
 			return m, err
 		}
 		end = max(end, e.at.end())
-		if e.refs == 0 {
-			continue
-		}
-		if _, err := dbox.ReadStored(fdReader(fd), &h, int64(e.at.offset), e.at.end()); err != nil {
+		stored, err := dbox.ReadStored(fdReader(fd), &h, int64(e.at.offset), e.at.end())
+		switch {
+		case e.refs == 0:
+			m.bury(e.uid, &stored, err)
+		case err != nil:
 			return m, fmt.Errorf("map uid %d: %w", e.uid, err)
+		default:
+			if err := s.copyMessage(&m, dir, fd, e, moves[e.uid]); err != nil {
+				return m, err
+			}
 		}
-		m.uids = append(m.uids, e.uid)
-		var to int64
-		if m.to != nil {
-			to = m.to.end
-		}
-		if err := keep(int64(e.at.offset), int64(e.at.size)); err != nil {
-			return m, err
-		}
-		to = max(to, m.to.end-int64(e.at.size))
-		m.at = append(m.at, place{offset: uint32(to), size: e.at.size})
 	}
-	if err := keepUnknown(fd, &h, end, st.Size, keep); err != nil || m.to == nil {
+	if err := keepUnknown(fd, &h, end, st.Size, keep); err != nil || !s.opt.Fsync.Saves() {
 		return m, err
 	}
-	if s.opt.Fsync.Saves() {
-		err = commit.Data(m.to.fd)
+	for _, t := range m.files {
+		if err := commit.Data(t.fd); err != nil {
+			return m, err
+		}
 	}
-	return m, err
+	return m, nil
+}
+
+// bury notes a message that nobody has any more, with its attachments if it can be read.
+func (m *move) bury(uid uint32, stored *dbox.Stored, err error) {
+	m.dead = append(m.dead, uid)
+	if err != nil {
+		return
+	}
+	if value := stored.Metadata.Get(dbox.KeyAttachments); value != "" {
+		if refs, err := attachment.ParseRefs(value); err == nil {
+			m.refs = append(m.refs, refs...)
+		}
+	}
+}
+
+// copyMessage copies a message to the new file of the storage that it is in, or the other's.
+func (s *Storage) copyMessage(m *move, dir *index.Dir, fd int, e *entry, other bool) error {
+	if other {
+		dir = s.otherDir(dir)
+	}
+	to, err := m.file(s, dir)
+	if err != nil {
+		return err
+	}
+	at := to.end
+	if err := to.writeFrom(fd, int64(e.at.offset), int64(e.at.size)); err != nil {
+		return err
+	}
+	m.moved = append(m.moved, movedTo{uid: e.uid, to: to, at: place{offset: uint32(at), size: e.at.size}})
+	return nil
 }
 
 // keepUnknown keeps complete messages in a part of a file of which the map says
@@ -193,43 +265,44 @@ func keepUnknown(fd int, h *dbox.FileHeader, at, end int64, keep func(at, size i
 
 // enterMoved makes the transaction of the map for a file that was rewritten, and
 // removes that.
-func (s *Storage) enterMoved(ctx context.Context, g Generation, dir *index.Dir, id uint32, m move) error {
-	discard := func() {
-		if m.to != nil {
-			m.to.discard(dir)
-		}
-	}
+func (s *Storage) enterMoved(ctx context.Context, g Generation, dir *index.Dir, id uint32, m *move) error {
 	if err := s.lock(ctx); err != nil {
-		discard()
 		return err
 	}
 	defer s.unlock()
 	if err := s.ix.Load(); err != nil {
-		discard()
 		return err
+	}
+	if s.generation() != g {
+		return errBusy
 	}
 	t := tableOf(s.ix.State())
 	for _, uid := range m.dead {
-		if e, _ := t.find(uid); e.refs != 0 || s.generation() != g {
-			discard()
-			return errors.New("a message was copied meanwhile; purge again")
+		if e, _ := t.find(uid); e.refs != 0 {
+			return errBusy
 		}
 	}
-	if err := s.recordMoved(dir, m); err != nil {
-		s.tx.Reset()
-		discard()
+	err := s.recordMoved(m)
+	if err == nil {
+		err = s.commit()
+	}
+	s.tx.Reset()
+	if err != nil {
 		return err
 	}
-	if err := s.commit(); err != nil {
-		discard()
-		return err
+	files := m.files
+	m.files = nil // they are not to be removed any more
+	for _, t := range files {
+		defer t.close()
 	}
 	if s.opt.Fsync.Saves() {
 		// The old file must not go before.
 		log := s.ix.Log()
 		defer log.Close()
-		if err := commit.Data(dir.FD); err != nil {
-			return err
+		for _, t := range files {
+			if err := commit.Data(t.dir.FD); err != nil {
+				return err
+			}
 		}
 		if err := log.Flush(); err != nil {
 			return err
@@ -237,22 +310,39 @@ func (s *Storage) enterMoved(ctx context.Context, g Generation, dir *index.Dir, 
 	}
 	// While the map is locked: who rebuilds must not find the messages twice. Whoever
 	// has the file open reads on; others find the messages by the map.
-	return dir.Remove(fileName(id))
+	if err := dir.Remove(fileName(id)); err != nil {
+		return err
+	}
+	s.removeAttachments(m.refs)
+	return nil
 }
 
-func (s *Storage) recordMoved(dir *index.Dir, m move) error {
-	if m.to != nil {
+// removeAttachments removes those of messages that are gone.
+func (s *Storage) removeAttachments(refs []attachment.Ref) {
+	if len(refs) == 0 || s.opt.Attachments == nil {
+		return
+	}
+	if err := s.opt.Attachments.RemoveAll(refs, ""); err != nil {
+		s.opt.Log.Errorf("mdbox storage %s: %v", s.opt.Dir, err)
+	}
+}
+
+func (s *Storage) recordMoved(m *move) error {
+	if len(m.files) > 0 {
 		h := mapHeaderOf(s.ix.State())
-		if err := m.to.name(dir, &h.highest); err != nil {
-			return err
+		for _, t := range m.files {
+			if err := s.name(t.appendFile, t.dir, &h.highest); err != nil {
+				return err
+			}
 		}
 		s.tx.Intro(&extMap)
 		s.tx.ExtHeader(0, binary.LittleEndian.AppendUint32(nil, h.highest))
-		if len(m.uids) > 0 {
-			s.moved(m)
+		if len(m.moved) > 0 {
+			s.recordPlaces(m.moved)
 		}
 	}
 	dead := make([]index.Expunged, len(m.dead))
+	slices.Sort(m.dead)
 	for i, uid := range m.dead {
 		dead[i].UID = uid
 	}
@@ -262,19 +352,16 @@ func (s *Storage) recordMoved(dir *index.Dir, m move) error {
 	return nil
 }
 
-// moved records the new places of messages.
-func (s *Storage) moved(m move) {
-	order := make([]int, len(m.uids))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return int(int64(m.uids[a]) - int64(m.uids[b])) })
-	uids := make([]uint32, 0, len(order))
+// recordPlaces records the new places of messages.
+func (s *Storage) recordPlaces(moved []movedTo) {
+	slices.SortFunc(moved, func(a, b movedTo) int { return cmp.Compare(a.uid, b.uid) })
+	uids := make([]uint32, 0, len(moved))
 	var data []byte
-	for _, i := range order {
-		m.at[i].file = m.to.id
-		uids = append(uids, m.uids[i])
-		data = m.at[i].append(data)
+	for i := range moved {
+		at := moved[i].at
+		at.file = moved[i].to.id
+		uids = append(uids, moved[i].uid)
+		data = at.append(data)
 	}
 	s.tx.ExtRecords(uids, mapRecordSize, data)
 }

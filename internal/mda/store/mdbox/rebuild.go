@@ -74,6 +74,9 @@ func (s *Storage) lockForRebuild(ctx context.Context) error {
 			return uids, nil
 		},
 		UIDValidity: func() uint32 { return uint32(s.opt.Now().Unix()) },
+		Whole: func(old *index.State) bool {
+			return old.ExtNumber(extMap.Name) >= 0 && old.ExtNumber(extRef.Name) >= 0
+		},
 		Finish: func(old *index.State, tx *index.Tx) {
 			tx.Intro(&extMap)
 			tx.Intro(&extRef)
@@ -120,13 +123,19 @@ func (r *rebuilding) run(ctx context.Context) (err error) {
 func (r *rebuilding) matchMap() {
 	type spot struct{ file, offset uint32 }
 	spots := make(map[spot]*found, len(r.all))
+	files := make(map[uint32]bool)
 	for _, f := range r.all {
+		files[f.at.file] = true
 		spots[spot{f.at.file, f.was}] = f
 	}
 	t := tableOf(r.s.ix.State())
 	for i := range t.st.Len() {
 		e := t.entry(i)
 		f := spots[spot{e.at.file, e.at.offset}]
+		if f == nil && e.at.file != 0 && !files[e.at.file] && r.s.altMissing() {
+			r.all = append(r.all, &found{at: e.at, uid: e.uid, known: true, had: e.refs, unseen: true})
+			continue
+		}
 		if f == nil || f.known {
 			r.lost = append(r.lost, e.uid)
 			continue

@@ -13,6 +13,8 @@ var (
 	ErrExpunged = errors.New("message is not in the mdbox map")
 	// ErrTooManyRefs means that no more copies of a message may share it.
 	ErrTooManyRefs = errors.New("message has too many references in the mdbox map")
+	// ErrNoAlt means that a message may be in the second storage, which is not there.
+	ErrNoAlt = errors.New("the second storage (ALT) does not exist")
 )
 
 // The map's extensions.

@@ -13,11 +13,14 @@ import (
 
 // A found message is one that lies in an m.N.
 type found struct {
-	at      place
-	was     uint32 // offset before the file was repaired
-	guid    [16]byte
-	mailbox string // what it was saved for
-	busy    bool   // somebody is appending to the file
+	at   place
+	was  uint32 // offset before the file was repaired
+	guid [16]byte
+
+	guidText string // as the file has it
+	mailbox  string // what it was saved for
+	busy     bool   // somebody is appending to the file
+	unseen   bool   // it may be in a second storage that is not there
 
 	uid   uint32 // of the map
 	refs  int    // counted
@@ -51,25 +54,30 @@ func (s *Storage) scan() (all []*found, highest uint32, err error) {
 }
 
 func (s *Storage) scanFile(all []*found, dir *index.Dir, id uint32) ([]*found, error) {
-	fd, err := dir.Open(fileName(id), unix.O_RDWR)
-	if err != nil {
-		return all, sysError("open", dir.File(fileName(id)), err)
+	fd, st, err := dir.OpenRegular(fileName(id), unix.O_RDWR)
+	switch {
+	case err == nil:
+	case errors.Is(err, index.ErrNotExist):
+		return all, nil // a symlink that leads nowhere
+	case errors.Is(err, unix.EACCES) || !errors.Is(err, index.ErrDamaged):
+		return all, err // the messages are there, only not for us
+	default:
+		s.opt.Log.Errorf("mdbox storage %s: %v; renamed", s.opt.Dir, err)
+		return all, dir.SetAside(fileName(id))
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return all, err
-	}
 	// Messages of which the map does not know may be on their way into it.
 	busy := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil
 	first := len(all)
 	sound, err := scanMessages(fd, st.Size, func(m *dbox.Stored) {
 		all = append(all, &found{
-			at:      place{id, uint32(m.At), uint32(m.End - m.At)},
-			was:     uint32(m.At),
-			guid:    dbox.GUID128(m.Metadata.Get(dbox.KeyGUID)),
-			mailbox: m.Metadata.Get(dbox.KeyOrigMailbox),
-			busy:    busy,
+			at:   place{id, uint32(m.At), uint32(m.End - m.At)},
+			was:  uint32(m.At),
+			guid: dbox.GUID128(m.Metadata.Get(dbox.KeyGUID)),
+
+			guidText: m.Metadata.Get(dbox.KeyGUID),
+			mailbox:  m.Metadata.Get(dbox.KeyOrigMailbox),
+			busy:     busy,
 		})
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/attachment"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
@@ -28,10 +29,12 @@ type Options struct {
 	RotateInterval time.Duration // ... or older; 0 for never
 	Preallocate    bool          // reserve RotateSize for a new m.N at once
 	Fsync          commit.Mode
-	Index          index.Options // of the map
+	Index          index.Options     // of the map
+	Attachments    *attachment.Store // nil for none; Close closes it
 
-	Log *maillog.Logger
-	Now func() time.Time
+	Ends *Ends // nil for none
+	Log  *maillog.Logger
+	Now  func() time.Time
 }
 
 // defaultRotateSize is that of mdbox_rotate_size.
@@ -42,8 +45,9 @@ const defaultRotateSize = 10 << 20
 type Storage struct {
 	opt    Options
 	dir    *index.Dir
-	mapDir *index.Dir // may be the same
-	alt    *index.Dir // nil for none
+	mapDir *index.Dir                // may be the same
+	alt    *index.Dir                // nil for none
+	altNow atomic.Pointer[index.Dir] // the same, without lock
 	volume *commit.Volume
 
 	// mu guards the map and what follows: one round of appends, one purge of a
@@ -53,6 +57,8 @@ type Storage struct {
 	tx       index.Tx
 	last     appendFile // where the last message was appended
 	distrust bool       // a flush of the map failed
+	// marked has, by map uid, the messages of mailboxes that are to be in the second storage.
+	marked map[uint32]map[AltMessage]bool
 
 	table    atomic.Pointer[table] // the map's newest state that was needed in full
 	validity atomic.Uint32         // uid validity of the map
@@ -111,8 +117,25 @@ func (s *Storage) openAlt() error {
 	if errors.Is(err, index.ErrNotExist) {
 		return nil // nothing was ever moved there
 	}
-	s.alt = alt
+	s.setAlt(alt)
 	return err
+}
+
+func (s *Storage) setAlt(alt *index.Dir) {
+	s.alt = alt
+	s.altNow.Store(alt)
+}
+
+// altMissing reports whether there may be messages in a second storage that is not there: it
+// may not be mounted. Nothing must be given up then because it cannot be found.
+func (s *Storage) altMissing() bool { return s.opt.AltDir != "" && s.alt == nil }
+
+// noAlt returns the error of a message that is not found, or may be where one cannot look.
+func (s *Storage) noAlt(err error) error {
+	if !errors.Is(err, dbox.ErrNotExist) || s.opt.AltDir == "" || s.altNow.Load() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %v", ErrNoAlt, s.opt.AltDir, err)
 }
 
 func openDir(path string) (*index.Dir, error) {
@@ -174,7 +197,11 @@ func (s *Storage) createMap() error {
 func (s *Storage) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opt.Ends.put(s.opt.Dir, &s.last)
 	s.last.close()
+	if s.opt.Attachments != nil {
+		s.opt.Attachments.Close()
+	}
 	if s.ix != nil {
 		s.writeIndex()
 		s.ix.Close()
@@ -188,7 +215,8 @@ func (s *Storage) Close() {
 	if s.dir != nil && s.dir == s.mapDir {
 		s.dir.Close()
 	}
-	s.dir, s.mapDir, s.alt = nil, nil, nil
+	s.dir, s.mapDir = nil, nil
+	s.setAlt(nil)
 }
 
 // writeIndex leaves a new dovecot.map.index if the next to open the map would
@@ -344,17 +372,16 @@ func (s *Storage) flushMap(newFile bool) error {
 	return err
 }
 
-// Open opens a message. altFirst tells where to look first. [ErrExpunged],
-// [dbox.ErrNotExist], [dbox.ErrCorrupt].
-func (s *Storage) Open(ctx context.Context, mapUID uint32, altFirst bool) (*dbox.File, error) {
+// Open opens a message. [ErrExpunged], [dbox.ErrNotExist], [dbox.ErrCorrupt], [ErrNoAlt].
+func (s *Storage) Open(ctx context.Context, mapUID uint32) (*dbox.File, error) {
 	e, err := s.find(ctx, mapUID, false)
 	for try := 0; ; try++ {
 		if err != nil {
 			return nil, err
 		}
-		f, err := s.openAt(&e.at, altFirst)
+		f, err := s.openAt(&e.at)
 		if !errors.Is(err, dbox.ErrNotExist) || try > 0 {
-			return f, err
+			return f, s.noAlt(err)
 		}
 		// Purged by another process: the map now says where it is.
 		if e, err = s.find(ctx, mapUID, true); err != nil {
@@ -363,15 +390,11 @@ func (s *Storage) Open(ctx context.Context, mapUID uint32, altFirst bool) (*dbox
 	}
 }
 
-func (s *Storage) openAt(at *place, altFirst bool) (*dbox.File, error) {
-	dirs := [2]*index.Dir{s.dir, s.alt}
-	if altFirst && s.alt != nil {
-		dirs = [2]*index.Dir{s.alt, s.dir}
-	}
+func (s *Storage) openAt(at *place) (*dbox.File, error) {
 	name := fileName(at.file)
-	f, err := dbox.OpenAt(dirs[0], name, int64(at.offset), int64(at.size))
-	if errors.Is(err, dbox.ErrNotExist) && dirs[1] != nil {
-		return dbox.OpenAt(dirs[1], name, int64(at.offset), int64(at.size))
+	f, err := dbox.OpenAt(s.dir, name, int64(at.offset), int64(at.size))
+	if alt := s.altNow.Load(); alt != nil && errors.Is(err, dbox.ErrNotExist) {
+		return dbox.OpenAt(alt, name, int64(at.offset), int64(at.size))
 	}
 	return f, err
 }
