@@ -137,20 +137,29 @@ func (c *candidate) date(q *query, get func(*mailbox.Message) (time.Time, error)
 // sent compares the Date field in the zone that it names (RFC 3501 6.4.4). As in
 // Dovecot, a message without a valid one was sent in 1970.
 func (c *candidate) sent(q *query) (bool, error) {
-	s, err := c.parsed()
+	msg, err := c.message()
 	if err != nil {
 		return false, err
 	}
-	t, ok := s.Date()
+	t, ok, err := msg.SentDate(c.ctx)
+	if err != nil {
+		return false, err
+	}
 	if !ok {
 		t = time.Unix(0, 0).UTC()
 	}
 	return onDay(q, t), nil
 }
 
-// onDay compares the day of t with the query's.
+// onDay compares the day of t with the query's, or the moments.
 func onDay(q *query, t time.Time) bool {
 	order := cmp.Compare(dayNumber(t), dayNumber(q.Date))
+	if q.Instant {
+		order = t.Compare(q.Date)
+		if order > 0 && t.Before(q.Date.Add(24*time.Hour)) {
+			order = 0
+		}
+	}
 	switch q.Op {
 	case Before, SentBefore, SavedBefore:
 		return order < 0
@@ -189,14 +198,17 @@ func (c *candidate) open() (mailbox.Body, error) {
 	return c.body, err
 }
 
-// header looks for a field, in what was parsed already if it is there.
+// header looks for a field.
 func (c *candidate) header(q *query) (bool, error) {
-	body, err := c.open()
+	msg, err := c.message()
 	if err != nil {
 		return false, err
 	}
+	if c.s.fields, err = msg.AppendFields(c.ctx, c.s.fields[:0], []string{q.Field}); err != nil {
+		return false, err
+	}
 	found := false
-	err = eachField(body, func(f *message.Field) bool {
+	err = eachField(c.s.fields, func(f *message.Field) bool {
 		found = strings.EqualFold(string(f.Name), q.Field) &&
 			(q.Text == "" || q.needle.in(decoded(f.Value())))
 		return !found

@@ -60,6 +60,7 @@ type Key struct {
 	Size    int64
 	ModSeq  uint64
 	Date    time.Time // the day: only year, month and day count
+	Instant bool      // Date is a moment: On is within 24 hours from it
 	Seconds uint32
 }
 
@@ -82,4 +83,5 @@ type Env struct {
 	Location    *time.Location // of internal dates; the server's if nil, as in Dovecot
 	FirstRecent uint32         // the first UID that is recent in this session
 	Mailbox     string
+	OldestOnly  bool // end at the first message that does not match
 }

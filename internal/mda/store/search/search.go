@@ -12,35 +12,60 @@ import (
 // Run returns the UIDs of the matching messages of snap in ascending order.
 // Messages that were expunged meanwhile match nothing that needs their text.
 func Run(ctx context.Context, m *mailbox.Mailbox, snap *mailbox.Snapshot, k *Key, env *Env) ([]uint32, error) {
+	var uids []uint32
+	err := Each(ctx, m, snap, k, env, func(i int) error {
+		uids = append(uids, snap.UID(i))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return uids, nil
+}
+
+// Each calls fn with the number of each matching message of snap, as it is found,
+// in ascending order, until fn returns an error. It is otherwise as [Run].
+func Each(ctx context.Context, m *mailbox.Mailbox, snap *mailbox.Snapshot, k *Key, env *Env, fn func(i int) error) error {
 	s := &searcher{snap: snap, env: *env}
 	if s.env.Location == nil {
 		s.env.Location = time.Local
 	}
 	q := s.compile(k)
-	var uids []uint32
 	first, last := q.bounds(snap)
+	if env.OldestOnly {
+		first = 0
+	}
 	for i := first; i < last; i++ {
-		r := q.index(s, i)
-		if r == unknown {
-			if err := ctx.Err(); err != nil {
-				return nil, err
+		matched, err := s.match(ctx, m, q, i)
+		switch {
+		case err != nil:
+			return err
+		case matched:
+			if err := fn(i); err != nil {
+				return err
 			}
-			msg := &candidate{s: s, ctx: ctx, m: m, i: i}
-			matched, err := msg.match(q)
-			msg.close()
-			if errors.Is(err, mailbox.ErrExpunged) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			r = result(matched)
-		}
-		if r == yes {
-			uids = append(uids, snap.UID(i))
+		case env.OldestOnly:
+			return nil
 		}
 	}
-	return uids, nil
+	return nil
+}
+
+// match reports whether message i matches. It reads of it what the query needs.
+func (s *searcher) match(ctx context.Context, m *mailbox.Mailbox, q *query, i int) (bool, error) {
+	if r := q.index(s, i); r != unknown {
+		return r == yes, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	msg := &candidate{s: s, ctx: ctx, m: m, i: i}
+	defer msg.close()
+	matched, err := msg.match(q)
+	if errors.Is(err, mailbox.ErrExpunged) {
+		return false, nil
+	}
+	return matched, err
 }
 
 // A truth is what is known of a key without opening the message.
@@ -70,8 +95,9 @@ func (t truth) not() truth {
 }
 
 type searcher struct {
-	snap *mailbox.Snapshot
-	env  Env
+	snap   *mailbox.Snapshot
+	env    Env
+	fields []byte // of the message at hand
 }
 
 // A query is a Key with what can be computed once.

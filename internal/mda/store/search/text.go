@@ -100,9 +100,9 @@ func completeRunes(data []byte) int {
 	return len(data)
 }
 
-// eachField calls fn with the fields of the message's header until it returns false.
-func eachField(body mailbox.Body, fn func(*message.Field) bool) error {
-	h := message.NewHeaderReader(io.NewSectionReader(body, 0, body.Size()), maxField)
+// eachField calls fn with the fields of a header until it returns false.
+func eachField(header []byte, fn func(*message.Field) bool) error {
+	h := message.NewHeaderReader(bytes.NewReader(header), maxField)
 	for {
 		f, ok := h.Next()
 		if !ok || !fn(f) {
