@@ -73,7 +73,12 @@ func (b *box) appendLocked(all []*batch) error {
 	var placed []*batch
 	for _, ba := range all {
 		ba.err = nil
-		if ba.err = b.place(ba, &next); ba.err == nil {
+		ba.err = b.place(ba, &next)
+		if errors.Is(ba.err, errUnknownFile) {
+			b.unplace(placed)
+			return ba.err // all begin again when the file has become a message
+		}
+		if ba.err == nil {
 			ba.uidValidity = st.Hdr.UIDValidity()
 			placed = append(placed, ba)
 		}
@@ -83,12 +88,16 @@ func (b *box) appendLocked(all []*batch) error {
 	}
 	b.recordAppend(st, placed, first)
 	if err := b.commit(); err != nil {
-		for _, ba := range placed {
-			b.store.Unplace(ba.news)
-		}
+		b.unplace(placed)
 		return err
 	}
 	return nil
+}
+
+func (b *box) unplace(placed []*batch) {
+	for _, ba := range placed {
+		b.store.Unplace(ba.news)
+	}
 }
 
 // place gives the messages of one batch uids, and their files their names.
@@ -158,6 +167,7 @@ func (b *box) recordAppend(st *index.State, all []*batch, first uint32) {
 		recordUIDL(tx, msgs[len(msgs)-1].UID)
 	}
 	b.store.Record(tx, st, eachNew(all))
+	b.cacheNew(st, all)
 	recordModSeqs(tx, all)
 }
 

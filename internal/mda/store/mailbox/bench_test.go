@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
@@ -51,6 +52,16 @@ func BenchmarkSaveMaildir(b *testing.B) {
 		b.Run(fmt.Sprintf("goroutines=%d/mailboxes=%d", c.goroutines, c.boxes), func(b *testing.B) {
 			w := newWorld(b)
 			w.format = "maildir"
+			benchmarkSaveTo(b, w, c.goroutines, c.boxes, func(n int) Location { return w.loc(fmt.Sprint(n)) })
+		})
+	}
+}
+
+// BenchmarkSaveMbox saves into mboxes.
+func BenchmarkSaveMbox(b *testing.B) {
+	for _, c := range []struct{ goroutines, boxes int }{{1, 1}, {20, 1}, {20, 100}} {
+		b.Run(fmt.Sprintf("goroutines=%d/mailboxes=%d", c.goroutines, c.boxes), func(b *testing.B) {
+			w := newMboxWorld(b)
 			benchmarkSaveTo(b, w, c.goroutines, c.boxes, func(n int) Location { return w.loc(fmt.Sprint(n)) })
 		})
 	}
@@ -194,6 +205,37 @@ func BenchmarkSync(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := m.Sync(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSaveReopened saves into an mdbox whose last file is nearly full of small messages, and
+// that is opened anew each time, as for a user who gets mail now and then.
+func BenchmarkSaveReopened(b *testing.B) {
+	w := newWorld(b)
+	w.format, w.set.Fsync = "mdbox", "never"
+	m := w.create("A")
+	text := bytes.Repeat([]byte("0123456789abcde\n"), 64)
+	for range 4000 {
+		s, err := m.Save(ctx, SaveOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Write(text) //nolint:errcheck // Commit tells
+		if _, err := s.Commit(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	m.Close()
+	other := w.loc("A")
+	b.ReportAllocs()
+	for b.Loop() {
+		w.pool.mu.Lock()
+		drop := w.pool.expire(time.Now().Add(2 * idleTime))
+		w.pool.mu.Unlock()
+		closeAll(drop)
+		if err := deliver(w, other, []byte("a\r\n")); err != nil {
 			b.Fatal(err)
 		}
 	}

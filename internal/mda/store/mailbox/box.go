@@ -38,7 +38,9 @@ type box struct {
 	ix       *index.Index
 	tx       index.Tx
 	distrust bool // a flush failed: what it covered may be lost from the log
+	values   boxCache
 
+	full   atomic.Bool // changes by others could not be taken over, since the disk is full
 	todo   atomic.Bool // something is to be done when nothing is locked:
 	resync error       // have a Resyncer mend the mailbox; carry out requests in the log
 
@@ -73,6 +75,9 @@ func (b *box) open(ctx context.Context) error {
 func (b *box) openLocked(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.pool.prepare(&b.loc); err != nil {
+		return err
+	}
 	if b.ready {
 		return b.check()
 	}
@@ -92,6 +97,7 @@ func (b *box) openLocked(ctx context.Context) error {
 		b.closeFiles()
 		return err
 	}
+	b.openCache()
 	b.ready = true
 	b.publish()
 	b.scanTemps()
@@ -99,10 +105,12 @@ func (b *box) openLocked(ctx context.Context) error {
 }
 
 // sound tells whether the index is one of a finished mailbox that Dovecot did
-// not mark for a rebuild.
+// not mark for a rebuild. One without uid validity may be being made by a Dovecot right now; a
+// Scanner gives it one under the lock that both respect.
 func (b *box) sound(st *index.State) bool {
 	_, ok := b.store.Identity(st)
-	return ok && !st.Hdr.Fsckd() && st.Hdr.UIDValidity() != 0
+	_, scans := b.store.(Scanner)
+	return ok && !st.Hdr.Fsckd() && (st.Hdr.UIDValidity() != 0 || scans && st.Hdr.NextUID() <= 1)
 }
 
 func (b *box) openDirs(ctx context.Context) (err error) {
@@ -116,7 +124,7 @@ func (b *box) openDirs(ctx context.Context) (err error) {
 		}
 	}
 	// Maildir takes the longer way of flushing: see package commit.
-	if b.mode == commit.Optimized && b.loc.Format != "maildir" {
+	if b.mode == commit.Optimized && b.loc.Format != "maildir" && b.loc.Format != "mbox" {
 		b.volume = commit.VolumeOf(b.dir.FD, b.indexDir.FD)
 	}
 	b.files = Files{
@@ -150,6 +158,7 @@ func (b *box) check() error {
 func (b *box) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.writeBack()
 	if b.ready && !b.ix.State().Light() && b.ix.WorthRewriting() && !b.ix.State().Deleted() {
 		if _, err := b.ix.Lock(context.Background()); err == nil {
 			if err := b.ix.Rewrite(); err != nil {
@@ -163,6 +172,7 @@ func (b *box) close() {
 
 func (b *box) closeFiles() {
 	b.pool.cache.dropBox(b)
+	b.closeCache()
 	if b.ix != nil {
 		b.ix.Close()
 		b.ix = nil
@@ -186,7 +196,7 @@ func (b *box) closeFiles() {
 // publish makes the index's state the one that readers get. mu is held.
 func (b *box) publish() {
 	b.logMu.Lock()
-	replaced := !b.log.Same(b.ix)
+	replaced := !b.log.Same(b.ix) || b.watchAgain()
 	if replaced {
 		b.log.Close()
 		b.log = b.ix.Log()
@@ -196,6 +206,7 @@ func (b *box) publish() {
 		b.rewatch()
 	}
 	st := b.ix.State()
+	b.values.follow(st)
 	if old := b.snap.Load(); !st.Light() && (old == nil || old.st != st) {
 		b.snap.Store(b.newSnapshot(st))
 		b.wake()
@@ -241,11 +252,17 @@ func (b *box) lockOnly(ctx context.Context, fn func() error) error {
 	defer b.mu.Unlock()
 	for try := 0; ; try++ {
 		err := b.tryLocked(ctx, fn)
-		if !errors.Is(err, index.ErrDamaged) || try > 0 {
+		unknown := errors.Is(err, errUnknownFile)
+		switch {
+		case try > 0 || !unknown && !errors.Is(err, index.ErrDamaged):
 			b.publish()
 			return err
+		case unknown:
+			err = b.rebuild(ctx, err)
+		default:
+			err = b.repair(ctx, err)
 		}
-		if err := b.repair(ctx, err); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -265,6 +282,9 @@ func (b *box) tryLocked(ctx context.Context, fn func() error) error {
 	defer b.ix.Unlock()
 	if b.ix.State().Deleted() {
 		return ErrDeleted
+	}
+	if b.ix.WasCut() {
+		b.resyncLater(errCut) // what it was about may be in the storage
 	}
 	if b.distrust {
 		if err := b.ix.Rotate(); err != nil {
@@ -289,6 +309,9 @@ func (b *box) scan(ctx context.Context) error {
 	s, ok := b.store.(Scanner)
 	unsynced := len(b.ix.State().Unsynced()) > 0
 	if !ok || !s.Stale() && !unsynced {
+		return nil
+	}
+	if a, ok := s.(Adopter); ok && !unsynced && a.Adopt(b.ix.State()) {
 		return nil
 	}
 	err := b.ix.Load()
@@ -341,6 +364,9 @@ func (b *box) resyncFor(ctx context.Context, why error) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.ready {
+		return nil
+	}
 	_, err := b.ix.Refresh()
 	if err == nil {
 		b.publish()

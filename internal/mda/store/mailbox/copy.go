@@ -92,7 +92,7 @@ func (b *box) source(ctx context.Context, snap *Snapshot, i int, dst *box, n *Ne
 	draft := dst.store.NewWriter(time.Now())
 	_, err = io.Copy(draft, io.NewSectionReader(f, 0, f.Size()))
 	if err == nil {
-		err = draft.Finish(&SaveOptions{Received: d.Received, GUID: d.GUID, POP3UIDL: d.UIDL})
+		err = draft.Finish(&SaveOptions{Received: d.Received, GUID: d.GUID, POP3UIDL: d.UIDL, Sender: d.Sender})
 	}
 	if err != nil {
 		draft.Abort()

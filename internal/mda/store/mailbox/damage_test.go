@@ -3,6 +3,7 @@ package mailbox
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,7 +64,7 @@ var damages = []damage{
 		if err != nil {
 			t.Fatal(err)
 		}
-	}, allKept},
+	}, append(slices.Clone(allKept), row{5, 0, ""})}, // the index may have lost its end
 }
 
 func appendLog(text string) func(*testing.T, string) {

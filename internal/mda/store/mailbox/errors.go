@@ -26,6 +26,10 @@ var (
 	// opened before.
 	errReplaced = errors.New("mailbox was replaced")
 	errClosed   = errors.New("save was committed or aborted before")
+
+	// errUnknownFile says that a mail file has the uid that the next message would get: the index
+	// lost its end, or a writer was killed before it wrote there.
+	errUnknownFile = errors.New("mail file is missing in the index")
 )
 
 // wrap adds what was done, and one of the conditions if err is one.
@@ -54,3 +58,6 @@ var conditions = []struct{ cause, is error }{
 	{unix.EROFS, ErrReadOnly},
 	{unix.EACCES, ErrReadOnly},
 }
+
+// sysError says what failed on which file.
+func sysError(op, path string, err error) error { return fmt.Errorf("%s(%s): %w", op, path, err) }

@@ -82,7 +82,12 @@ func (b *box) removeFrom(removal Removal, st *index.State, gone []index.Expunged
 		}
 	}
 	b.tx.Expunge(gone)
-	return b.commit()
+	cached := cacheOffsets(st, gone)
+	err := b.commit()
+	if err == nil && cached > 0 {
+		b.values.Dropped(cached)
+	}
+	return err
 }
 
 // guids returns the binary GUIDs of messages, zero where it cannot be read:

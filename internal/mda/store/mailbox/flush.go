@@ -26,6 +26,9 @@ func (b *box) durable() error {
 		if f, ok := b.store.(Flusher); ok {
 			err = f.FlushFiles()
 		}
+		if b.mode == commit.Optimized && b.filesSuffice() {
+			return err
+		}
 		if err == nil {
 			err = log.Flush()
 		}

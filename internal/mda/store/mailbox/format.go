@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/attachment"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
@@ -136,7 +137,7 @@ type Unlinker interface {
 // are in new/).
 type RecentTaker interface {
 	// TakeRecent is called locked when a session takes the \Recent flags of all messages.
-	TakeRecent(tx *index.Tx) error
+	TakeRecent(st *index.State, tx *index.Tx) error
 }
 
 // Directories is a Store with directories that files come into, besides that of the mailbox.
@@ -228,11 +229,15 @@ type New struct {
 	UIDL     bool     // it has its own POP3 UIDL
 
 	// What Share noted, for Place of the same format.
-	Key    uint32
-	Source *index.Dir
-	Name   string
+	Key        uint32
+	Source     *index.Dir
+	Name       string
+	attached   []attachment.Ref // attachments of the original
+	attachedTo string           // what ends the names of their files
 
-	vsize     int64 // -1 if unknown
+	cached    []byte // what the cache is to have of it
+	offset    int64  // where Place put it in a file that it shares (mbox)
+	vsize     int64  // -1 if unknown
 	wantUID   uint32
 	minModSeq uint64
 	modseq    uint64 // what it became
@@ -252,6 +257,7 @@ type Details struct {
 	Physical int64
 	Virtual  int64
 	UIDL     string // POP3 UIDL stored with the message, or ""
+	Sender   string // of the envelope, if it is kept
 }
 
 // A Removal is messages that are being removed. After is always called, Done if the

@@ -16,6 +16,9 @@ func (b *box) lookForMissing(uid uint32, why error) error {
 	if _, ok := b.store.(Resyncer); ok {
 		return b.resyncMessage(ctx, uid, why)
 	}
+	if _, ok := b.store.(Mover); ok {
+		return b.findMoved(ctx, uid)
+	}
 	lost := false
 	err := b.locked(ctx, func() error {
 		st := b.ix.State()
@@ -36,10 +39,35 @@ func (b *box) lookForMissing(uid uint32, why error) error {
 		b.tx.Expunge([]index.Expunged{{UID: uid}})
 		return b.commit()
 	})
-	if lost {
-		b.pool.log.Errorf("Mailbox %s: UID=%d: %v; message expunged", b.loc.Name, uid, why)
+	if err != nil || !lost {
+		return err
 	}
-	return err
+	b.pool.log.Errorf("Mailbox %s: UID=%d: %v; message expunged", b.loc.Name, uid, why)
+	return b.findUnknown(ctx)
+}
+
+// findUnknown rebuilds the index if there are mail files that it does not know: where a file is
+// missing, the uid may be wrong that the index has.
+func (b *box) findUnknown(ctx context.Context) error {
+	if _, ok := b.store.(Scanner); ok {
+		return nil // that looks by itself
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.ix.Load(); err != nil {
+		return err
+	}
+	st := b.ix.State()
+	files, err := b.store.Rebuilding().Files(st)
+	if err != nil {
+		return err
+	}
+	for _, uid := range files {
+		if _, ok := st.Find(uid); !ok && uid < st.Hdr.NextUID() {
+			return b.rebuild(ctx, errUnknownFile)
+		}
+	}
+	return nil
 }
 
 // resyncMessage has the storage rebuilt if the mailbox still has the message.

@@ -16,6 +16,9 @@ type Mailbox struct {
 
 	mu      sync.Mutex
 	cancels []func()
+
+	viewMu sync.Mutex
+	view   sessionView
 }
 
 // Close gives the handle back. Saves not yet committed must be aborted before.
@@ -30,6 +33,7 @@ func (m *Mailbox) Close() error {
 	for _, cancel := range cancels {
 		cancel()
 	}
+	m.closeView()
 	m.b.pool.release(m.b, nil)
 	return nil
 }
@@ -86,7 +90,7 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) (firstRecent uint32, err erro
 	b := m.b
 	err = b.lock(ctx, func() error {
 		if t, ok := b.store.(RecentTaker); ok {
-			if err := t.TakeRecent(&b.tx); err != nil {
+			if err := t.TakeRecent(b.ix.State(), &b.tx); err != nil {
 				return err
 			}
 		}

@@ -19,7 +19,7 @@ type world struct {
 	root   string
 	format string // of its mailboxes; "" for sdbox
 	keys   string // ":KEY=VALUE..." of mail_location, for Dovecot
-	alt    string // ALT of an mdbox
+	alt    string // ALT
 	index  string // INDEX of an mdbox
 	set    Settings
 	pool   *Pool
@@ -47,10 +47,17 @@ func (w *world) loc(name string) Location {
 		}
 		return loc
 	}
+	if w.format == "mbox" {
+		return Location{Format: "mbox", Name: name, File: filepath.Join(w.root, name), Dir: filepath.Join(w.root, ".imap", name), Owner: "tester@example.org"}
+	}
 	if w.format == "maildir" {
 		return Location{Format: "maildir", Name: name, Dir: filepath.Join(w.root, "."+name)}
 	}
-	return Location{Format: "sdbox", Name: name, Dir: filepath.Join(w.root, "mailboxes", name, "dbox-Mails")}
+	loc := Location{Format: "sdbox", Name: name, Dir: filepath.Join(w.root, "mailboxes", name, "dbox-Mails")}
+	if w.alt != "" {
+		loc.AltDir = filepath.Join(w.alt, "mailboxes", name, "dbox-Mails")
+	}
+	return loc
 }
 
 // restart forgets everything in memory, like a new process.

@@ -57,12 +57,12 @@ func (m maildirFormat) Create(ctx context.Context, f *Files, id Identity, tx *in
 }
 
 // Open also makes an index where there is none, as in the Maildir of another program.
-func (m maildirFormat) Open(_ context.Context, f *Files) (Store, error) {
+func (m maildirFormat) Open(ctx context.Context, f *Files) (Store, error) {
 	s, err := openMaildir(f)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.makeIndex(); err != nil {
+	if err := s.makeIndex(ctx); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -79,9 +79,11 @@ func openMaildir(f *Files) (s *maildirStore, err error) {
 			return nil, err
 		}
 	}
+	method, level, _ := f.Settings.Compression() // what is wrong with it was logged at login
 	s.box, err = maildir.Open(maildir.Options{
 		Name: f.Location.Name, Dir: f.Dir, Control: s.control, Log: f.Log, Flush: f.Flush,
 		VeryDirty: f.Settings.MaildirVeryDirtySyncs, IgnoreSizes: f.Settings.MaildirBrokenSizes, EmptyNew: f.Settings.MaildirEmptyNew,
+		Compressed: f.Settings.zlib(), Method: method, Level: level, Temp: f.Settings.TempDir,
 	})
 	if err != nil {
 		s.Close()
@@ -107,11 +109,19 @@ func (s *maildirStore) Close() {
 	}
 }
 
-// makeIndex makes the index if there is none.
-func (s *maildirStore) makeIndex() error {
-	var st unix.Stat_t
-	for _, name := range [...]string{index.LogName, index.IndexName} {
-		if err := s.IndexDir.Stat(name, &st); !errors.Is(err, unix.ENOENT) {
+// makeIndex makes the index if there is none. The uidlist comes with it, under its lock: a
+// Dovecot that has just made the mailbox is about to choose a uid validity too.
+func (s *maildirStore) makeIndex(ctx context.Context) error {
+	if made, err := s.hasIndex(); made || err != nil {
+		return err
+	}
+	unlock, err := s.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if s.box.UIDValidity() == 0 {
+		if err := s.box.Setup(s.uidValidity(), s.box.GUID()); err != nil {
 			return err
 		}
 	}
@@ -131,6 +141,19 @@ func (s *maildirStore) makeIndex() error {
 		return nil
 	}
 	return err
+}
+
+func (s *maildirStore) hasIndex() (bool, error) {
+	var st unix.Stat_t
+	for _, name := range [...]string{index.LogName, index.IndexName} {
+		switch err := s.IndexDir.Stat(name, &st); {
+		case err == nil || errors.Is(err, unix.ELOOP): // the latter is to be repaired
+			return true, nil
+		case !errors.Is(err, unix.ENOENT):
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // uidValidity returns that of a mailbox whose index does not know it.
@@ -273,8 +296,14 @@ func infoOf(st *index.State, i int, letters []uint32) maildir.Info {
 	return info
 }
 
-// A maildirFile is the open file of a message.
+// A maildirFile is an open message whose text lies in its file as it is.
 type maildirFile struct{ *maildir.File }
+
+// A maildirText is an open message that was compressed.
+type maildirText struct {
+	maildir.Text
+	file *maildir.File
+}
 
 func (s *maildirStore) Open(_ context.Context, st *index.State, i int) (File, error) {
 	f, err := s.box.Open(st.UID(i), s.info(st, i))
@@ -284,18 +313,30 @@ func (s *maildirStore) Open(_ context.Context, st *index.State, i int) (File, er
 	if err != nil {
 		return nil, err
 	}
-	return maildirFile{f}, nil
+	t, err := f.Text()
+	if err != nil {
+		return nil, err
+	}
+	if t == maildir.Text(f) {
+		return maildirFile{f}, nil
+	}
+	return &maildirText{t, f}, nil
 }
 
 // Details reads the file if its size with CRLF line ends is not known otherwise.
-func (f maildirFile) Details() (*Details, error) {
-	virtual, err := f.VirtualSize()
+func (f maildirFile) Details() (*Details, error) { return maildirDetails(f.File, f.File) }
+
+// Details reads the text likewise.
+func (f *maildirText) Details() (*Details, error) { return maildirDetails(f.file, f.Text) }
+
+func maildirDetails(f *maildir.File, t maildir.Text) (*Details, error) {
+	virtual, err := f.VirtualSize(t)
 	if err != nil {
 		return nil, err
 	}
 	e := f.Entry()
 	return &Details{
-		Received: f.Received(), Saved: f.Saved(), GUID: e.GUID(), UIDL: e.UIDL(), Physical: f.Size(), Virtual: virtual,
+		Received: f.Received(), Saved: f.Saved(), GUID: e.GUID(), UIDL: e.UIDL(), Physical: t.Size(), Virtual: virtual,
 	}, nil
 }
 
@@ -376,7 +417,7 @@ func (s *maildirStore) FlushFiles() error { return s.box.FlushList() }
 func (s *maildirStore) Dirs() []*index.Dir { return s.box.Dirs() }
 
 // TakeRecent moves messages from new to cur.
-func (s *maildirStore) TakeRecent(tx *index.Tx) error {
+func (s *maildirStore) TakeRecent(_ *index.State, tx *index.Tx) error {
 	before := s.box.Times()
 	if err := s.box.EmptyNew(); err != nil {
 		return err

@@ -22,7 +22,8 @@ func (s *maildirStore) Distrust() { s.box.Distrust() }
 // could not be renamed.
 func (s *maildirStore) Scan(_ context.Context, st *index.State, tx *index.Tx) error {
 	next := st.Hdr.NextUID()
-	if len(st.Unsynced()) == 0 && st.Hdr.UIDValidity() == s.box.UIDValidity() &&
+	lost := s.lettersLost(st)
+	if !lost && len(st.Unsynced()) == 0 && st.Hdr.UIDValidity() == s.box.UIDValidity() &&
 		s.box.Adopt(maildir.DecodeTimes(st.ExtHeader(extMaildir.Name)), next) {
 		return nil
 	}
@@ -37,6 +38,11 @@ func (s *maildirStore) Scan(_ context.Context, st *index.State, tx *index.Tx) er
 	var used uint32
 	for i := range r.Messages {
 		used |= r.Messages[i].Info.Letters
+	}
+	if lost {
+		if err := s.nameLetters(st, r.Messages, used); err != nil {
+			return err
+		}
 	}
 	keywords, err := s.box.GiveLetters(nil, used)
 	if err != nil {

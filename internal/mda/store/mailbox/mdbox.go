@@ -18,6 +18,7 @@ import (
 // An mdboxFormat has the messages of all mailboxes of a user in few files (package
 // mdbox).
 type mdboxFormat struct {
+	ends     mdbox.Ends
 	mu       sync.Mutex
 	storages map[string]*mdboxStorage
 }
@@ -51,7 +52,13 @@ func (m *mdboxFormat) acquire(ctx context.Context, f *Files) (*mdboxStorage, err
 	}
 	s.users++
 	m.mu.Unlock()
-	s.once.Do(func() { s.Storage, s.err = mdbox.Open(ctx, mdboxOptions(f)) })
+	s.once.Do(func() {
+		var opt mdbox.Options
+		if opt, s.err = mdboxOptions(f); s.err == nil {
+			opt.Ends = &m.ends
+			s.Storage, s.err = mdbox.Open(ctx, opt)
+		}
+	})
 	if s.err != nil {
 		m.release(key, s)
 		return nil, s.err
@@ -74,7 +81,7 @@ func (m *mdboxFormat) release(key string, s *mdboxStorage) {
 	}
 }
 
-func mdboxOptions(f *Files) mdbox.Options {
+func mdboxOptions(f *Files) (mdbox.Options, error) {
 	at, set := f.Location.Storage, f.Settings
 	opt := mdbox.Options{
 		Dir:        filepath.Join(at.Root, mdboxStorageName),
@@ -91,7 +98,9 @@ func mdboxOptions(f *Files) mdbox.Options {
 	if at.AltDir != "" {
 		opt.AltDir = filepath.Join(at.AltDir, mdboxStorageName)
 	}
-	return opt
+	p, err := newPacking(f)
+	opt.Attachments = p.attachments
+	return opt, err
 }
 
 func (m *mdboxFormat) Create(ctx context.Context, f *Files, id Identity, tx *index.Tx) error {
@@ -107,22 +116,31 @@ func (m *mdboxFormat) Create(ctx context.Context, f *Files, id Identity, tx *ind
 }
 
 func (m *mdboxFormat) Open(ctx context.Context, f *Files) (Store, error) {
-	s, err := m.acquire(ctx, f)
+	p, err := newPacking(f)
 	if err != nil {
 		return nil, err
 	}
+	s, err := m.acquire(ctx, f)
+	if err != nil {
+		p.close()
+		return nil, err
+	}
 	s.Join(f.Volume)
-	return &mdboxStore{Files: f, format: m, storage: s}, nil
+	return &mdboxStore{Files: f, packing: p, format: m, storage: s}, nil
 }
 
 // An mdboxStore is the messages of one mailbox in the storage.
 type mdboxStore struct {
 	*Files
+	packing
 	format  *mdboxFormat
 	storage *mdboxStorage
 }
 
-func (s *mdboxStore) Close() { s.format.release(s.Location.Storage.key(), s.storage) }
+func (s *mdboxStore) Close() {
+	s.packing.close()
+	s.format.release(s.Location.Storage.key(), s.storage)
+}
 
 func (s *mdboxStore) Identity(st *index.State) (guid [16]byte, ok bool) {
 	h, ok := mdbox.DecodeHeader(st.ExtHeader(mdbox.ExtHeader.Name))
@@ -137,7 +155,9 @@ type mdboxWriter struct {
 }
 
 func (s *mdboxStore) NewWriter(time.Time) Writer {
-	return &mdboxWriter{Writer: dbox.NewMessage(s.storage.Dir()), mailbox: s.Location.DiskName}
+	w := dbox.NewMessage(s.storage.Dir())
+	s.prepare(w)
+	return &mdboxWriter{Writer: w, mailbox: s.Location.DiskName}
 }
 
 func (d *mdboxWriter) Finish(opt *SaveOptions) error {
@@ -152,7 +172,10 @@ func (d *mdboxWriter) Finish(opt *SaveOptions) error {
 }
 
 // Close also removes the temporary file: the message has been copied.
-func (d *mdboxWriter) Close() { d.Abort() }
+func (d *mdboxWriter) Close() {
+	d.Keep()
+	d.Abort()
+}
 
 // gather stores a batch with those of other mailboxes.
 func (s *mdboxStore) gather(ctx context.Context, b *box, ba *batch) error {
@@ -185,8 +208,12 @@ func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append) {
 			a.Err = err
 		}
 	}
-	if t.b.todo.Load() {
-		go t.b.afterwards(ctx) //nolint:errcheck // what remains is done with the next change
+	if t.b.todo.Load() && t.b.pool.hold(t.b) {
+		go func() {
+			defer t.b.pool.release(t.b, nil)
+			// What remains is done with the next change.
+			_ = t.b.afterwards(context.WithoutCancel(ctx))
+		}()
 	}
 }
 
@@ -246,36 +273,37 @@ func (s *mdboxStore) Share(ctx context.Context, from Store, st *index.State, i i
 // Discard has nothing to do: references are counted when they exist.
 func (s *mdboxStore) Discard(*New) {}
 
-// inAlt is the flag of a message that lies in the second storage.
-const inAlt = 0x40
-
-// An mdboxFile is an open message.
-type mdboxFile struct {
-	*dbox.File
-	saved time.Time
-	guid  [16]byte
-}
-
 func (s *mdboxStore) Open(ctx context.Context, st *index.State, i int) (File, error) {
 	m, ok := mdboxMail(st, i)
 	if !ok {
 		return nil, fmt.Errorf("UID=%d has no map uid: %w", st.UID(i), ErrMissing)
 	}
-	f, err := s.storage.Open(ctx, m.MapUID, st.Flags(i)&inAlt != 0)
+	f, err := s.storage.Open(ctx, m.MapUID)
 	if err != nil {
 		return nil, err
 	}
-	guid, _ := s.GUID(st, i)
-	return &mdboxFile{f, time.Unix(int64(m.Saved), 0), guid}, nil
+	guid, _ := s.GUID(st, i) // the index's counts, as for Dovecot
+	if err := isMessage(f, guid); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("map uid %d: %w", m.MapUID, err)
+	}
+	return openText(f, &s.view, time.Unix(int64(m.Saved), 0), guid)
 }
 
-// Details reads the metadata. The index's GUID counts, as for Dovecot.
-func (f *mdboxFile) Details() (*Details, error) {
-	d, err := detailsOf(f.File, f.saved)
-	if err == nil && f.guid != [16]byte{} {
-		d.GUID = hex.EncodeToString(f.guid[:])
+// isMessage makes sure that a message is the one that the mailbox means: a map that was put back
+// from a backup gives its uids to new messages.
+func isMessage(f *dbox.File, guid [16]byte) error {
+	if guid == ([16]byte{}) {
+		return nil
 	}
-	return d, err
+	meta, err := f.Metadata()
+	if err != nil {
+		return err
+	}
+	if g := meta.Get(dbox.KeyGUID); g != "" && !mdbox.IsGUID(g, guid) {
+		return fmt.Errorf("%w: it is message %s, the mailbox has %x", ErrCorrupt, g, guid)
+	}
+	return nil
 }
 
 func (s *mdboxStore) GUID(st *index.State, i int) (guid [16]byte, ok bool) {

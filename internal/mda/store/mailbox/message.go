@@ -2,11 +2,13 @@ package mailbox
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"strconv"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/cache"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 	"github.com/dovetail-mail/dovetail/internal/message"
@@ -16,6 +18,7 @@ import (
 // It keeps no file open.
 type Message struct {
 	b   *box
+	m   *Mailbox // of the session that asks; nil if nothing is to be cached
 	uid uint32
 	st  *index.State // in which it is
 	i   int          // number i
@@ -29,7 +32,7 @@ func (m *Mailbox) Message(uid uint32) (*Message, error) {
 	if !ok {
 		return nil, ErrExpunged
 	}
-	return &Message{b: m.b, uid: uid, st: s.st, i: i}, nil
+	return &Message{b: m.b, m: m, uid: uid, st: s.st, i: i}, nil
 }
 
 // UID returns the message's uid.
@@ -37,24 +40,43 @@ func (msg *Message) UID() uint32 { return msg.uid }
 
 // Received returns the INTERNALDATE.
 func (msg *Message) Received() (time.Time, error) {
+	if sec, ok := msg.lookupU32(cache.ReceivedDate); ok {
+		return time.Unix(int64(sec), 0), nil
+	}
 	d, err := msg.details()
 	if err != nil {
 		return time.Time{}, err
 	}
+	msg.addU32(cache.ReceivedDate, d.Received.Unix())
 	return d.Received, nil
 }
 
 // Saved returns when the message came into this mailbox (SAVEDATE).
 func (msg *Message) Saved() (time.Time, error) {
+	inIndex := msg.b.loc.Format == "mdbox"
+	if !inIndex {
+		if sec, ok := msg.lookupU32(cache.SaveDate); ok {
+			return time.Unix(int64(sec), 0), nil
+		}
+	}
 	d, err := msg.details()
 	if err != nil {
 		return time.Time{}, err
+	}
+	if !inIndex {
+		msg.addU32(cache.SaveDate, d.Saved.Unix())
 	}
 	return d.Saved, nil
 }
 
 // GUID returns the message's GUID; copies share it.
-func (msg *Message) GUID() (string, error) {
+func (msg *Message) GUID() (guid string, err error) {
+	if msg.b.loc.Format != "mdbox" && msg.lookup(cache.GUID, func(data []byte) bool {
+		guid = string(data)
+		return guid != ""
+	}) {
+		return guid, nil
+	}
 	d, err := msg.details()
 	if err != nil {
 		return "", err
@@ -64,10 +86,14 @@ func (msg *Message) GUID() (string, error) {
 
 // PhysicalSize returns the size of what [Message.Open] reads.
 func (msg *Message) PhysicalSize() (int64, error) {
+	if size, ok := msg.lookupU64(cache.PhysicalSize); ok {
+		return size, nil
+	}
 	d, err := msg.details()
 	if err != nil {
 		return 0, err
 	}
+	msg.addValue(cache.PhysicalSize, binary.LittleEndian.AppendUint64(nil, uint64(d.Physical)))
 	return d.Physical, nil
 }
 
@@ -80,6 +106,9 @@ func (msg *Message) VirtualSize() (int64, error) {
 				return size, nil
 			}
 		}
+	}
+	if size, ok := msg.lookupU64(cache.VirtualSize); ok {
+		return size, nil
 	}
 	d, err := msg.details()
 	if err != nil {

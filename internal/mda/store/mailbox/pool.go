@@ -22,10 +22,13 @@ type Location struct {
 	Format     string // "sdbox", "mdbox" or another that was registered
 	Name       string // for log lines
 	DiskName   string // below the directory of the mailboxes
-	Dir        string // the message directory: .../dbox-Mails
+	Dir        string // the message directory: .../dbox-Mails; of an mbox that of its index
+	File       string // the file of an mbox
 	IndexDir   string // of dovecot.index*; empty means Dir
+	CacheDir   string // of dovecot.index.cache; empty means IndexDir
 	ControlDir string // empty means Dir
 	AltDir     string // second storage for mail files; empty for none
+	Owner      string // user name, which mbox gives as sender of messages without one
 
 	Storage *Storage // where formats keep what mailboxes share; nil for sdbox
 }
@@ -56,12 +59,18 @@ type Identity struct {
 	GUID        [16]byte
 }
 
-const (
-	// maxIdle and idleTime bound the mailboxes that are kept ready after their
-	// last handle was closed, for the next delivery.
-	maxIdle  = 256
-	idleTime = 10 * time.Second
-)
+// idleTime and maxIdle bound the mailboxes that are kept ready after their last handle
+// was closed, for the next delivery.
+const idleTime = 10 * time.Second
+
+// maxIdle leaves most descriptors to others: an mdbox needs up to eight.
+var maxIdle = sync.OnceValue(func() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		limit.Cur = 0
+	}
+	return int(min(max(limit.Cur/16, 64), 2048))
+})
 
 // A Pool holds the mailboxes that are open in this process. State is shared by
 // all handles of a mailbox and dropped soon after the last is closed.
@@ -82,7 +91,7 @@ type Pool struct {
 func NewPool(log *maillog.Logger) *Pool {
 	return &Pool{
 		log: log, cache: newMessageCache(), watch: watcher{log: log}, now: time.Now, boxes: make(map[string]*box),
-		formats: map[string]Format{"sdbox": sdbox{}, "mdbox": newMdbox(), "maildir": maildirFormat{}},
+		formats: map[string]Format{"sdbox": sdbox{}, "mdbox": newMdbox(), "maildir": maildirFormat{}, "mbox": mboxFormat{}},
 	}
 }
 
@@ -135,6 +144,9 @@ func makeDir(loc *Location) error {
 	err := os.Mkdir(loc.Dir, 0o700)
 	if errors.Is(err, os.ErrExist) {
 		return ErrExists
+	}
+	if st, err2 := os.Stat(filepath.Dir(loc.Dir)); err == nil && err2 == nil && st.Mode().Perm()|0o700 != 0o700 {
+		err = os.Chmod(loc.Dir, st.Mode().Perm()|st.Mode()&os.ModeSetgid|0o700) // whatever the umask is
 	}
 	return err
 }
@@ -261,7 +273,7 @@ func (p *Pool) forget(b *box) {
 func (p *Pool) expire(now time.Time) (drop []*box) {
 	for e := p.idle.Front(); e != nil; e = p.idle.Front() {
 		b := e.Value.(*box)
-		if p.idle.Len() <= maxIdle && now.Sub(b.idleSince) < idleTime {
+		if p.idle.Len() <= maxIdle() && now.Sub(b.idleSince) < idleTime {
 			break
 		}
 		p.idle.Remove(e)

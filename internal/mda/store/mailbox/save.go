@@ -14,6 +14,7 @@ type SaveOptions struct {
 	UID       uint32    // wanted uid (replication); 0, or one that is taken: the next
 	MinModSeq uint64    // replication
 	POP3UIDL  string
+	Sender    string // of the envelope, which only mbox keeps; empty if there is none
 }
 
 // SaveResult tells what a saved message became.
@@ -28,7 +29,10 @@ type Save struct {
 	b    *box
 	opt  SaveOptions
 	w    Writer
+	p    *saveParser // nil if nothing is to be cached of the message
 	done bool
+
+	filtered bool // the writer passes the text on
 }
 
 // Save begins to save a message. Nothing of it is visible before
@@ -38,12 +42,20 @@ func (m *Mailbox) Save(ctx context.Context, opt SaveOptions) (*Save, error) {
 	if opt.Received.IsZero() {
 		opt.Received = now
 	}
-	return &Save{b: m.b, opt: opt, w: m.b.store.NewWriter(now)}, nil
+	s := &Save{b: m.b, opt: opt, w: m.b.store.NewWriter(now), p: m.b.newSaveParser()}
+	if f, ok := s.w.(filter); ok && s.p != nil {
+		f.Tee(s.p.Write)
+		s.filtered = true
+	}
+	return s, nil
 }
 
 // Write adds content. Lines may end in CRLF or LF; they are stored with LF.
 func (s *Save) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
+	if s.p != nil && !s.filtered {
+		s.p.Write(p)
+	}
 	return n, wrap("save to "+s.b.loc.Name, err)
 }
 
@@ -55,6 +67,7 @@ func (s *Save) Size() int64 { return s.w.VirtualSize() }
 func (s *Save) Abort() {
 	if !s.done {
 		s.done = true
+		s.p.close()
 		s.w.Abort()
 	}
 }
@@ -118,10 +131,16 @@ func (s *Save) finish(n *New) error {
 	if s.done {
 		return errClosed
 	}
+	if s.p != nil {
+		s.p.identify(s.b, &s.opt)
+	}
 	err := s.w.Finish(&s.opt)
 	*n = New{
 		Writer: s.w, Flags: s.opt.Flags, Keywords: s.opt.Keywords, UIDL: s.opt.POP3UIDL != "",
 		vsize: s.w.VirtualSize(), wantUID: s.opt.UID, minModSeq: s.opt.MinModSeq,
+	}
+	if s.p != nil && err == nil {
+		n.cached = s.p.values(s.b, &s.opt)
 	}
 	return err
 }

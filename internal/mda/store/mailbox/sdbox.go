@@ -2,14 +2,18 @@ package mailbox
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/attachment"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
@@ -26,24 +30,28 @@ func (sdbox) Create(_ context.Context, f *Files, id Identity, tx *index.Tx) erro
 
 func (sdbox) Open(_ context.Context, f *Files) (Store, error) {
 	s := &sdboxStore{Files: f}
-	if f.Location.AltDir == "" {
-		return s, nil
-	}
 	var err error
-	s.alt, err = index.OpenDir(f.Location.AltDir)
-	if errors.Is(err, index.ErrNotExist) {
-		return s, nil // nothing was ever moved there
+	if s.packing, err = newPacking(f); err == nil {
+		err = s.openAlt()
 	}
-	return s, err
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // An sdboxStore is the mail files of a mailbox.
 type sdboxStore struct {
 	*Files
-	alt *index.Dir // nil for none
+	packing
+	guid  [16]byte // of the mailbox, as the index had it last
+	altMu sync.Mutex
+	alt   *index.Dir // nil for none
 }
 
 func (s *sdboxStore) Close() {
+	s.packing.close()
 	if s.alt != nil {
 		s.alt.Close()
 		s.alt = nil
@@ -51,8 +59,19 @@ func (s *sdboxStore) Close() {
 }
 
 func (s *sdboxStore) Identity(st *index.State) (guid [16]byte, ok bool) {
+	s.guid, ok = s.identityOf(st)
+	return s.guid, ok
+}
+
+func (s *sdboxStore) identityOf(st *index.State) (guid [16]byte, ok bool) {
 	_, guid, _, ok = decodeDboxHdr(st.ExtHeader(extDboxHdr.Name))
 	return guid, ok
+}
+
+// attachmentSuffix ends the names of the attachments of a message.
+func (s *sdboxStore) attachmentSuffix(guid [16]byte, uid uint32) string {
+	b := hex.AppendEncode([]byte{'-'}, guid[:])
+	return string(strconv.AppendUint(append(b, '-'), uint64(uid), 10))
 }
 
 // An sdboxWriter is a mail file with a temporary name.
@@ -62,7 +81,9 @@ type sdboxWriter struct {
 }
 
 func (s *sdboxStore) NewWriter(now time.Time) Writer {
-	return sdboxWriter{dbox.NewWriter(s.Dir, now), s.Files}
+	w := dbox.NewWriter(s.Dir, now)
+	s.prepare(w)
+	return sdboxWriter{w, s.Files}
 }
 
 // Finish completes the mail file and has it written to disk: the log must not
@@ -94,36 +115,33 @@ func (n *New) temp() string {
 }
 
 func (s *sdboxStore) placeOne(n *New) error {
-	name := dbox.FileName(n.UID)
-	for try := 0; ; try++ {
-		var err error
-		if n.Source != nil {
-			err = unix.Linkat(n.Source.FD, n.Name, s.Dir.FD, name, 0)
-		} else {
-			err = unix.Renameat2(s.Dir.FD, n.temp(), s.Dir.FD, name, unix.RENAME_NOREPLACE)
-		}
-		if err == nil {
-			return nil
-		}
-		if n.Source != nil && errors.Is(err, unix.ENOENT) {
-			return ErrExpunged // the source, by somebody else, a moment ago
-		}
-		if !errors.Is(err, unix.EEXIST) || try > 0 {
-			return fmt.Errorf("rename(%s): %w", s.Dir.File(name), err)
-		}
-		if err := s.moveAside(name); err != nil {
-			return err
-		}
+	if err := s.placeAttachments(n); err != nil {
+		return err
 	}
+	err := s.placeFile(n)
+	if err != nil {
+		s.unplaceAttachments(n)
+	}
+	return err
 }
 
-// moveAside handles a mail file with a uid that no message has yet: the writer
-// was killed before it appended to the log, so nobody was told that the message
-// was saved. As a temporary file it is removed after some time.
-func (s *sdboxStore) moveAside(name string) error {
-	temp := dbox.TempName()
-	s.Log.Warningf("Mailbox %s: %s belongs to no message; renamed to %s", s.Location.Name, s.Dir.File(name), temp)
-	return s.Dir.Rename(name, temp)
+func (s *sdboxStore) placeFile(n *New) error {
+	name := dbox.FileName(n.UID)
+	var err error
+	if n.Source != nil {
+		err = unix.Linkat(n.Source.FD, n.Name, s.Dir.FD, name, 0)
+	} else {
+		err = unix.Renameat2(s.Dir.FD, n.temp(), s.Dir.FD, name, unix.RENAME_NOREPLACE)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case n.Source != nil && errors.Is(err, unix.ENOENT):
+		return ErrExpunged // the source, by somebody else, a moment ago
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("%w: %s", errUnknownFile, s.Dir.File(name))
+	}
+	return sysError("rename", s.Dir.File(name), err)
 }
 
 func (s *sdboxStore) Unplace(news []New) {
@@ -134,6 +152,54 @@ func (s *sdboxStore) Unplace(news []New) {
 			_ = s.Dir.Remove(name)
 		} else if err := s.Dir.Rename(name, n.temp()); err != nil {
 			s.Log.Errorf("Mailbox %s: %v", s.Location.Name, err)
+		}
+		s.unplaceAttachments(n)
+	}
+}
+
+// attachmentsOf returns what was cut out of a new message.
+func (n *New) attachmentsOf() []attachment.Ref {
+	if d, ok := n.Writer.(sdboxWriter); ok {
+		return d.Attachments()
+	}
+	return n.attached
+}
+
+// placeAttachments gives the attachments of a message their last names, which have its uid in
+// them; a shared message gets links of the original's.
+func (s *sdboxStore) placeAttachments(n *New) error {
+	refs := n.attachmentsOf()
+	suffix := s.attachmentSuffix(s.guid, n.UID)
+	for i := range refs {
+		p := refs[i].Path
+		var err error
+		if n.Writer != nil {
+			err = s.attachments.Rename(p, p+suffix)
+		} else {
+			err = s.attachments.Link(p+n.attachedTo, p+suffix)
+		}
+		if err != nil {
+			s.undoAttachments(n, refs[:i])
+			return fmt.Errorf("attachment %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (s *sdboxStore) unplaceAttachments(n *New) { s.undoAttachments(n, n.attachmentsOf()) }
+
+func (s *sdboxStore) undoAttachments(n *New, refs []attachment.Ref) {
+	suffix := s.attachmentSuffix(s.guid, n.UID)
+	for i := range refs {
+		p := refs[i].Path
+		var err error
+		if n.Writer != nil {
+			err = s.attachments.Rename(p+suffix, p)
+		} else {
+			err = s.attachments.Remove(p + suffix)
+		}
+		if err != nil {
+			s.Log.Errorf("Mailbox %s: attachment %s: %v", s.Location.Name, p, err)
 		}
 	}
 }
@@ -166,9 +232,14 @@ func (s *sdboxStore) Share(_ context.Context, from Store, st *index.State, i int
 	n.Source, n.Name = src.Dir, dbox.FileName(st.UID(i))
 	var file, dir unix.Stat_t
 	err = src.Dir.Stat(n.Name, &file)
-	if errors.Is(err, unix.ENOENT) && src.alt != nil {
-		n.Source = src.alt
-		err = src.alt.Stat(n.Name, &file)
+	if alt := src.altDir(); errors.Is(err, unix.ENOENT) && alt != nil {
+		n.Source = alt
+		err = alt.Stat(n.Name, &file)
+	}
+	if err == nil && (src.attachments != nil || s.attachments != nil) {
+		if ok, err = s.shareAttachments(src, st, i, n); !ok {
+			return ok, err
+		}
 	}
 	if errors.Is(err, unix.ENOENT) {
 		return false, ErrExpunged
@@ -200,48 +271,65 @@ func (s *sdboxStore) copyFile(n *New) error {
 	return nil
 }
 
+// shareAttachments notes the attachments of a message to be shared. ok is false if they are in
+// another directory than those of this mailbox.
+func (s *sdboxStore) shareAttachments(src *sdboxStore, st *index.State, i int, n *New) (ok bool, err error) {
+	f, err := dbox.Open(n.Source, n.Name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if n.attached, err = f.Attachments(); err != nil {
+		return false, err
+	}
+	if len(n.attached) > 0 && !s.attachments.Same(src.attachments) {
+		*n = New{Flags: n.Flags, Keywords: n.Keywords, vsize: n.vsize}
+		return false, nil
+	}
+	guid, _ := src.identityOf(st)
+	n.attachedTo = src.attachmentSuffix(guid, st.UID(i))
+	return true, nil
+}
+
 func (s *sdboxStore) Discard(n *New) {
 	if n.Source == nil && n.Name != "" {
 		_ = s.Dir.Remove(n.Name)
 	}
 }
 
-// An sdboxFile is an open mail file.
-type sdboxFile struct{ *dbox.File }
-
 func (s *sdboxStore) Open(_ context.Context, st *index.State, i int) (File, error) {
-	name := dbox.FileName(st.UID(i))
-	f, err := dbox.Open(s.Dir, name)
-	if errors.Is(err, dbox.ErrNotExist) && s.alt != nil {
-		f, err = dbox.Open(s.alt, name)
-	}
+	uid := st.UID(i)
+	f, err := s.openFile(uid, st.Flags(i)&inAlt != 0)
 	if err != nil {
 		return nil, err
 	}
-	return sdboxFile{f}, nil
+	v := s.view
+	if s.attachments != nil {
+		guid, _ := s.identityOf(st)
+		v.Suffix = s.attachmentSuffix(guid, uid)
+	}
+	return openText(f, &v, f.ChangeTime(), [16]byte{})
 }
 
-// Details reads the metadata.
-func (f sdboxFile) Details() (*Details, error) { return detailsOf(f.File, f.ChangeTime()) }
-
-// detailsOf reads the metadata of a message saved then.
-func detailsOf(f *dbox.File, saved time.Time) (*Details, error) {
-	meta, err := f.Metadata()
-	if err != nil {
-		return nil, err
+// openFile opens the file of a message in either storage.
+func (s *sdboxStore) openFile(uid uint32, altFirst bool) (f *dbox.File, err error) {
+	name := dbox.FileName(uid)
+	dirs := [2]*index.Dir{s.Dir, s.altDir()}
+	if altFirst && dirs[1] != nil {
+		dirs[0], dirs[1] = dirs[1], dirs[0]
 	}
-	d := &Details{Saved: saved, GUID: meta.Get(dbox.KeyGUID), UIDL: meta.Get(dbox.KeyPOP3UIDL), Physical: f.Size()}
-	if v, ok := meta.Hex(dbox.KeyPhysicalSize); ok {
-		d.Physical = v
+	for _, dir := range dirs {
+		if dir == nil {
+			continue
+		}
+		if f, err = dbox.Open(dir, name); !errors.Is(err, dbox.ErrNotExist) {
+			return f, err
+		}
 	}
-	var ok bool
-	if d.Received, ok = meta.Received(); !ok {
-		d.Received = d.Saved
+	if altFirst && s.altDir() == nil {
+		return nil, fmt.Errorf("%w: %s: %v", errNoAlt, s.Location.AltDir, err)
 	}
-	if d.Virtual, ok = meta.Hex(dbox.KeyVirtualSize); !ok {
-		d.Virtual, err = f.VirtualSize()
-	}
-	return d, err
+	return nil, err
 }
 
 // GUID is not in the index of an sdbox.
@@ -263,21 +351,40 @@ func (r *sdboxRemoval) After(bool) {}
 
 func (r *sdboxRemoval) Done() {
 	for _, uid := range r.uids {
-		name := dbox.FileName(uid)
-		err := r.s.Dir.Remove(name)
-		if err == nil && r.s.alt != nil {
-			err = r.s.alt.Remove(name)
-		}
-		if err != nil {
+		if err := r.s.removeFiles(uid); err != nil {
 			r.s.Log.Errorf("Mailbox %s: %v", r.s.Location.Name, err)
 		}
 	}
 }
 
+// removeFiles removes the file of a message in both storages, then its attachments.
+func (s *sdboxStore) removeFiles(uid uint32) error {
+	var refs []attachment.Ref
+	if s.attachments != nil {
+		if f, err := s.openFile(uid, false); err == nil {
+			refs, err = f.Attachments()
+			f.Close()
+			if err != nil {
+				s.Log.Warningf("Mailbox %s: UID=%d: %v", s.Location.Name, uid, err)
+			}
+		}
+	}
+	name := dbox.FileName(uid)
+	err := s.Dir.Remove(name)
+	if alt := s.altDir(); err == nil && alt != nil {
+		err = alt.Remove(name)
+	}
+	if err == nil && len(refs) > 0 {
+		err = s.attachments.RemoveAll(refs, s.attachmentSuffix(s.guid, uid))
+	}
+	return err
+}
+
 func (s *sdboxStore) Rebuilding() index.Rebuild {
 	return index.Rebuild{
-		Files:       func(*index.State) ([]uint32, error) { return s.listFiles() },
+		Files:       s.listFiles,
 		UIDValidity: func() uint32 { return uint32(time.Now().Unix()) },
+		Whole:       func(old *index.State) bool { _, ok := s.identityOf(old); return ok },
 		Finish: func(old *index.State, tx *index.Tx) {
 			rebuilds, guid, flags, ok := decodeDboxHdr(old.ExtHeader(extDboxHdr.Name))
 			if !ok {
@@ -291,20 +398,27 @@ func (s *sdboxStore) Rebuilding() index.Rebuild {
 	}
 }
 
-// listFiles returns the uids of all mail files.
-func (s *sdboxStore) listFiles() ([]uint32, error) {
+// listFiles returns the uids of all mail files. Those of a second storage that is not there
+// are as the index had them.
+func (s *sdboxStore) listFiles(old *index.State) ([]uint32, error) {
 	l, err := dbox.List(s.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if s.alt == nil {
-		return l.UIDs, nil
+	uids := l.UIDs
+	if alt := s.altDir(); alt != nil {
+		more, err := dbox.List(alt)
+		if err != nil {
+			return nil, err
+		}
+		uids = append(uids, more.UIDs...)
+	} else {
+		for i := range old.Len() {
+			if old.Flags(i)&inAlt != 0 {
+				uids = append(uids, old.UID(i))
+			}
+		}
 	}
-	more, err := dbox.List(s.alt)
-	if err != nil {
-		return nil, err
-	}
-	uids := append(l.UIDs, more.UIDs...)
 	slices.Sort(uids)
 	return slices.Compact(uids), nil
 }
@@ -312,16 +426,28 @@ func (s *sdboxStore) listFiles() ([]uint32, error) {
 // Mend repairs a damaged mail file.
 func (s *sdboxStore) Mend(uid uint32) (kept bool, original string, err error) {
 	name := dbox.FileName(uid)
-	kept, err = dbox.Repair(s.Dir, name)
-	return kept, s.Dir.File(name) + dbox.BrokenSuffix, err
+	dir := s.Dir
+	var st unix.Stat_t
+	if alt := s.altDir(); alt != nil && errors.Is(dir.Stat(name, &st), unix.ENOENT) {
+		dir = alt
+	}
+	kept, err = dbox.Repair(dir, name)
+	return kept, dir.File(name) + dbox.BrokenSuffix, err
 }
 
 func (s *sdboxStore) RemoveStale(now time.Time) error {
-	l, err := dbox.List(s.Dir)
-	if err != nil {
-		return err
+	var errs []error
+	for _, dir := range []*index.Dir{s.Dir, s.altDir()} {
+		if dir == nil {
+			continue
+		}
+		l, err := dbox.List(dir)
+		if err == nil {
+			err = l.RemoveStale(dir, now)
+		}
+		errs = append(errs, err)
 	}
-	return l.RemoveStale(s.Dir, now)
+	return errors.Join(errs...)
 }
 
 var _ Mender = (*sdboxStore)(nil)

@@ -56,7 +56,7 @@ func (b *box) sync(ctx context.Context) error {
 		return b.afterwards(ctx)
 	}
 	if len(st.ExpungeRequests()) > 0 || scan != nil && scan.Stale() {
-		return b.lock(ctx, func() error { return nil })
+		return b.readOn(b.lock(ctx, func() error { return nil }))
 	}
 	return b.afterwards(ctx)
 }
@@ -84,17 +84,25 @@ func (b *box) forceRepair(ctx context.Context) error {
 	if b.sound(b.ix.State()) {
 		return nil
 	}
+	return b.rebuild(ctx, errMarked)
+}
+
+// rebuild makes a new index though the old one can be read. mu is held.
+func (b *box) rebuild(ctx context.Context, why error) error {
 	err := b.ix.Force(ctx, b.store.Rebuilding())
 	if err == nil {
-		b.pool.log.Warningf("Mailbox %s: index was marked for a rebuild; rebuilt from %d mail files", b.loc.Name, b.ix.State().Len())
-		b.resyncLater(errMarked)
+		b.pool.log.Warningf("Mailbox %s: %v; rebuilt from %d mail files", b.loc.Name, why, b.ix.State().Len())
+		b.resyncLater(why)
 		b.publish()
 	}
 	return err
 }
 
-// errMarked is why an index was rebuilt that could be read.
-var errMarked = errors.New("index was marked for a rebuild")
+// Why an index was rebuilt, or the storage, that could be read.
+var (
+	errMarked = errors.New("index was marked for a rebuild")
+	errCut    = errors.New("index log ended with an unfinished transaction")
+)
 
 // scanTemps removes what killed saves left, now and then. mu is held.
 func (b *box) scanTemps() {

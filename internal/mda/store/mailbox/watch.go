@@ -34,15 +34,19 @@ const watchMask = unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_MOVE_SELF | unix.IN_
 const watchDirMask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE
 
 // add watches the log of a mailbox; again after it was replaced.
-func (w *watcher) add(b *box, log index.Log, dirs []*index.Dir) {
+func (w *watcher) add(b *box, log index.Log, dirs []*index.Dir, file string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil && !w.start() {
 		return
 	}
-	wds := w.watch(nil, b, log.FD(), watchMask)
+	// The descriptor names the file whatever its name is meanwhile.
+	wds := w.watch(nil, b, procPath(log.FD()), watchMask)
 	for _, d := range dirs {
-		wds = w.watch(wds, b, d.FD, watchDirMask)
+		wds = w.watch(wds, b, procPath(d.FD), watchDirMask)
+	}
+	if file != "" {
+		wds = w.watch(wds, b, file, watchMask)
 	}
 	for _, old := range w.wds[b] {
 		if !slices.Contains(wds, old) {
@@ -53,9 +57,8 @@ func (w *watcher) add(b *box, log index.Log, dirs []*index.Dir) {
 }
 
 // watch adds a watch of a file to those of a mailbox.
-func (w *watcher) watch(wds []int32, b *box, fd int, mask uint32) []int32 {
-	// The descriptor names the file whatever its name is meanwhile.
-	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), procPath(fd), mask)
+func (w *watcher) watch(wds []int32, b *box, path string, mask uint32) []int32 {
+	wd, err := unix.InotifyAddWatch(int(w.file.Fd()), path, mask)
 	if err != nil {
 		// Changes are still seen at the next Sync.
 		w.log.Warningf("Mailbox %s: inotify_add_watch: %v", b.loc.Name, err)
@@ -187,9 +190,13 @@ func (b *box) rewatch() {
 	if d, ok := b.store.(Directories); ok {
 		dirs = d.Dirs()
 	}
+	file := ""
+	if f, ok := b.store.(FileWatched); ok {
+		file = f.WatchedFile()
+	}
 	b.logMu.Lock()
 	defer b.logMu.Unlock()
-	b.pool.watch.add(b, b.log, dirs)
+	b.pool.watch.add(b, b.log, dirs, file)
 }
 
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
