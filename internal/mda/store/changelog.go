@@ -32,7 +32,7 @@ func nameGUID(name string) (guid [16]byte) {
 // so failures are not told to anybody.
 func (ns *Namespace) logChange(kind byte, guid [16]byte) {
 	path := filepath.Join(ns.st.listRoot(), "dovecot.mailbox.log")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, fileMode(path))
+	f, err := createFile(path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return
 	}

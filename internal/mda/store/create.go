@@ -3,23 +3,32 @@ package store
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
-	"path"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
 
 // Create makes a mailbox, or only its directory if name ends with the separator.
 func (u *User) Create(ctx context.Context, name string) error {
+	return u.CreateGUID(ctx, name, [16]byte{})
+}
+
+// CreateGUID is Create of a mailbox with the given GUID; a zero one asks for a new.
+func (u *User) CreateGUID(ctx context.Context, name string, guid [16]byte) error {
 	p, err := u.resolveDir(name)
+	p.guid = guid
+	if ns := u.namespaceOf(name); ns != nil && ns.unusable {
+		return errCannotCreate
+	}
 	if err != nil {
 		if ns := u.namespaceOf(name); ns != nil && ns.Prefix != "" && (name == ns.Prefix || name == ns.prefixName()) {
 			return errExists
 		}
 		return err
 	}
-	if p.ns.st.format == "maildir" && p.disk == "." {
+	if err := p.checkNew(); err != nil {
+		return err
+	}
+	if p.disk == inboxDisk && p.ns.st.inboxInRoot {
 		// The root is there, so INBOX is.
 		if err := u.create(ctx, p); err != nil {
 			return internal(err)
@@ -45,77 +54,43 @@ func (u *User) create(ctx context.Context, p place) error {
 		return err
 	}
 	defer lock.unlock()
-	root, err := p.ns.open()
-	if err != nil {
-		return err
-	}
-	if made, err := isDir(root, p.disk+"/"+p.ns.st.marker()); err != nil || made {
+	n, err := p.node(false)
+	if err != nil || n.selectable {
 		return errOr(err, errExists)
 	}
-	if err := mkdirAll(root, p.disk); err != nil {
+	list := p.ns.st.names()
+	if err := list.prepare(&p); err != nil {
 		return err
 	}
-	validity, err := p.ns.nextUIDValidity()
-	if err != nil {
-		return err
+	validity := p.uidValidity
+	if validity == 0 {
+		if validity, err = p.ns.nextUIDValidity(); err != nil {
+			return err
+		}
 	}
-	err = u.pool.Create(ctx, p.location(), u.set, mailbox.Identity{UIDValidity: validity})
+	id := mailbox.Identity{UIDValidity: validity, GUID: p.guid}
+	err = u.pool.Create(ctx, p.location(), u.set, id)
 	if errors.Is(err, mailbox.ErrExists) {
 		return errExists
 	}
-	if err == nil {
-		err = p.markFolder()
+	if err != nil {
+		return err
 	}
-	return err
+	return list.created(u, p, validity)
 }
 
-// createDir makes a directory for mailboxes below it.
+// createDir makes a name for mailboxes below it.
 func (u *User) createDir(ctx context.Context, p place) error {
 	lock, err := p.ns.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer lock.unlock()
-	root, err := p.ns.open()
-	if err != nil {
-		return err
-	}
-	if made, err := isDir(root, p.disk); err != nil || made {
+	n, err := p.node(false)
+	if err != nil || n.exists {
 		return errOr(err, errExists)
 	}
-	if err := mkdirAll(root, p.disk); err != nil {
-		return err
-	}
-	p.ns.logChange(changeCreateDir, nameGUID(p.name))
-	return nil
-}
-
-// mkdirAll makes a directory and those above it with the mode of the root.
-func mkdirAll(root *os.Root, dir string) error {
-	st, err := root.Stat(".")
-	if err != nil {
-		return err
-	}
-	mode := st.Mode().Perm()
-	for i := 0; i <= len(dir); i++ {
-		if i < len(dir) && dir[i] != '/' {
-			continue
-		}
-		if err := root.Mkdir(dir[:i], mode); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// removeEmpty removes a directory and, while they are empty, those above it.
-func removeEmpty(root *os.Root, dir string) {
-	for dir != "." && dir != "" {
-		if root.Remove(dir) != nil {
-			return
-		}
-		dir = path.Dir(dir)
-	}
+	return p.ns.st.names().makeDir(p)
 }
 
 func errOr(err, dflt error) error {

@@ -34,7 +34,11 @@ func readDialog(t *testing.T, path string) dialog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf, script, _ := strings.Cut(string(text), "\n---\n")
+	return parseDialog(string(text))
+}
+
+func parseDialog(text string) dialog {
+	conf, script, _ := strings.Cut(text, "\n---\n")
 	d := dialog{conf: conf}
 	for line := range strings.Lines(script) {
 		line = strings.TrimRight(line, "\n")
@@ -275,12 +279,23 @@ func dovecotCommand(t *testing.T, conf, home string, args ...string) *exec.Cmd {
 	if os.Getuid() == 0 {
 		// Mail processes refuse to run as root.
 		const nobody = 65534
-		filepath.Walk(home, func(path string, _ os.FileInfo, _ error) error { return os.Chown(path, nobody, nobody) })
+		chownAll(home)
 		os.Chmod(filepath.Dir(home), 0o755)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
 	return cmd
 }
+
+// chownAll gives all files to the user that Dovecot runs as.
+func chownAll(home string) {
+	const nobody = 65534
+	if os.Getuid() == 0 {
+		filepath.Walk(home, func(path string, _ os.FileInfo, _ error) error { return os.Lchown(path, nobody, nobody) })
+	}
+}
+
+// shell runs a command line.
+func shell(line string) ([]byte, error) { return exec.Command("sh", "-c", line).CombinedOutput() }
 
 // runDovecot has the real Dovecot answer IMAP commands.
 func runDovecot(t *testing.T, conf, home string, commands []string) [][]string {

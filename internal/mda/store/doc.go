@@ -15,9 +15,13 @@
 //	dovecot-uidvalidity                   the last UIDVALIDITY given out, eight hex digits
 //	dovecot-uidvalidity.6b02ae1c          the same as the name of an empty file
 //	dovecot.mailbox.log                   24 bytes per change of the list, for replication
+//	dovecot.list.index, .log              names and what STATUS tells of them: package listindex
 //	mailboxes.lock                        exists and is locked while a mailbox is created, renamed or deleted
 //	..DOVECOT-TrasH/                      mailboxes on their way out
 //
+// How names are kept is a layout's: directories in each other (fs), side by side (maildir++), files (mbox), or
+// only in dovecot.list.index (index), where the directory of a mailbox is named by its GUID.
+//
 // Every path made of a mailbox name is opened relative to the root of its
-// namespace with [os.Root], so no name can lead out of it.
+// namespace, so no name can lead out of it.
 package store

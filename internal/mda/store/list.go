@@ -98,8 +98,11 @@ func (u *User) List(ctx context.Context, q ListQuery) ([]ListEntry, error) {
 	if len(q.Patterns) == 1 && q.Patterns[0] == "" {
 		return u.listRoot(q.Reference), nil
 	}
+	for _, pattern := range q.Patterns {
+		u.useShared(q.Reference + pattern)
+	}
 	l := lister{u: u, q: &q}
-	for _, ns := range u.namespaces {
+	for _, ns := range u.allNamespaces() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -153,11 +156,29 @@ func (l *lister) namespace(ns *Namespace) error {
 	if l.q.Select&(SelectSubscribed|SelectLSub) != 0 {
 		return l.subscribed()
 	}
+	if ns.unusable {
+		l.sharedRoot()
+		return nil
+	}
 	top, err := ns.tree(l.globs)
 	if err != nil {
 		return err
 	}
 	return l.mailboxes(top)
+}
+
+// sharedRoot adds what all shared namespaces begin with, if there are any.
+func (l *lister) sharedRoot() {
+	prefix := l.ns.prefixName()
+	if l.ns.shared == nil || prefix == "" || !matches(l.globs, prefix) {
+		return
+	}
+	for _, ns := range l.u.allNamespaces() {
+		if ns.inboxAny && !ns.unusable && strings.HasPrefix(ns.Prefix, l.ns.Prefix) {
+			l.add(&node{name: prefix, children: []*node{{exists: true}}}, nil)
+			return
+		}
+	}
 }
 
 // mailboxes adds the matching nodes of a tree.
@@ -176,15 +197,19 @@ func (l *lister) mailboxes(top *node) error {
 	prefix := l.ns.prefixName()
 	if box := takeInbox(l.ns, top); box != nil {
 		// INBOX of a namespace "INBOX." has the others as its children.
-		if prefix == inbox {
+		above := prefix == inbox || l.ns.inboxAny
+		if above {
 			box.children = append(box.children, top.children...)
 		}
-		l.node(box, subs, prefix != inbox)
+		l.node(box, subs, !above)
 	} else if prefix != "" && matches(l.globs, prefix) && (l.ns.List == ListYes || top.hasChildren()) {
 		top.name = prefix
 		l.add(top, subs)
 	}
 	for _, c := range top.children {
+		if l.ns.isAliasInbox(c.name) {
+			continue // INBOX is listed once
+		}
 		l.node(c, subs, true)
 	}
 	return nil
@@ -193,7 +218,7 @@ func (l *lister) mailboxes(top *node) error {
 // takeInbox removes INBOX from the tree and returns it.
 func takeInbox(ns *Namespace, top *node) *node {
 	for i, c := range top.children {
-		if ns.Inbox && c.name == inbox {
+		if ns.Inbox && c.name == inbox || ns.inboxAny && c.name == ns.prefixName() {
 			top.children = append(top.children[:i:i], top.children[i+1:]...)
 			return c
 		}
@@ -216,8 +241,8 @@ func (l *lister) node(n *node, subs map[string]bool, deep bool) {
 
 // elsewhere reports whether a name on disk belongs to another namespace.
 func (l *lister) elsewhere(name string) bool {
-	ns := l.u.namespaceOf(name)
-	return ns != nil && ns != l.ns
+	ns := l.u.configuredFor(name)
+	return ns != nil && ns != l.ns && !l.ns.inboxAny
 }
 
 func (l *lister) add(n *node, subs map[string]bool) {
@@ -232,6 +257,9 @@ func (l *lister) add(n *node, subs map[string]bool) {
 	if subs[n.name] {
 		e.Flags |= FlagSubscribed
 	}
+	if n.noInferiors {
+		e.Flags |= FlagNoInferiors
+	}
 	l.finish(e, n.hasChildren())
 }
 
@@ -244,7 +272,7 @@ func (l *lister) finish(e ListEntry, hasChildren bool) {
 	if l.q.Return&ReturnSpecialUse != 0 || l.q.Select&SelectLSub != 0 {
 		e.SpecialUse = use
 	}
-	if l.q.Return&ReturnChildren != 0 {
+	if l.q.Return&ReturnChildren != 0 && e.Flags&FlagNoInferiors == 0 {
 		if hasChildren {
 			e.Flags |= FlagHasChildren
 		} else {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,10 +34,15 @@ func (ns *Namespace) lock(ctx context.Context) (*listLock, error) {
 		return nil, err
 	}
 	path := filepath.Join(ns.st.listRoot(), "mailboxes.lock")
-	if ns.st.volatile != ns.st.root {
+	if ns.st.volatile != "" {
 		sum := sha1.Sum([]byte(ns.Prefix))
 		path = filepath.Join(ns.st.volatile, "mailboxes.lock"+hex.EncodeToString(sum[:]))
 		if err := os.MkdirAll(ns.st.volatile, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if ns.st.format == "mbox" { // other programs make the mail, but not this directory
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, err
 		}
 	}
@@ -62,7 +66,7 @@ func createLocked(path string) (*os.File, error) {
 	var random [8]byte
 	rand.Read(random[:])
 	temp := path + hex.EncodeToString(random[:])
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_RDWR, fileMode(path))
+	f, err := createFile(temp, os.O_EXCL|os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
@@ -128,15 +132,4 @@ func tryLock(f *os.File) error {
 func (l *listLock) unlock() {
 	os.Remove(l.path)
 	l.file.Close()
-}
-
-// fileMode returns the mode of files beside path: that of the directory without
-// its x bits.
-func fileMode(path string) fs.FileMode {
-	dir := path[:strings.LastIndexByte(path, '/')+1]
-	st, err := os.Stat(dir)
-	if err != nil {
-		return 0o600
-	}
-	return st.Mode().Perm()&0o666 | 0o600
 }

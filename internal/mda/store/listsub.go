@@ -50,10 +50,13 @@ func (l *lister) subscription(name string, seen map[string]int, flags ListFlags)
 		e.Flags = flags
 	}
 	switch {
-	case !n.exists:
+	case !n.exists, n.implied && !n.selectable:
 		e.Flags |= FlagNonExistent
 	case !n.selectable:
 		e.Flags |= FlagNoSelect
+	}
+	if n.noInferiors {
+		e.Flags |= FlagNoInferiors
 	}
 	seen[name] = len(l.out)
 	l.finish(e, n.hasChildren())
@@ -86,33 +89,21 @@ func (l *lister) parent(name string, seen map[string]int) error {
 
 // lookup returns the node of one name.
 func (l *lister) lookup(name string) (*node, error) {
-	return l.u.lookup(l.ns, name)
+	if l.ns.shared == nil {
+		return l.u.lookup(l.ns, name)
+	}
+	ns := l.u.namespaceOf(name)
+	if ns == nil || ns.unusable {
+		return &node{name: name}, nil
+	}
+	return l.u.lookup(ns, name)
 }
 
-// lookup returns the node of one name of a namespace, scanned.
+// lookup returns the node of one name of a namespace, with what is below it.
 func (u *User) lookup(ns *Namespace, name string) (*node, error) {
-	n := &node{name: name}
-	parts, err := ns.split(ns.relative(name))
-	if err != nil {
-		return n, nil // an old subscription, perhaps
-	}
-	root, err := ns.open()
-	if err != nil {
-		return nil, err
-	}
-	n.disk = ns.diskName(name, parts)
-	if ns.st.inRoot() {
-		if err := ns.lookFolder(root, n); err != nil {
-			return nil, err
-		}
-	} else if st, err := root.Stat(n.disk); err == nil && st.IsDir() {
-		n.exists = true
-		if err := ns.scan(root, n); err != nil {
-			return nil, err
-		}
-	}
-	if ns.auto(name) != nil || ns.Inbox && name == inbox {
+	n, err := u.look(ns, name, true)
+	if err == nil && (ns.auto(name) != nil || ns.Inbox && name == inbox) {
 		n.exists, n.selectable = true, true
 	}
-	return n, nil
+	return n, err
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,12 +14,17 @@ import (
 const (
 	layoutFS          = "fs"
 	layoutMaildirPlus = "maildir++"
+	layoutIndex       = "index"
+	layoutNone        = "none"
 
 	// maildirMarker is the directory that makes another one a Maildir.
 	maildirMarker = "cur"
 	// maildirFolder is an empty file in all folders but INBOX: delivery agents know by it that
 	// they are in one.
 	maildirFolder = "maildirfolder"
+	// maildirShared is an empty file in Maildirs that several users share. New folders get it
+	// from the root.
+	maildirShared = "dovecot-shared"
 )
 
 var errRenameInbox = &Error{Code: CodeCannot, Text: "Renaming INBOX isn't supported"}
@@ -30,37 +34,18 @@ func (s *storage) inRoot() bool { return s.layout == layoutMaildirPlus }
 
 // separator is what the layout has between the parts of a name.
 func (s *storage) separator() byte {
-	if s.inRoot() {
+	switch s.layout {
+	case layoutMaildirPlus:
 		return '.'
+	case layoutIndex:
+		return s.listSep
 	}
 	return '/'
 }
 
-// diskName returns the path of a mailbox below the directory of the mailboxes.
-func (ns *Namespace) diskName(name string, parts []string) string {
-	switch {
-	case ns.st.format == "maildir" && ns.Inbox && name == inbox:
-		return "."
-	case ns.st.inRoot():
-		return "." + strings.Join(parts, ".")
-	}
-	return strings.Join(parts, "/")
-}
-
-// beside returns the path of a mailbox below the roots of index and control files.
-func (s *storage) beside(disk string) string {
-	switch {
-	case disk != "." || s.format != "maildir":
-		return disk
-	case s.inRoot():
-		return "." + inbox
-	}
-	return inbox
-}
-
 // marker is the directory that makes another one a mailbox.
 func (s *storage) marker() string {
-	if s.format == "maildir" {
+	if s.dirName == "" && s.format == "maildir" {
 		return maildirMarker
 	}
 	return s.dirName
@@ -71,52 +56,61 @@ func (s *storage) reserved(dir string) bool {
 	switch {
 	case dir == trashDir:
 		return true
-	case s.format == "maildir" && !s.inRoot():
+	case s.layout == layoutIndex:
+		return false
+	case s.format == "mbox":
+		return s.reservedMbox(dir)
+	case s.format == "maildir" && s.dirName == "" && !s.inRoot():
 		return dir == "cur" || dir == "new" || dir == "tmp"
 	}
 	return dir == s.dirName
 }
 
-// readFolders adds the folders of a Maildir++ to the tree.
-func (ns *Namespace) readFolders(root *os.Root, top *node) error {
-	top.scanned = true
-	return eachFolder(root, func(dir string) {
-		parts := strings.Split(dir[1:], ".")
-		for i, part := range parts {
-			if part == "" {
-				return // no name leads there
-			}
-			parts[i] = ns.st.decode(part)
-		}
-		name := strings.Join(parts, string(ns.Sep))
-		if ns.Inbox && name == inbox {
-			return // the root is INBOX
+// plusLayout has all mailboxes side by side.
+type plusLayout struct{}
+
+// tree reads the folders of a Maildir++.
+func (plusLayout) tree(ns *Namespace, _ []glob) (*node, error) {
+	root, err := ns.openScanned()
+	if err != nil {
+		return nil, err
+	}
+	top := &node{exists: true, name: ns.Prefix}
+	dirs, err := folders(root)
+	slices.Sort(dirs) // so that most nodes are added behind the last
+	for _, dir := range dirs {
+		name, ok := ns.folderName(dir)
+		if !ok || ns.Inbox && name == inbox {
+			continue // the root is INBOX
 		}
 		n := ns.insert(top, ns.full(name))
 		n.disk, n.exists, n.selectable = dir, true, true
-	})
+	}
+	return top, err
 }
 
-// eachFolder calls fn with the directories that are folders.
-func eachFolder(root *os.Root, fn func(dir string)) error {
-	f, err := root.Open(".")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// folderName returns the name of a folder, without the prefix of the namespace. It is
+// false where no name leads there.
+func (ns *Namespace) folderName(dir string) (string, bool) {
+	parts := strings.Split(dir[1:], ".")
+	for i, part := range parts {
+		if part == "" {
+			return "", false
+		}
+		parts[i] = ns.st.decode(part)
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(-1)
-	if err != nil {
-		return err
-	}
+	return strings.Join(parts, string(ns.Sep)), true
+}
+
+// folders returns the directories that are folders.
+func folders(root *rootDir) (dirs []string, err error) {
+	entries, _, err := root.readDir(".")
 	for _, e := range entries {
 		if name := e.Name(); isFolder(name) && isDirectory(root, ".", e) {
-			fn(name)
+			dirs = append(dirs, name)
 		}
 	}
-	return nil
+	return dirs, err
 }
 
 // isFolder reports whether a directory of this name is a folder.
@@ -124,55 +118,89 @@ func isFolder(name string) bool {
 	return len(name) > 1 && name[0] == '.' && name[1] != '.'
 }
 
-// lookFolder finds out about one name of a Maildir++: whether it is there and whether
-// others are below it.
-func (ns *Namespace) lookFolder(root *os.Root, n *node) error {
-	n.scanned = true
-	exists, err := isDir(root, n.disk)
+func (plusLayout) look(ns *Namespace, n *node, children bool) error {
+	root, err := ns.openScanned()
 	if err != nil {
 		return err
 	}
-	n.exists, n.selectable = exists, exists
-	below := n.disk + "."
-	return eachFolder(root, func(dir string) {
+	if n.disk == inboxDisk {
+		n.exists, err = ns.isMailbox(n.disk)
+	} else {
+		n.exists, err = root.isDir(n.disk)
+	}
+	n.selectable = n.exists
+	if err != nil || !children {
+		return err
+	}
+	dirs, err := folders(root)
+	below := ns.st.beside(n.disk) + "."
+	for _, dir := range dirs {
 		if strings.HasPrefix(dir, below) {
 			n.children = append(n.children, &node{disk: dir, exists: true, selectable: true})
+			break
 		}
-	})
+	}
+	return err
 }
 
-// markFolder makes the file by which delivery agents know a folder.
-func (p place) markFolder() error {
-	if !p.ns.st.inRoot() || p.disk == "." {
-		return nil
+func (plusLayout) prepare(p *place) error { return p.makeDirs() }
+
+// created makes the files by which other programs know folders.
+func (plusLayout) created(_ *User, p place, _ uint32) error {
+	p.listCreated(0)
+	dir := p.location().Dir
+	if p.disk != inboxDisk {
+		if err := touch(filepath.Join(dir, maildirFolder)); err != nil {
+			return err
+		}
 	}
-	path := filepath.Join(p.location().Dir, maildirFolder)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, fileMode(path))
+	if _, err := os.Stat(filepath.Join(p.ns.st.boxes(), maildirShared)); err != nil {
+		return nil //nolint:nilerr // this namespace is not shared
+	}
+	return touch(filepath.Join(dir, maildirShared))
+}
+
+// touch makes an empty file.
+func touch(path string) error {
+	f, err := createFile(path, os.O_WRONLY)
 	if err != nil {
 		return err
 	}
 	return f.Close()
 }
 
-// renameFolders renames a folder of a Maildir++ and those below it.
-func (u *User) renameFolders(ctx context.Context, src, dst place) error {
-	lock, err := src.ns.lock(ctx)
+// makeDir makes a mailbox: a Maildir++ has no directories that are no folders.
+func (plusLayout) makeDir(place) error { return errors.ErrUnsupported }
+
+func (plusLayout) removed(_ *User, p place, _ *node) error {
+	p.removeBeside()
+	defer p.listDeleted(false)
+	root, err := p.ns.open()
 	if err != nil {
 		return err
 	}
-	defer lock.unlock()
+	if err := root.Remove(p.disk); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil //nolint:nilerr // something is in it that is not ours, and stays
+	}
+	p.ns.logChange(changeDeleteDir, nameGUID(p.name))
+	return nil
+}
+
+// rename renames a folder of a Maildir++ and those below it.
+func (plusLayout) rename(u *User, src, dst place) error {
 	root, err := src.ns.open()
 	if err != nil {
 		return err
 	}
+	all, err := folders(root)
+	if err != nil {
+		return err
+	}
 	var dirs []string
-	err = eachFolder(root, func(dir string) {
+	for _, dir := range all {
 		if dir == src.disk || strings.HasPrefix(dir, src.disk+".") {
 			dirs = append(dirs, dir)
 		}
-	})
-	if err != nil {
-		return err
 	}
 	if len(dirs) == 0 {
 		return missing(src.name)
@@ -180,7 +208,10 @@ func (u *User) renameFolders(ctx context.Context, src, dst place) error {
 	slices.Sort(dirs)
 	into := func(dir string) string { return dst.disk + strings.TrimPrefix(dir, src.disk) }
 	for _, dir := range dirs {
-		if exists, err := isDir(root, into(dir)); err != nil || exists {
+		if len(into(dir)) > maxPart {
+			return errTooLong // nothing is renamed halfway
+		}
+		if exists, err := root.isDir(into(dir)); err != nil || exists {
 			return errOr(err, errTargetExists)
 		}
 	}
@@ -194,6 +225,7 @@ func (u *User) renameFolders(ctx context.Context, src, dst place) error {
 		renameBeside(a, b)
 		u.pool.Renamed(a.location(), b.location())
 	}
+	listRenamed(src, dst)
 	dst.ns.logChange(changeRename, nameGUID(dst.name))
 	return nil
 }

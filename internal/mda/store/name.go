@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,9 +18,12 @@ const (
 // A place is a valid mailbox name with the namespace it belongs to.
 type place struct {
 	ns   *Namespace
-	name string // full name, INBOX in its one spelling
-	disk string // path below the directory of the mailboxes
-	dir  bool   // the name ended with the separator
+	name string   // full name, INBOX in its one spelling
+	disk string   // path below the directory of the mailboxes
+	dir  bool     // the name ended with the separator
+	guid [16]byte // LAYOUT=index: of the mailbox that is being made
+
+	uidValidity uint32 // of the mailbox that is being made; 0 for a new one
 }
 
 // resolve checks a name and finds its namespace.
@@ -37,21 +41,24 @@ func (u *User) resolveDir(name string) (place, error) {
 	if ns == nil {
 		return place{}, u.noNamespace()
 	}
+	if ns.unusable {
+		return place{}, missingMailbox(name)
+	}
 	p := place{ns: ns, name: name}
 	if trimmed := strings.TrimSuffix(name, string(ns.Sep)); trimmed != name && name != ns.Prefix {
 		p.name, p.dir = trimmed, true
 	}
 	p.name = ns.canonical(p.name)
 	relative := ns.relative(p.name)
-	if p.name == ns.Prefix || p.name == ns.prefixName() && ns.Prefix != "" && !(ns.Inbox && p.name == inbox) {
+	if p.name == ns.Prefix || p.name == ns.prefixName() && ns.Prefix != "" && !(ns.Inbox && p.name == inbox) && !ns.inboxAny {
 		relative = ""
 	}
 	parts, err := ns.split(relative)
 	if err != nil {
 		return place{}, err
 	}
-	p.disk = ns.diskName(p.name, parts)
-	return p, nil
+	p.disk, err = ns.diskName(p.name, parts)
+	return p, internal(err)
 }
 
 // canonical spells INBOX in capitals where it is the name or the first part of it.
@@ -70,7 +77,7 @@ func (ns *Namespace) split(relative string) ([]string, error) {
 		return nil, invalidName("Name is empty")
 	case relative[0] == ns.Sep:
 		return nil, invalidName("Begins with hierarchy separator")
-	case relative[0] == '~':
+	case relative[0] == '~' && !ns.st.anyName && ns.st.layout != layoutIndex:
 		return nil, invalidName("Begins with '~'")
 	case !utf8.ValidString(relative):
 		return nil, invalidName("Not valid UTF-8")
@@ -90,6 +97,23 @@ func (ns *Namespace) split(relative string) ([]string, error) {
 	return parts, nil
 }
 
+// diskName returns the path of a mailbox below the directory of the mailboxes.
+func (ns *Namespace) diskName(name string, parts []string) (string, error) {
+	switch {
+	case ns.st.layout == layoutIndex:
+		return indexLayout{}.diskName(ns, parts)
+	case ns.relative(name) == inbox && (ns.st.inbox != "" || ns.st.inboxInRoot && ns.hasInbox()):
+		return inboxDisk, nil
+	case ns.st.inRoot():
+		disk := "." + strings.Join(parts, ".")
+		if len(disk) > maxPart {
+			return "", errTooLong
+		}
+		return disk, nil
+	}
+	return strings.Join(parts, "/"), nil
+}
+
 func (ns *Namespace) checkPart(part string) error {
 	if ns.st.inRoot() {
 		switch {
@@ -102,23 +126,67 @@ func (ns *Namespace) checkPart(part string) error {
 	switch part {
 	case "":
 		return invalidName("Has adjacent hierarchy separators")
+	}
+	if ns.st.layout == layoutIndex {
+		return checkCharacters(part) // no directory has the name
+	}
+	switch part {
 	case ".":
 		return invalidName("Contains '.' part")
 	case "..":
 		return invalidName("Contains '..' part")
 	}
-	if ns.st.reserved(part) {
+	if ns.st.reserved(part) && !ns.st.anyName {
 		return invalidName("Contains reserved name")
 	}
 	if strings.IndexByte(part, '/') >= 0 {
 		return &Error{Code: CodeCannot, Text: "Character not allowed in mailbox name: '/'"}
 	}
-	for _, r := range part {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return invalidName("Contains control characters")
+	return checkCharacters(part)
+}
+
+// checkCharacters refuses what no name on disk can have.
+func checkCharacters(part string) error {
+	if strings.IndexByte(part, 0) >= 0 {
+		return invalidName("Contains control characters")
+	}
+	return nil
+}
+
+// checkNew refuses names that mailboxes may have, but not get.
+func (p place) checkNew() error {
+	for i := range len(p.name) {
+		if p.name[i] < ' ' {
+			return &Error{Code: CodeCannot, Text: "Control characters not allowed in new mailbox names"}
+		}
+	}
+	if !p.ns.st.filesAmongNames() {
+		return nil
+	}
+	for part := range strings.SplitSeq(p.disk, "/") {
+		if part == p.ns.st.subscriptions || slices.ContainsFunc(ownFiles, func(name string) bool { return strings.HasPrefix(part, name) }) {
+			return invalidName("Contains reserved name")
 		}
 	}
 	return nil
+}
+
+// ownFiles begin the names of files that mailboxes and their list have.
+var ownFiles = []string{
+	"dovecot.", "dovecot-uidlist", "dovecot-uidvalidity", "dovecot-keywords", "dovecot-acl", "dovecot-shared", "dovecot-vsize",
+	"mailboxes.lock", maildirFolder,
+}
+
+// filesAmongNames reports whether files of a mailbox are where the directories of those
+// below it are.
+func (s *storage) filesAmongNames() bool {
+	switch {
+	case s.layout != layoutFS || s.format == "mbox":
+		return false
+	case s.dirName == "":
+		return true
+	}
+	return !s.fullDirName && (s.index != "" || s.control != s.root || s.indexCache != "")
 }
 
 // encode returns the name of a part on disk.
@@ -202,14 +270,30 @@ func hexDigit(c byte) (byte, bool) {
 	return 0, false
 }
 
+// hasInbox reports whether a mailbox INBOX of the namespace is somebody's INBOX.
+func (ns *Namespace) hasInbox() bool {
+	return ns.Inbox || ns.inboxAny || ns.aliasFor != nil && ns.aliasFor.Inbox
+}
+
+// isAliasInbox reports whether a name is another one of the user's own INBOX.
+func (ns *Namespace) isAliasInbox(name string) bool {
+	return ns.aliasFor != nil && ns.aliasFor.Inbox && name == ns.Prefix+inbox
+}
+
 // namespaceOf returns the namespace with the longest prefix that name begins
-// with, or nil.
+// with, or nil. That of another user is made if it has to be.
 func (u *User) namespaceOf(name string) *Namespace {
+	ns := u.configuredFor(name)
+	if ns != nil && ns.shared != nil && len(name) > len(ns.Prefix) {
+		return u.sharedNamespace(ns, name)
+	}
+	return ns
+}
+
+// configuredFor is namespaceOf among those of the configuration.
+func (u *User) configuredFor(name string) *Namespace {
 	var best *Namespace
 	for _, ns := range u.namespaces {
-		if best != nil && len(ns.Prefix) <= len(best.Prefix) && !ns.Inbox {
-			continue
-		}
 		switch {
 		case ns.Inbox && strings.EqualFold(name, inbox):
 			return ns

@@ -2,10 +2,16 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/listindex"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
 
 // Type is who a namespace belongs to (RFC 2342).
@@ -39,13 +45,22 @@ type Namespace struct {
 	List   ListMode
 	Order  uint32
 
+	log           *maillog.Logger
+	set           *mailbox.Settings
+	conf          *Settings
 	subscriptions bool
+	inboxAny      bool        // another user's: the prefix is his INBOX
+	unusable      bool        // nothing can be in it
+	shared        *sharedRoot // those of all other users
+	aliasFor      *Namespace  // whose mailboxes have another name here
 	st            *storage
 	boxes         map[string]*MailboxSetting // by name without prefix
 	order         []string                   // of boxes, as configured
 
-	mu   sync.Mutex
-	root *os.Root // the directory of the mailboxes, once it was needed
+	mu       sync.Mutex
+	root     *rootDir // the directory of the mailboxes, once it was needed
+	scanRoot *rootDir // ITERINDEX: that of the index files
+	list     *sharedList
 }
 
 // Setting returns the "mailbox" section of the full name, or nil.
@@ -63,7 +78,7 @@ func (ns *Namespace) auto(name string) *MailboxSetting {
 
 // relative removes the prefix. INBOX of a namespace with a prefix has none.
 func (ns *Namespace) relative(name string) string {
-	if ns.Inbox && name == inbox {
+	if ns.Inbox && name == inbox || ns.inboxAny && name == ns.prefixName() {
 		return inbox
 	}
 	return strings.TrimPrefix(name, ns.Prefix)
@@ -71,8 +86,12 @@ func (ns *Namespace) relative(name string) string {
 
 // full adds the prefix.
 func (ns *Namespace) full(relative string) string {
-	if ns.Inbox && relative == inbox {
+	switch {
+	case relative != inbox:
+	case ns.Inbox:
 		return inbox
+	case ns.inboxAny:
+		return ns.prefixName()
 	}
 	return ns.Prefix + relative
 }
@@ -86,31 +105,67 @@ func (ns *Namespace) prefixName() string {
 }
 
 // open returns the directory of the mailboxes, made if it is missing.
-func (ns *Namespace) open() (*os.Root, error) {
+func (ns *Namespace) open() (*rootDir, error) { return ns.openRoot(&ns.root, ns.st.boxes()) }
+
+// openScanned returns the directory in which names are looked for.
+func (ns *Namespace) openScanned() (*rootDir, error) {
+	if !ns.st.iterIndex {
+		return ns.open()
+	}
+	return ns.openRoot(&ns.scanRoot, ns.st.scanned())
+}
+
+func (ns *Namespace) openRoot(at **rootDir, dir string) (*rootDir, error) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	if ns.root != nil {
-		return ns.root, nil
+	if *at != nil {
+		return *at, nil
 	}
-	dir := ns.st.boxes()
-	root, err := os.OpenRoot(dir)
+	if ns.unusable {
+		return nil, fmt.Errorf("namespace %s: %w", ns.Prefix, fs.ErrNotExist)
+	}
+	root, err := openRootDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := ns.makeRoot(); err != nil {
+		if err := ns.makeRoot(dir); err != nil {
 			return nil, err
 		}
-		root, err = os.OpenRoot(dir)
+		root, err = openRootDir(dir)
 	}
-	ns.root = root
-	return root, err
+	if err != nil {
+		return nil, err
+	}
+	*at = root
+	if at == &ns.root {
+		ns.checkAlt()
+	}
+	return root, nil
+}
+
+// checkAlt sees to the link to the second storage.
+func (ns *Namespace) checkAlt() {
+	warning, err := ns.st.checkAlt()
+	if warning != "" {
+		ns.log.Warningf("%s", warning)
+	}
+	if err != nil {
+		ns.log.Errorf("%v", err) // mail is found without the link
+	}
 }
 
 // makeRoot makes the directories that must exist before anything else.
-func (ns *Namespace) makeRoot() error {
-	for _, dir := range [...]string{ns.st.boxes(), ns.st.control, ns.st.index} {
-		if dir == "" {
+func (ns *Namespace) makeRoot(dir string) error {
+	perm := defaultPermissions
+	if st, err := os.Stat(ns.st.root); err == nil {
+		perm = permissionsFrom(st)
+	}
+	for _, dir := range [...]string{dir, ns.st.control, ns.st.listRoot()} {
+		if isDirPath(dir) {
 			continue
 		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := perm.applyTo(dir); err != nil {
 			return err
 		}
 	}
@@ -120,8 +175,27 @@ func (ns *Namespace) makeRoot() error {
 func (ns *Namespace) close() {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	if ns.root != nil {
-		ns.root.Close()
-		ns.root = nil
+	for _, root := range []**rootDir{&ns.root, &ns.scanRoot} {
+		if *root != nil {
+			(*root).Close()
+			*root = nil
+		}
 	}
+	if ns.list != nil {
+		sharedLists.release(ns.list)
+		ns.list = nil
+	}
+}
+
+// listIndex returns the list index. It must have a path.
+func (ns *Namespace) listIndex() *sharedList {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.list == nil {
+		opt := listindex.Options{Authoritative: ns.st.layout == layoutIndex}
+		opt.Index.Log, opt.Index.NoSync = ns.log, !opt.Authoritative || ns.set.Fsync == "never"
+		opt.Index.LockMethod, opt.Index.LockTimeout = index.LockMethod(ns.set.LockMethod), ns.set.MaxLockTimeout
+		ns.list = sharedLists.take(ns.st.listIndexPath(), opt)
+	}
+	return ns.list
 }

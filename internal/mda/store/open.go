@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"errors"
-	"io/fs"
+	"os"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
@@ -15,20 +15,54 @@ func (u *User) Mailbox(ctx context.Context, name string) (*mailbox.Mailbox, erro
 	if err != nil {
 		return nil, err
 	}
-	m, err := u.pool.Open(ctx, p.location(), u.set)
+	m, err := u.open(ctx, p)
 	if errors.Is(err, mailbox.ErrNotExist) {
 		if !p.isAuto() {
-			return nil, missingMailbox(name)
+			return nil, p.missing(name)
 		}
 		if err = u.createAuto(ctx, p); err != nil {
 			return nil, internal(err)
 		}
-		m, err = u.pool.Open(ctx, p.location(), u.set)
+		if p, err = u.resolve(name); err != nil { // it has got its directory
+			return nil, err
+		}
+		m, err = u.open(ctx, p)
 	}
 	if err != nil {
 		return nil, internal(err)
 	}
 	return m, nil
+}
+
+// open opens a mailbox that is on disk. One that another program made, or that was restored
+// from a backup, need not have a directory for its index.
+func (u *User) open(ctx context.Context, p place) (*mailbox.Mailbox, error) {
+	loc := p.location()
+	if p.name != inbox {
+		// No name leads out of the mail root, even if a link does.
+		n, err := p.node(false)
+		if err == nil && !n.selectable {
+			err = mailbox.ErrNotExist
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	m, err := u.pool.Open(ctx, loc, u.set)
+	if !errors.Is(err, mailbox.ErrNotExist) || loc.IndexDir == "" && loc.ControlDir == "" || isDirPath(loc.IndexDir) {
+		return m, err
+	}
+	if n, err2 := p.node(false); err2 != nil || !n.selectable {
+		return m, err
+	}
+	st, err2 := os.Stat(loc.Dir)
+	if err2 != nil {
+		return m, err
+	}
+	if err := p.makeBeside(permissionsFrom(st)); err != nil {
+		return nil, err
+	}
+	return u.pool.Open(ctx, loc, u.set)
 }
 
 // Exists reports whether name can be selected, which mailboxes with auto= can
@@ -58,7 +92,8 @@ func (p place) location() mailbox.Location { return p.ns.st.location(p.disk, p.n
 
 // made reports whether the mailbox is on disk.
 func (u *User) made(ns *Namespace, name string) (bool, error) {
-	return onDisk(ns, name, "/"+ns.st.marker())
+	n, err := u.look(ns, name, false)
+	return err == nil && n.selectable, err
 }
 
 // named reports whether the name leads anywhere: to a mailbox, or to the
@@ -67,19 +102,21 @@ func (u *User) named(p place) (bool, error) {
 	if p.isAuto() {
 		return true, nil
 	}
-	return onDisk(p.ns, p.name, "")
+	n, err := p.node(false)
+	return err == nil && n.exists, err
 }
 
-func onDisk(ns *Namespace, name, suffix string) (bool, error) {
+// look returns what is on disk of a full name of the namespace.
+func (u *User) look(ns *Namespace, name string, children bool) (*node, error) {
 	parts, err := ns.split(ns.relative(name))
 	if err != nil {
-		return false, nil
+		return &node{name: name}, nil // an old subscription, perhaps
 	}
-	root, err := ns.open()
-	if err != nil {
-		return false, err
+	p := place{ns: ns, name: name}
+	if p.disk, err = ns.diskName(name, parts); err != nil {
+		return nil, err
 	}
-	return isDir(root, ns.diskName(name, parts)+suffix)
+	return p.node(children)
 }
 
 // createAuto makes a mailbox that should be there, and subscribes it if the
@@ -92,20 +129,4 @@ func (u *User) createAuto(ctx context.Context, p place) error {
 		return u.setSubscribed(ctx, p, true)
 	}
 	return nil
-}
-
-// A statter is an [os.Root].
-type statter interface {
-	Stat(name string) (fs.FileInfo, error)
-}
-
-func isDir(root statter, name string) (bool, error) {
-	st, err := root.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return st.IsDir(), nil
 }

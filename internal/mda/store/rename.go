@@ -2,12 +2,9 @@ package store
 
 import (
 	"context"
-	"errors"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // Rename renames a mailbox with those below it. Renaming INBOX moves it away as
@@ -29,11 +26,11 @@ func (u *User) Rename(ctx context.Context, from, to string) error {
 	case src.ns != dst.ns && src.ns.st.boxes() != dst.ns.st.boxes():
 		return errRenameStorage
 	}
-	if src.ns.st.format == "maildir" && src.disk == "." {
+	if src.disk == inboxDisk && src.ns.st.inboxInRoot {
 		return errRenameInbox
 	}
-	if src.ns.st.inRoot() {
-		return internal(u.renameFolders(ctx, src, dst))
+	if err := dst.checkNew(); err != nil {
+		return err
 	}
 	return internal(u.rename(ctx, src, dst))
 }
@@ -44,44 +41,14 @@ func (u *User) rename(ctx context.Context, src, dst place) error {
 		return err
 	}
 	defer lock.unlock()
-	root, err := src.ns.open()
-	if err != nil {
-		return err
-	}
-	if exists, err := isDir(root, dst.disk+"/"+dst.ns.st.marker()); err != nil || exists {
-		return errOr(err, errTargetExists)
-	}
-	if exists, err := isDir(root, src.disk); err != nil || !exists {
-		return errOr(err, missing(src.name))
-	}
-	// Open handles of everything that moves must follow.
-	moved := &node{name: src.name, disk: src.disk, exists: true}
-	if err := src.ns.grow(root, moved, []glob{newGlob("*", src.ns.Sep, false)}, 0); err != nil {
-		return err
-	}
-	if parent := path.Dir(dst.disk); parent != "." {
-		if err := mkdirAll(root, parent); err != nil {
-			return err
-		}
-	}
-	if err := root.Rename(src.disk, dst.disk); err != nil {
-		if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
-			return errTargetExists
-		}
-		return err
-	}
-	renameBeside(src, dst)
-	u.renamed(src, dst, moved)
-	removeEmpty(root, path.Dir(src.disk))
-	dst.ns.logChange(changeRename, nameGUID(dst.name))
-	return nil
+	return src.ns.st.names().rename(u, src, dst)
 }
 
 // renameBeside renames the directories outside of the mail root. Where they are
 // missing there is nothing in them.
 func renameBeside(src, dst place) {
 	st := src.ns.st
-	roots := []string{st.index, st.alt}
+	roots := []string{st.index, st.indexCache, st.alt}
 	if st.control != st.root {
 		roots = append(roots, st.control)
 	}
@@ -94,17 +61,5 @@ func renameBeside(src, dst place) {
 		if os.MkdirAll(filepath.Dir(to), 0o700) == nil {
 			os.Rename(from, to) //nolint:errcheck // an index left behind is made anew
 		}
-	}
-}
-
-// renamed tells the pool about every mailbox that moved.
-func (u *User) renamed(src, dst place, n *node) {
-	if n.selectable {
-		disk := dst.disk + strings.TrimPrefix(n.disk, src.disk)
-		name := dst.name + strings.TrimPrefix(n.name, src.name)
-		u.pool.Renamed(src.ns.st.location(n.disk, n.name), dst.ns.st.location(disk, name))
-	}
-	for _, c := range n.children {
-		u.renamed(src, dst, c)
 	}
 }

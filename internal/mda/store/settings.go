@@ -7,6 +7,10 @@ type Settings struct {
 	Location   string              `set:"mail_location" vars:"yes" doc:"format and path of the mailboxes"`
 	Home       string              `set:"mail_home" vars:"yes" doc:"home directory of users without one in the userdb"`
 	Namespaces []namespaceSettings `set:"namespace" doc:"named namespaces"`
+
+	ListIndex      bool `set:"mailbox_list_index" default:"yes" doc:"keep dovecot.list.index"`
+	ListIndexDirty bool `set:"mailbox_list_index_very_dirty_syncs" default:"no" doc:"trust the list index without checking the mailboxes"`
+	ListIndexInbox bool `set:"mailbox_list_index_include_inbox" default:"no" doc:"keep INBOX status in the list index"`
 }
 
 type namespaceSettings struct {
@@ -15,6 +19,7 @@ type namespaceSettings struct {
 	Separator       string           `set:"separator" doc:"hierarchy separator, empty for the storage default"`
 	Prefix          string           `set:"prefix" vars:"yes" doc:"prefix of its mailbox names"`
 	Location        string           `set:"location" vars:"yes" doc:"location, empty for mail_location"`
+	AliasFor        string           `set:"alias_for" vars:"yes" doc:"prefix of the namespace this one is another name of"`
 	Inbox           bool             `set:"inbox" default:"no" doc:"INBOX lives here"`
 	Hidden          bool             `set:"hidden" default:"no" doc:"leave out of NAMESPACE replies"`
 	List            string           `set:"list" default:"yes" enum:"yes|no|children" doc:"list its mailboxes, children only when the user may see any"`
@@ -30,6 +35,7 @@ type MailboxSetting struct {
 	Name       string `set:"name" doc:"mailbox name (taken from the section name)"`
 	Auto       string `set:"auto" default:"no" enum:"no|create|subscribe" doc:"create automatically, or also subscribe"`
 	SpecialUse string `set:"special_use" doc:"space separated special-use attributes"`
+	Comment    string `set:"comment" doc:"the mailbox's comment attribute, unless a user set one"`
 }
 
 var _ = dovecot.Register("mail", Settings{})

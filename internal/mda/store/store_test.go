@@ -198,12 +198,10 @@ func TestLocationErrors(t *testing.T) {
 		"maildirr:~/x":                 "Unknown mail storage driver maildirr",
 		"sdbox:~/x:FOO=1":              "Unknown setting: FOO",
 		"sdbox:~/x:LAYOUT=foo":         "Mailbox list driver foo: Unknown driver name",
-		"mbox:~/mail":                  "mail storage driver mbox is not supported by this version of Dovetail; use sdbox, mdbox or maildir",
-		"sdbox:~/x:LAYOUT=index":       "LAYOUT=index is not supported by this version of Dovetail for sdbox",
 		"sdbox:~/x:INDEX=MEMORY":       "INDEX=MEMORY: sdbox needs index files",
 		"sdbox:~/x:DIRNAME=../outside": "DIRNAME: invalid directory name: ../outside",
 	} {
-		if _, err := parseLocation(text, "/home/bob"); err == nil || err.Error() != want {
+		if _, err := parseLocation(text, owner{"bob", "/home/bob"}); err == nil || err.Error() != want {
 			t.Errorf("%q\n got %v\nwant %s", text, err, want)
 		}
 	}
@@ -223,7 +221,7 @@ func TestMaildirLocations(t *testing.T) {
 		{"maildir:/m:LAYOUT=fs:INDEX=/i", ".", "/m", "/i/INBOX", ""},
 		{"maildir:/m:LAYOUT=fs:INDEX=/i", "A/B", "/m/A/B", "/i/A/B", ""},
 	} {
-		st, err := parseLocation(c.location, home)
+		st, err := parseLocation(c.location, owner{"bob", home})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +233,7 @@ func TestMaildirLocations(t *testing.T) {
 }
 
 func TestLocationPaths(t *testing.T) {
-	st, err := parseLocation("sdbox:~/mail:INDEX=/idx:CONTROL=/ctl:ALT=/alt:MAILBOXDIR=boxes:DIRNAME=d", "/home/bob")
+	st, err := parseLocation("sdbox:~/mail:INDEX=/idx:CONTROL=/ctl:ALT=/alt:MAILBOXDIR=boxes:DIRNAME=d", owner{"bob", "/home/bob"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +251,7 @@ func TestNamespaceErrors(t *testing.T) {
 		"no inbox":        {"namespace a {\n prefix = a/\n separator = /\n}\n", "inbox=yes namespace missing"},
 		"two inboxes":     {"namespace a {\n inbox = yes\n}\nnamespace b {\n inbox = yes\n prefix = b/\n separator = /\n}\n", "only one namespace with inbox=yes"},
 		"same prefix":     {"namespace a {\n inbox = yes\n}\nnamespace b {\n}\n", "Duplicate namespace prefix"},
-		"prefix open":     {"namespace a {\n inbox = yes\n prefix = a\n separator = /\n}\n", "Prefix must end with the separator"},
+		"prefix open":     {"namespace a {\n inbox = yes\n prefix = a\n separator = /\n}\n", "list=yes requires prefix=a to end with separator /"},
 		"unknown format":  {"namespace a {\n inbox = yes\n location = foo:~/x\n}\n", "Namespace '': Unknown mail storage driver foo"},
 		"unknown %{var}":  {"namespace a {\n inbox = yes\n location = sdbox:~/%{nonsense}\n}\n", "Failed to expand settings: mail_location: Unknown variable '%nonsense'"},
 		"ignored failure": {"namespace a {\n inbox = yes\n}\nnamespace b {\n prefix = b/\n separator = /\n location = foo:x\n ignore_on_failure = yes\n}\n", ""},

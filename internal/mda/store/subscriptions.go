@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,15 +32,10 @@ type subscriptionFile struct {
 }
 
 func readSubscriptions(path string, sep byte) (*subscriptionFile, error) {
-	f, err := os.Open(path)
+	data, err := readRegular(path, maxSubscriptions)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &subscriptionFile{sep: sep}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSubscriptions))
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +153,7 @@ func (ns *Namespace) subscriptionPath() string {
 func (ns *Namespace) subscriptionParts(name string) []string {
 	parts := strings.Split(ns.relative(name), string(ns.Sep))
 	for i := range parts {
-		parts[i] = ns.st.encode(parts[i])
+		parts[i] = ns.st.escapePart(ns.st.encode(parts[i]), i == 0)
 	}
 	return parts
 }
@@ -169,7 +162,7 @@ func (ns *Namespace) subscriptionParts(name string) []string {
 func (ns *Namespace) subscriptionName(parts []string) string {
 	decoded := make([]string, len(parts))
 	for i := range parts {
-		decoded[i] = ns.st.decode(parts[i])
+		decoded[i] = ns.st.decode(unescapePart(parts[i], ns.st.escapeChar))
 	}
 	name := strings.Join(decoded, string(ns.Sep))
 	if ns.Inbox && strings.EqualFold(name, inbox) {
@@ -181,15 +174,18 @@ func (ns *Namespace) subscriptionName(parts []string) string {
 // subscriptionsOf returns the full names subscribed in one namespace, with the
 // mailboxes that will be subscribed when they are made.
 func (u *User) subscriptionsOf(ns *Namespace) ([]string, error) {
+	if ns.inboxAny {
+		return nil, nil // with those of the namespace that all users' begin with
+	}
 	var names []string
-	if owner := u.subscriber(ns); owner != nil {
+	if owner := u.subscriber(ns); owner != nil && !owner.unusable {
 		file, err := readSubscriptions(owner.subscriptionPath(), owner.st.separator())
 		if err != nil {
 			return nil, err
 		}
 		for _, parts := range file.names {
 			name := owner.canonical(owner.subscriptionName(parts))
-			if u.namespaceOf(name) == ns {
+			if u.configuredFor(name) == ns {
 				names = append(names, name)
 			}
 		}
@@ -210,7 +206,7 @@ func (u *User) subscriptionsOf(ns *Namespace) ([]string, error) {
 // Subscriptions returns the subscribed names of all namespaces.
 func (u *User) Subscriptions(ctx context.Context) ([]string, error) {
 	var all []string
-	for _, ns := range u.namespaces {
+	for _, ns := range u.allNamespaces() {
 		names, err := u.subscriptionsOf(ns)
 		if err != nil {
 			return nil, internal(err)
@@ -251,7 +247,7 @@ func (u *User) Unsubscribe(ctx context.Context, name string) error {
 
 func (u *User) setSubscribed(ctx context.Context, p place, on bool) error {
 	owner := u.subscriber(p.ns)
-	if owner == nil {
+	if owner == nil || owner.unusable {
 		return &Error{Code: CodeCannot, Text: "Subscriptions are not supported in this namespace"}
 	}
 	parts := owner.subscriptionParts(p.name)

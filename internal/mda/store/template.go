@@ -19,8 +19,9 @@ import (
 // the decoded settings. They are kept per configuration, so that opening a user
 // costs only the expansion of variables.
 type template struct {
-	set Settings
-	box mailbox.Settings
+	set     Settings
+	box     mailbox.Settings
+	aliases map[string]bool // names of namespaces with alias_for, which may be empty
 }
 
 // maxTemplates bounds the templates kept per configuration, of which there may be
@@ -57,6 +58,11 @@ func templateFor(cfg *dovecot.Config, f dovecot.Filter) (*template, error) {
 	}
 	if err := cfg.Decode(f, &t.box); err != nil {
 		return nil, err
+	}
+	t.aliases = map[string]bool{}
+	for i := range t.set.Namespaces {
+		name := t.set.Namespaces[i].Name
+		t.aliases[name] = t.set.Namespaces[i].AliasFor != "" || cfg.Origin(f, "namespace/"+name+"/alias_for") != ""
 	}
 	if len(set.made) >= maxTemplates {
 		clear(set.made)
@@ -170,119 +176,4 @@ func (u *User) Expand(key, text string) (string, error) {
 		return "", fmt.Errorf("Failed to expand settings: %s: %w", key, err)
 	}
 	return out, nil
-}
-
-// makeNamespaces fills in the namespaces from the template.
-func (u *User) makeNamespaces(t *template, location string) error {
-	if u.info.Home == "" && t.set.Home != "" {
-		home, err := u.Expand("mail_home", t.set.Home)
-		if err != nil {
-			return err
-		}
-		u.info.Home = home
-	}
-	list := t.set.Namespaces
-	if len(list) == 0 {
-		list = defaultNamespaces
-	}
-	for i := range list {
-		if list[i].Disabled {
-			continue
-		}
-		ns, err := u.makeNamespace(&list[i], cmp.Or(location, t.set.Location))
-		if err != nil {
-			if list[i].IgnoreOnFailure {
-				continue
-			}
-			return err
-		}
-		u.namespaces = append(u.namespaces, ns)
-	}
-	slices.SortStableFunc(u.namespaces, func(a, b *Namespace) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(len(a.Prefix), len(b.Prefix)))
-	})
-	return u.checkNamespaces()
-}
-
-// defaultNamespaces is what a configuration without namespaces means.
-var defaultNamespaces = []namespaceSettings{{Type: "private", Inbox: true, List: "yes", Subscriptions: true}}
-
-var (
-	namespaceTypes = map[string]Type{"private": Private, "shared": Shared, "public": Public}
-	listModes      = map[string]ListMode{"yes": ListYes, "no": ListNo, "children": ListChildren}
-)
-
-func (u *User) makeNamespace(set *namespaceSettings, location string) (*Namespace, error) {
-	prefix, err := u.Expand("namespace/"+set.Name+"/prefix", set.Prefix)
-	if err != nil {
-		return nil, err
-	}
-	if set.Location != "" {
-		location = set.Location
-	}
-	if location, err = u.Expand("mail_location", location); err != nil {
-		return nil, err
-	}
-	st, err := parseLocation(location, u.info.Home)
-	if err != nil {
-		return nil, fmt.Errorf("Namespace '%s': %w", prefix, err)
-	}
-	ns := &Namespace{
-		Name: set.Name, Type: namespaceTypes[set.Type], Prefix: prefix, Sep: '/',
-		Inbox: set.Inbox, Hidden: set.Hidden, List: listModes[set.List], Order: set.Order,
-		subscriptions: set.Subscriptions, st: st,
-	}
-	if st.inRoot() {
-		ns.Sep = '.'
-	}
-	if set.Separator != "" {
-		if len(set.Separator) > 1 {
-			return nil, fmt.Errorf("Namespace '%s': Hierarchy separator must be only one character long", prefix)
-		}
-		ns.Sep = set.Separator[0]
-	}
-	if prefix != "" && !strings.HasSuffix(prefix, string(ns.Sep)) {
-		return nil, fmt.Errorf("Namespace '%s': Prefix must end with the separator '%c'", prefix, ns.Sep)
-	}
-	ns.setMailboxes(set.Mailboxes)
-	return ns, nil
-}
-
-func (ns *Namespace) setMailboxes(list []MailboxSetting) {
-	if len(list) == 0 {
-		return
-	}
-	ns.boxes = make(map[string]*MailboxSetting, len(list))
-	for i := range list {
-		name := list[i].Name
-		if ns.Inbox && strings.EqualFold(name, inbox) {
-			name = inbox
-		}
-		if ns.boxes[name] == nil {
-			ns.order = append(ns.order, name)
-		}
-		ns.boxes[name] = &list[i]
-	}
-}
-
-// checkNamespaces refuses what cannot work together.
-func (u *User) checkNamespaces() error {
-	inboxes := 0
-	prefixes := map[string]bool{}
-	for _, ns := range u.namespaces {
-		if ns.Inbox {
-			inboxes++
-		}
-		if prefixes[ns.Prefix] {
-			return fmt.Errorf("namespace configuration error: Duplicate namespace prefix: %q", ns.Prefix)
-		}
-		prefixes[ns.Prefix] = true
-	}
-	switch {
-	case inboxes == 0:
-		return fmt.Errorf("namespace configuration error: inbox=yes namespace missing")
-	case inboxes > 1:
-		return fmt.Errorf("namespace configuration error: There can be only one namespace with inbox=yes")
-	}
-	return nil
 }

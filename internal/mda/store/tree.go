@@ -1,10 +1,6 @@
 package store
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"path"
 	"slices"
 	"strings"
 )
@@ -12,79 +8,32 @@ import (
 // trashDir is where mailboxes go before their files are removed.
 const trashDir = "..DOVECOT-TrasH"
 
-// maxDepth bounds the directories descended into, should links make a circle.
-const maxDepth = 200
-
 // A node is one name of a mailbox tree.
 type node struct {
 	name       string // full name
 	disk       string // path below the directory of the mailboxes
 	exists     bool   // on disk, or would be made when opened
 	selectable bool
-	scanned    bool // children are known
 	children   []*node
+
+	noInferiors bool // can have none below
+	implied     bool // LAYOUT=index: it is there because others were below it
+}
+
+// sort puts the children into the order of their names.
+func (n *node) sort() {
+	slices.SortFunc(n.children, func(a, b *node) int { return strings.Compare(a.name, b.name) })
 }
 
 // hasChildren reports whether anything is below.
 func (n *node) hasChildren() bool { return len(n.children) > 0 }
 
-// scan reads the directory of a node: whether it is a mailbox and what is below.
-func (ns *Namespace) scan(root *os.Root, n *node) error {
-	n.scanned = true
-	dir, err := root.Open(cmpOr(n.disk, "."))
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
+// each calls fn with the nodes below.
+func (n *node) each(fn func(*node)) {
+	for _, c := range n.children {
+		fn(c)
+		c.each(fn)
 	}
-	defer dir.Close()
-	entries, err := dir.ReadDir(-1)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		if name == trashDir || !isDirectory(root, n.disk, e) {
-			continue
-		}
-		if name == ns.st.marker() {
-			n.selectable = n.disk != ""
-			continue
-		}
-		if ns.st.reserved(name) {
-			continue
-		}
-		n.children = append(n.children, ns.child(n, name))
-	}
-	slices.SortFunc(n.children, func(a, b *node) int { return strings.Compare(a.name, b.name) })
-	return nil
-}
-
-// child makes the node for a directory.
-func (ns *Namespace) child(n *node, dir string) *node {
-	part := ns.st.decode(dir)
-	c := &node{disk: path.Join(n.disk, dir), exists: true}
-	switch {
-	case n.disk != "":
-		c.name = n.name + string(ns.Sep) + part
-	case ns.Inbox && dir == inbox:
-		c.name = inbox
-	default:
-		c.name = ns.Prefix + part
-	}
-	return c
-}
-
-func isDirectory(root *os.Root, parent string, e fs.DirEntry) bool {
-	switch t := e.Type(); {
-	case t.IsDir():
-		return true
-	case t&fs.ModeSymlink != 0 || t == fs.ModeIrregular:
-		st, err := root.Stat(path.Join(parent, e.Name()))
-		return err == nil && st.IsDir()
-	}
-	return false
 }
 
 func cmpOr(s, dflt string) string {
@@ -94,47 +43,31 @@ func cmpOr(s, dflt string) string {
 	return s
 }
 
-// tree reads the part of a namespace that the globs can match. Every node that
-// may be listed has been scanned.
+// tree reads the part of a namespace that the globs can match.
 func (ns *Namespace) tree(globs []glob) (*node, error) {
-	root, err := ns.open()
-	if err != nil {
-		return nil, err
-	}
-	top := &node{exists: true, name: ns.Prefix}
-	if ns.st.inRoot() {
-		err = ns.readFolders(root, top)
-	} else {
-		err = ns.grow(root, top, globs, 0)
-	}
+	top, err := ns.st.names().tree(ns, globs)
 	if err != nil {
 		return nil, err
 	}
 	ns.addAuto(top)
+	if ns.inboxAny {
+		return top, ns.addInbox(top)
+	}
 	return top, nil
 }
 
-// grow scans a node and, where the globs may match below, its children.
-func (ns *Namespace) grow(root *os.Root, n *node, globs []glob, depth int) error {
-	if err := ns.scan(root, n); err != nil {
+// addInbox adds another user's INBOX that is not among his mailboxes.
+func (ns *Namespace) addInbox(top *node) error {
+	disk, err := ns.diskName(ns.prefixName(), []string{inbox})
+	if err != nil || disk != inboxDisk {
 		return err
 	}
-	if depth >= maxDepth {
-		return nil
+	n, err := place{ns: ns, name: ns.prefixName(), disk: disk}.node(false)
+	if err == nil && n.selectable {
+		box := ns.insert(top, n.name)
+		box.disk, box.exists, box.selectable = disk, true, true
 	}
-	for _, c := range n.children {
-		switch {
-		case below(globs, c.name+string(ns.Sep)):
-			if err := ns.grow(root, c, globs, depth+1); err != nil {
-				return err
-			}
-		case matches(globs, c.name):
-			if err := ns.scan(root, c); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return err
 }
 
 // addAuto adds INBOX and the mailboxes that are made when they are opened.
@@ -148,7 +81,7 @@ func (ns *Namespace) addAuto(top *node) {
 			continue
 		}
 		n := ns.insert(top, ns.full(name))
-		n.exists, n.selectable = true, true
+		n.exists, n.selectable, n.noInferiors = true, true, ns.st.noInferiors() && !n.hasChildren()
 	}
 }
 
@@ -178,7 +111,7 @@ func (n *node) get(name string) *node {
 	if ok {
 		return n.children[i]
 	}
-	c := &node{name: name, scanned: true}
+	c := &node{name: name}
 	n.children = slices.Insert(n.children, i, c)
 	return c
 }

@@ -20,8 +20,9 @@ const uidValidityTries = 100
 
 // nextUIDValidity returns a UIDVALIDITY that no mailbox of the namespace had before.
 func (ns *Namespace) nextUIDValidity() (uint32, error) {
-	path := filepath.Join(ns.st.control, uidValidityName)
-	if err := os.MkdirAll(ns.st.control, 0o700); err != nil {
+	dir := ns.st.controlRoot()
+	path := filepath.Join(dir, uidValidityName)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, err
 	}
 	last, err := readUIDValidity(path)
@@ -61,7 +62,7 @@ func uidValidityFile(path string, n uint32) string { return fmt.Sprintf("%s.%08x
 
 // readUIDValidity returns what the file says, 0 if it is missing or damaged.
 func readUIDValidity(path string) (uint32, error) {
-	text, err := os.ReadFile(path)
+	text, err := readRegular(path, 64)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -114,7 +115,7 @@ func createUIDValidity(path string, n uint32) error {
 }
 
 func writeUIDValidity(path string, n uint32) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, fileMode(path))
+	f, err := createFile(path, os.O_WRONLY)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"net/netip"
+	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -33,6 +34,10 @@ type User struct {
 	pool       *mailbox.Pool
 	log        *maillog.Logger
 	namespaces []*Namespace
+	owners     OwnerLookup
+
+	mu      sync.Mutex
+	dynamic []*Namespace // of other users; replaced, never changed
 }
 
 // OpenUser makes the namespaces of the user. It touches no disk: home and mail
@@ -49,8 +54,11 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 	if err != nil {
 		return nil, err
 	}
-	u := &User{info: info, cfg: cfg, set: &t.box, pool: pool, log: log}
+	u := &User{info: info, cfg: cfg, pool: pool, log: log}
 	if err := u.makeNamespaces(t, location); err != nil {
+		return nil, err
+	}
+	if u.set, err = u.boxSettings(t); err != nil {
 		return nil, err
 	}
 	return u, nil
@@ -58,7 +66,7 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 
 // Close releases the user's descriptors. Open mailboxes stay open.
 func (u *User) Close() {
-	for _, ns := range u.namespaces {
+	for _, ns := range u.allNamespaces() {
 		ns.close()
 	}
 }
