@@ -244,6 +244,8 @@ func (c *command) failed(err error) error {
 		c.tagged("NO ", "[OVERQUOTA] ", textNoSpace)
 	case errors.Is(err, mailbox.ErrReadOnly):
 		c.tagged("NO ", "", textReadOnly)
+	case errors.Is(err, mailbox.ErrCompressed):
+		c.tagged("NO ", "[CANNOT] ", mailbox.ErrCompressed.Error())
 	case errors.Is(err, mailbox.ErrDeleted), errors.Is(err, mailbox.ErrNotExist):
 		c.byebye(byeDeleted, byeDeleted)
 	case c.ctx.Err() != nil:

@@ -9,9 +9,15 @@ import (
 	"testing"
 )
 
-// newDovecot returns a function that starts Dovecot's imap for one user, as it
-// runs for an administrator who tries it by hand.
+// newDovecot is dovecotDialer for a test.
 func newDovecot(t *testing.T, settings map[string]string) func(t *testing.T) net.Conn {
+	dial := dovecotDialer(t, settings)
+	return func(t *testing.T) net.Conn { return dial(t) }
+}
+
+// dovecotDialer returns a function that starts Dovecot's imap for one user, as it
+// runs for an administrator who tries it by hand.
+func dovecotDialer(t testing.TB, settings map[string]string) func(t testing.TB) net.Conn {
 	t.Helper()
 	home := t.TempDir()
 	uid := os.Getuid()
@@ -26,7 +32,7 @@ func newDovecot(t *testing.T, settings map[string]string) func(t *testing.T) net
 			}
 		}
 	}
-	return func(t *testing.T) net.Conn {
+	return func(t testing.TB) net.Conn {
 		t.Helper()
 		args := []string{"-c", "/dev/null"}
 		set := map[string]string{
@@ -46,6 +52,14 @@ func newDovecot(t *testing.T, settings map[string]string) func(t *testing.T) net
 		cmd := exec.Command(dovecotIMAP, args...)
 		cmd.Dir = home
 		cmd.Env = []string{"USER=bob", "HOME=" + home, "TZ=" + os.Getenv("TZ")}
+		if path := settings["log_path"]; path != "" { // run by hand, imap logs to standard error
+			log, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			cmd.Stderr = log
+		}
 		stdin, err := cmd.StdinPipe() // not a socket: imap takes that for inetd
 		if err != nil {
 			t.Fatal(err)

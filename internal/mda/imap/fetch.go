@@ -31,6 +31,7 @@ func (c *command) fetch() error {
 	}
 	f := fetcher{command: c, program: p}
 	err = f.run(spans)
+	c.box.mbox.CommitCache(c.ctx)
 	if seen := f.markSeen(); err == nil {
 		err = seen
 	}
@@ -64,6 +65,8 @@ type fetcher struct {
 	msg       *mailbox.Message   // nil until needed
 	body      mailbox.Body       // if needText
 	structure *message.Structure // if needTree
+	texts     []byte             // of long items that need neither
+	spans     []span             // in texts, of each of the long items
 }
 
 // run answers for all messages of spans.
@@ -94,7 +97,7 @@ func (f *fetcher) run(spans []span) error {
 // row answers for message number i of the view. A message that is gone has no
 // row: all that shows whether it is there is done before the row begins.
 func (f *fetcher) row(i int) error {
-	if f.needText || f.needTree {
+	if len(f.long) > 0 {
 		defer f.done()
 		if err := f.prepare(); err != nil {
 			return f.missing(err)
@@ -130,24 +133,55 @@ func (f *fetcher) row(i int) error {
 	return f.writeLong()
 }
 
-// prepare opens what the long items need.
+// prepare finds what the long items need, while the row can still be left out.
 func (f *fetcher) prepare() (err error) {
 	if f.msg, err = f.box.mbox.Message(f.uid); err != nil {
 		return err
-	}
-	if f.needTree {
-		if f.structure, err = f.msg.Structure(f.ctx); err != nil {
-			return err
-		}
 	}
 	if f.needText {
 		if f.body, err = f.msg.Open(); err != nil {
 			return err
 		}
-		// Asked for now, while the row can still be left out.
-		_, err = f.msg.VirtualSize()
+		if _, err = f.msg.VirtualSize(); err != nil {
+			return err
+		}
 	}
-	return err
+	if f.needTree {
+		if f.structure, err = f.msg.Parts(f.ctx, f.body); err != nil {
+			return err
+		}
+	}
+	f.texts, f.spans = f.texts[:0], append(f.spans[:0], make([]span, len(f.long))...)
+	// A message that has to be parsed for its structure needs not be for its envelope.
+	for _, structures := range [...]bool{true, false} {
+		for k := range f.long {
+			s := &f.long[k]
+			if (s.item&(itemBody|itemBodyStructure) != 0) != structures {
+				continue
+			}
+			from := len(f.texts)
+			if f.texts, err = f.appendEarly(f.texts, s); err != nil {
+				return err
+			}
+			f.spans[k] = span{from, len(f.texts)}
+		}
+	}
+	return nil
+}
+
+// appendEarly appends a long item that the cache may have.
+func (f *fetcher) appendEarly(b []byte, s *section) ([]byte, error) {
+	switch {
+	case s.item == itemEnvelope:
+		return f.msg.AppendEnvelope(f.ctx, append(b, "ENVELOPE "...))
+	case s.item == itemBody:
+		return f.msg.AppendBody(f.ctx, append(b, "BODY "...))
+	case s.item == itemBodyStructure:
+		return f.msg.AppendBodyStructure(f.ctx, append(b, "BODYSTRUCTURE "...))
+	case s.isFields():
+		return f.msg.AppendFields(f.ctx, b, s.fields)
+	}
+	return b, nil
 }
 
 // writeLong writes the items that may be long, and ends the row. As the row has
@@ -159,14 +193,14 @@ func (f *fetcher) writeLong() error {
 				return err
 			}
 		}
-		s := &f.long[k]
+		s, text := &f.long[k], f.texts[f.spans[k].first:f.spans[k].end]
 		if s.item != 0 {
-			if err := f.put(f.appendLong(f.buf(), s.item)); err != nil {
+			if err := f.copyBytes(text); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := f.writeSection(s); err != nil {
+		if err := f.writeSection(s, text); err != nil {
 			return f.failed(err)
 		}
 	}
@@ -228,17 +262,6 @@ func (f *fetcher) appendShort(b []byte, it item, flags mailbox.Flags) ([]byte, e
 	size, err := f.msg.VirtualSize()
 	b = append(b, "RFC822.SIZE "...)
 	return strconv.AppendInt(b, size, 10), err
-}
-
-// appendLong appends an item made from the structure.
-func (f *fetcher) appendLong(b []byte, it item) []byte {
-	switch it {
-	case itemEnvelope:
-		return f.structure.AppendEnvelope(append(b, "ENVELOPE "...))
-	case itemBody:
-		return f.structure.AppendBody(append(b, "BODY "...))
-	}
-	return f.structure.AppendBodyStructure(append(b, "BODYSTRUCTURE "...))
 }
 
 func (f *fetcher) appendDate(b []byte, it item) ([]byte, error) {

@@ -23,10 +23,14 @@ type lastPartial struct {
 	physical int64
 }
 
-// writeSection writes one section of the message at hand.
-func (f *fetcher) writeSection(s *section) error {
+// writeSection writes one section of the message at hand. text is that of a section
+// that is fields of the header.
+func (f *fetcher) writeSection(s *section, text []byte) error {
 	if err := f.write(s.label); err != nil {
 		return err
+	}
+	if s.isFields() {
+		return f.writeFieldText(s, text)
 	}
 	ext, ok, err := f.extent(s)
 	if err != nil {
@@ -221,12 +225,29 @@ func (f *fetcher) writeFields(s *section, ext extent) error {
 	if err != nil {
 		return err
 	}
+	return f.writeFieldText(s, text)
+}
+
+// writeFieldText writes the literal of a section that is fields.
+func (f *fetcher) writeFieldText(s *section, text []byte) error {
 	from, n := s.cut(int64(len(text)))
 	f.count(s, n)
 	if err := f.writeLiteralSize(n); err != nil {
 		return err
 	}
 	return f.copyText(bytes.NewReader(text[from:]), n)
+}
+
+// copyBytes copies text as it is.
+func (f *fetcher) copyBytes(text []byte) error {
+	for len(text) > 0 {
+		n := min(outSize, len(text))
+		if err := f.put(append(f.buf(), text[:n]...)); err != nil {
+			return err
+		}
+		text = text[n:]
+	}
+	return nil
 }
 
 func appendFields(b []byte, s *section, body mailbox.Body, ext extent) ([]byte, error) {

@@ -47,7 +47,7 @@ type program struct {
 	items        item   // all there are
 	short        []item // what comes first
 	long         []section
-	needTree     bool // the structure is needed
+	needTree     bool // where the parts are is needed
 	needText     bool // the text is needed
 	setSeen      bool // a section is read without PEEK
 	changedSince uint64
@@ -62,7 +62,6 @@ func (p *program) add(it item) {
 	p.items |= it
 	if it.long() {
 		p.long = append(p.long, section{item: it})
-		p.needTree = true
 		return
 	}
 	p.condstore = p.condstore || it == itemModSeq
@@ -71,8 +70,10 @@ func (p *program) add(it item) {
 
 func (p *program) addSection(s section) {
 	p.long = append(p.long, s)
-	p.needText = true
-	p.needTree = p.needTree || !s.whole()
+	if !s.isFields() {
+		p.needText = true
+		p.needTree = p.needTree || !s.whole()
+	}
 	p.setSeen = p.setSeen || !s.peek
 }
 

@@ -182,6 +182,10 @@ func (s *section) parsePartial(text string) error {
 // whole reports whether the section is the whole message.
 func (s *section) whole() bool { return s.text == textAll && len(s.path) == 0 }
 
+// isFields reports whether the section is fields of the message's header, which
+// are cached.
+func (s *section) isFields() bool { return s.text == textFields && len(s.path) == 0 }
+
 // isHeader reports whether the section counts as header in the log.
 func (s *section) isHeader() bool {
 	return s.text == textHeader || s.text == textFields || s.text == textFieldsNot || s.text == textMIME

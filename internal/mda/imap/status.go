@@ -1,11 +1,10 @@
 package imap
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
-	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
 )
 
 // statusItems is a set of what STATUS can tell.
@@ -95,19 +94,20 @@ func (c *command) status() error {
 // appendStatus appends the STATUS reply of a mailbox. wire is the name as the
 // client wrote it.
 func (c *command) appendStatus(b []byte, name, wire string, items statusItems) ([]byte, error) {
-	mbox, err := c.user.Mailbox(c.ctx, name)
+	status, err := c.user.Status(c.ctx, name, items&statusSize != 0)
 	if err != nil {
 		return b, err
 	}
-	defer mbox.Close()
-	snap, err := mbox.Sync(c.ctx)
-	if err != nil {
-		return b, err
-	}
-	isSelected := c.box != nil && c.box.mbox.GUID() == mbox.GUID()
-	if isSelected && c.name == "STATUS" {
-		c.code = "[CLIENTBUG] " // RFC 3501 6.3.10: SHOULD NOT be used so
-		c.text = "Status on selected mailbox completed."
+	if c.box != nil && c.box.mbox.GUID() == status.GUID {
+		snap, err := c.box.mbox.Sync(c.ctx)
+		if err != nil {
+			return b, err
+		}
+		status.Recent = uint32(c.box.countRecent(snap))
+		if c.name == "STATUS" {
+			c.code = "[CLIENTBUG] " // RFC 3501 6.3.10: SHOULD NOT be used so
+			c.text = "Status on selected mailbox completed."
+		}
 	}
 	b = append(b, "* STATUS "...)
 	b = imapwire.AppendAString(b, wire)
@@ -116,60 +116,29 @@ func (c *command) appendStatus(b []byte, name, wire string, items statusItems) (
 		if items&n.item == 0 {
 			continue
 		}
-		value, err := statusValue(mbox, snap, n.item)
-		if isSelected && n.item == statusRecent {
-			value = uint64(c.box.countRecent(snap))
-		}
-		if err != nil {
-			return b, err
-		}
 		b = append(b, n.name...)
 		b = append(b, ' ')
-		b = strconv.AppendUint(b, value, 10)
+		b = strconv.AppendUint(b, statusValue(&status, n.item), 10)
 		b = append(b, ' ')
 	}
 	return append(b[:len(b)-1], ")\r\n"...), nil
 }
 
 // statusValue returns one item of a mailbox.
-func statusValue(mbox *mailbox.Mailbox, snap *mailbox.Snapshot, item statusItems) (uint64, error) {
+func statusValue(s *store.Status, item statusItems) uint64 {
 	switch item {
 	case statusMessages:
-		return uint64(snap.Len()), nil
+		return uint64(s.Messages)
 	case statusRecent:
-		return uint64(snap.Counts().Recent), nil
+		return uint64(s.Recent)
 	case statusUIDNext:
-		return uint64(snap.UIDNext()), nil
+		return uint64(s.UIDNext)
 	case statusUIDValidity:
-		return uint64(snap.UIDValidity()), nil
+		return uint64(s.UIDValidity)
 	case statusUnseen:
-		return uint64(snap.Counts().Unseen), nil
+		return uint64(s.Unseen)
 	case statusHighestModSeq:
-		return snap.HighestModSeq(), nil
+		return s.HighestModSeq
 	}
-	return virtualSize(mbox, snap)
-}
-
-// virtualSize returns the sizes of all messages together.
-func virtualSize(mbox *mailbox.Mailbox, snap *mailbox.Snapshot) (uint64, error) {
-	var sum int64
-	for i := range snap.Len() {
-		if size, ok := snap.VirtualSize(i); ok {
-			sum += size
-			continue
-		}
-		msg, err := mbox.Message(snap.UID(i))
-		if errors.Is(err, mailbox.ErrExpunged) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		size, err := msg.VirtualSize()
-		if err != nil && !errors.Is(err, mailbox.ErrExpunged) {
-			return 0, err
-		}
-		sum += size
-	}
-	return uint64(sum), nil
+	return s.Size
 }
