@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,8 +126,11 @@ func exists(err error) bool {
 	return errors.As(err, &known) && known.Code == store.CodeAlreadyExists
 }
 
+// nullSender is what an mbox has as sender of messages whose sender must not be told of failures.
+const nullSender = "MAILER-DAEMON"
+
 func (d *delivery) save(ctx context.Context, box *mailbox.Mailbox) error {
-	save, err := box.Save(ctx, mailbox.SaveOptions{})
+	save, err := box.Save(ctx, mailbox.SaveOptions{Sender: cmp.Or(d.env.Sender, nullSender)})
 	if err != nil {
 		return err
 	}

@@ -117,11 +117,20 @@ func (u *uidls) append(b []byte, p *uidlPart, uid uint32, msg *mailbox.Message) 
 		}
 		value = guid
 	case 'm':
+		if msg != nil && msg.KeepsHeaderMD5() {
+			return u.mbox(b, p, msg)
+		}
 		return b, errors.New("Header MD5 not found (pop3_uidl_format=%m not supported by storage?)")
 	case 'f':
 		return b, errors.New("File name not found (pop3_uidl_format=%f not supported by storage?)")
 	}
 	return append(b, p.pad(value)...), nil
+}
+
+// mbox adds the hash of the header, which is the GUID of a message in an mbox.
+func (u *uidls) mbox(b []byte, p *uidlPart, msg *mailbox.Message) ([]byte, error) {
+	guid, err := msg.GUID()
+	return append(b, p.pad(guid)...), err
 }
 
 func (p *uidlPart) number(n uint32) string {
