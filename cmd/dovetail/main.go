@@ -15,6 +15,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/doveconf"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/doveadm"
 	mdaservice "github.com/dovetail-mail/dovetail/internal/mda/service"
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 	mtaservice "github.com/dovetail-mail/dovetail/internal/mta/service"
@@ -31,9 +32,7 @@ var tools = map[string]tool{
 	"dovecot": func(args []string, _ io.Reader, stdout, stderr io.Writer) int {
 		return mdaservice.Command(args, stdout, stderr)
 	},
-	"doveadm": func(args []string, _ io.Reader, stdout, stderr io.Writer) int {
-		return mdaservice.Doveadm(args, stdout, stderr)
-	},
+	"doveadm":        doveadm.Main,
 	"doveconf":       doveconf.Main,
 	"postfix":        func(args []string, _ io.Reader, _, stderr io.Writer) int { return mtaservice.Command(args, stderr) },
 	"postqueue":      queuetool.Postqueue,

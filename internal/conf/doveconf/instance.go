@@ -2,6 +2,7 @@ package doveconf
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -11,6 +12,13 @@ import (
 // instancesPath is where masters write down their names: lines of last use, name, base_dir and
 // configuration file, separated by tabs.
 func instancesPath() string { return dovecot.DefaultOf("state_dir") + "/instances" }
+
+// InstancePath finds the configuration file of an instance of the service, for
+// the other commands that have the option -i.
+func InstancePath(name string) (string, bool) {
+	r := &run{stderr: io.Discard}
+	return r.instancePath(name)
+}
 
 // instancePath finds the configuration file of an instance.
 func (r *run) instancePath(name string) (string, bool) {

@@ -140,6 +140,12 @@ func parseInterval(v string) (n uint64, unit time.Duration, err error) {
 	return 0, 0, fmt.Errorf("Invalid time interval: %s", v)
 }
 
+// ParseTime reads a time as it is written in settings: "2 weeks".
+func ParseTime(v string) (time.Duration, error) { return parseTime(v) }
+
+// ParseSize reads a size as it is written in settings: "10 M".
+func ParseSize(v string) (Size, error) { return parseSize(v) }
+
 // parseTime reads a setting that is kept in seconds, 32 bits of them.
 func parseTime(v string) (time.Duration, error) {
 	n, unit, err := parseInterval(v)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -159,43 +158,25 @@ func Background(args []string) int {
 	}), pipe)
 }
 
-// Doveadm is doveadm(1), as far as it is there: stop and reload.
-func Doveadm(args []string, stdout, stderr io.Writer) int {
-	config := configFromEnvironment()
-	if len(args) > 1 && args[0] == "-c" {
-		config, args = args[1], args[2:]
-	}
-	commands := map[string]syscall.Signal{"stop": syscall.SIGTERM, "reload": syscall.SIGHUP}
-	if len(args) == 1 {
-		if sig, ok := commands[args[0]]; ok {
-			return control(config, sig, stderr)
-		}
-		if args[0] == "--version" {
-			fmt.Fprintln(stdout, dovecot.Version)
-			return 0
-		}
-	}
-	if slices.Equal(args, []string{"log", "reopen"}) {
-		return control(config, syscall.SIGUSR1, stderr)
-	}
-	fmt.Fprintln(stderr, "usage: doveadm [-c <config file>] stop | reload | log reopen")
-	return 64 // EX_USAGE
-}
-
-// unfinished reports whether a section is not closed. As doveadm has it, that
+// Unfinished reports whether a section is not closed. As doveadm has it, that
 // is wrong for every command; other checks of the whole file are the master's.
-func unfinished(err error) bool {
+func Unfinished(err error) bool {
 	var e *dovecot.Error
 	return errors.As(err, &e) && strings.HasPrefix(e.Text, "Missing '}'")
 }
 
-// control signals the running master; after a stop it waits for its end, so
-// that a script may start it again at once.
+// control is [Control] for a configuration file.
 func control(config string, sig syscall.Signal, stderr io.Writer) int {
 	cfg, err := dovecot.Load(config)
-	if cfg == nil || unfinished(err) {
+	if cfg == nil || Unfinished(err) {
 		return report(err, stderr)
 	}
+	return Control(cfg, sig, stderr)
+}
+
+// Control signals the running master; after a stop it waits for its end, so
+// that a script may start it again at once. It returns an exit status.
+func Control(cfg *dovecot.Config, sig syscall.Signal, stderr io.Writer) int {
 	core, err := dovecot.Get[dovecot.Master](cfg, dovecot.Filter{})
 	if err != nil {
 		return report(err, stderr)
