@@ -33,6 +33,8 @@ type MailboxOptions struct {
 	Extra string // appended to dovecot.conf
 	// Location is mail_location; "" for sdbox.
 	Location string
+	// Mail is the directory of the users' homes, that of another service; "" for one of its own.
+	Mail string
 	// Socket group and owner of the LMTP and auth sockets; the SMTP server's user.
 	SocketUser string
 }
@@ -61,7 +63,7 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 	dir := Dir(t)
 	m := &Mailbox{
 		Program: p, Dir: dir, Config: filepath.Join(dir, "dovecot.conf"), Log: filepath.Join(dir, "dovecot.log"),
-		Mail: filepath.Join(dir, "mail"), LMTPSocket: filepath.Join(dir, "lmtp"), AuthSocket: filepath.Join(dir, "auth"),
+		Mail: cmp.Or(opt.Mail, filepath.Join(dir, "mail")), LMTPSocket: filepath.Join(dir, "lmtp"), AuthSocket: filepath.Join(dir, "auth"),
 	}
 	m.Location = cmp.Or(opt.Location, "sdbox:~/mail")
 	ports := map[string]int{}
@@ -79,11 +81,13 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 		fmt.Fprintf(&lines, "%s:{PLAIN}%s\n", User(n), Password)
 	}
 	Write(t, filepath.Join(dir, "users"), lines.String())
-	if err := os.Mkdir(m.Mail, 0o700); err != nil {
-		t.Fatalf("%v", err)
-	}
-	if err := os.Chown(m.Mail, mailUID, mailUID); err != nil {
-		t.Fatalf("%v", err)
+	if opt.Mail == "" {
+		if err := os.Mkdir(m.Mail, 0o700); err != nil {
+			t.Fatalf("%v", err)
+		}
+		if err := os.Chown(m.Mail, mailUID, mailUID); err != nil {
+			t.Fatalf("%v", err)
+		}
 	}
 	Certificate(t, dir)
 	socketUser := opt.SocketUser
@@ -92,7 +96,7 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 	}
 	text := mailboxConfig
 	for name, value := range map[string]string{
-		"DIR": dir, "IMAPPORT": fmt.Sprint(ports["imap"]), "IMAPSPORT": fmt.Sprint(ports["imaps"]),
+		"DIR": dir, "MAIL": m.Mail, "IMAPPORT": fmt.Sprint(ports["imap"]), "IMAPSPORT": fmt.Sprint(ports["imaps"]),
 		"POP3PORT": fmt.Sprint(ports["pop3"]), "POP3SPORT": fmt.Sprint(ports["pop3s"]),
 		"LMTPPORT": fmt.Sprint(ports["lmtp"]), "AUTHPORT": fmt.Sprint(ports["auth"]),
 		"SOCKETUSER": socketUser, "EXTRA": opt.Extra, "LOCATION": m.Location,
@@ -126,7 +130,7 @@ passdb {
 }
 userdb {
   driver = static
-  args = uid=8 gid=8 home=@DIR@/mail/%n
+  args = uid=8 gid=8 home=@MAIL@/%n
 }
 namespace inbox {
   inbox = yes
