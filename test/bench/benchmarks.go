@@ -29,6 +29,12 @@ var benchmarks = []*benchmark{
 	{rows: []row{{"SMTP relay", "messages/s", times(7)}}, run: relay},
 	{rows: []row{{"SMTP to mailbox (sdbox)", "messages/s", times(4)}}, run: smtpToMailbox},
 	{rows: []row{{"LMTP to mailbox (sdbox)", "messages/s", times(2.5)}}, run: lmtpToMailbox},
+	{rows: []row{{"IMAP APPEND (sdbox)", "messages/s", times(2.5)}}, run: appends("")},
+	{rows: []row{{"IMAP APPEND (mdbox)", "messages/s", times(6)}}, run: appends("mdbox:~/mail")},
+	{rows: []row{
+		{"Open 200,000 messages, fetch all flags", "times/s", times(3)},
+		{"Memory of the session that does so", "MB", atMost(8)},
+	}, run: largeMailbox},
 	{rows: []row{{"IMAP logins", "logins/s", times(4)}}, run: logins},
 	{rows: []row{{"IMAP logins, imap processes used again", "logins/s", goal{}}}, run: loginsReused},
 	{rows: []row{{"IMAP idle session", "KB", atMost(30)}}, run: idleMemory},
