@@ -80,13 +80,17 @@ func Write(t TB, path, text string) {
 	}
 }
 
-// FreePort returns a loopback TCP port that nobody listens on. It is below those
-// that the system gives to outgoing connections and to others who ask for any
-// port, so that it is still free when the server starts.
+// FreePort returns a loopback TCP port that nobody listens on, and that no test, of this
+// process or another, gets before this process has ended. It is below those that
+// the system gives to outgoing connections and to others who ask for any port, so
+// it is still free when the server starts.
 func FreePort(t TB) int {
 	t.Helper()
 	for range 1000 {
 		port := 10000 + rand.IntN(20000)
+		if !claimPort(t, port) {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
@@ -96,6 +100,24 @@ func FreePort(t TB) int {
 	}
 	t.Fatalf("no free port")
 	return 0
+}
+
+// claimPort takes the lock of a port, which the process keeps.
+func claimPort(t TB, port int) bool {
+	t.Helper()
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("dovetail-test-ports-%d", os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatalf("%v", err)
+	}
+	fd, err := syscall.Open(filepath.Join(dir, fmt.Sprint(port)), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		syscall.Close(fd)
+		return false
+	}
+	return true
 }
 
 var build struct {

@@ -176,7 +176,7 @@ func (fsLayout) makeDir(p place) error {
 func (fsLayout) removed(_ *User, p place, n *node) error {
 	p.removeBeside()
 	defer p.listDeleted(false)
-	if n.hasChildren() {
+	if n.hasChildren() || p.disk == "." { // a Maildir's INBOX is the root of all
 		return nil
 	}
 	root, err := p.ns.open()

@@ -84,6 +84,9 @@ func (s *storage) location(disk, name string) mailbox.Location {
 		s.mboxLocation(was, &loc)
 		return loc
 	}
+	if s.format != "maildir" {
+		loc.TrashDir = filepath.Join(s.root, trashDir)
+	}
 	if s.format == "mdbox" {
 		loc.DiskName = disk
 		loc.Storage = &mailbox.Storage{Root: s.root, IndexDir: s.index, AltDir: s.alt, Boxes: s.mailboxDir, DirName: s.dirName}

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
@@ -166,7 +167,7 @@ func (p *Pool) Delete(ctx context.Context, loc Location, set *Settings) error {
 		b.tx.Deleted()
 		return b.commit()
 	})
-	if err == nil {
+	if err == nil || errors.Is(err, index.ErrDeleted) || errors.Is(err, ErrDeleted) { // by a deletion that was cut off
 		err = b.removeAll()
 	}
 	p.mu.Lock()

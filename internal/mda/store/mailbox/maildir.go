@@ -403,11 +403,20 @@ func (s *maildirStore) RemoveAll() error {
 	if err := os.Rename(dir+"/cur", dir+"/tmp/"+dbox.TempName()); err != nil {
 		return err
 	}
-	err := errors.Join(os.RemoveAll(dir+"/new"), os.RemoveAll(dir+"/tmp"), removeFilesOf(dir))
+	err := errors.Join(os.RemoveAll(dir+"/new"), os.RemoveAll(dir+"/tmp"), s.removeFiles(dir))
 	if s.Location.ControlDir != "" {
-		err = errors.Join(err, removeFilesOf(s.Location.ControlDir))
+		err = errors.Join(err, s.removeFiles(s.Location.ControlDir))
 	}
 	return err
+}
+
+// removeFiles removes the files in a directory of a deleted mailbox. That of INBOX is
+// the root of all, with files that are about all: of it only those of the mailbox go.
+func (s *maildirStore) removeFiles(dir string) error {
+	if s.Location.Name != "INBOX" {
+		return removeFilesOf(dir)
+	}
+	return removeOwnFiles(dir)
 }
 
 // FlushFiles has the uidlist on disk.

@@ -581,3 +581,33 @@ func TestMaildirAnnounced(t *testing.T) {
 	setFlags(t, m, []uint32{1}, FlagsRemove, Seen)
 	wantRows(t, synced(t, m), []row{{1, 0, ""}, {2, 0, ""}, {3, 0, ""}})
 }
+
+// A mailbox whose deletion was cut off can be made anew.
+func TestMakeHalfDeletedMaildir(t *testing.T) {
+	w := newWorld(t)
+	w.format = "maildir"
+	ctx := t.Context()
+	m := w.create("A")
+	save(t, m, "text\n", SaveOptions{})
+	m.Close()
+	w.pool.Close()
+	w.pool = NewPool(nil)
+	dir := w.loc("A").Dir
+	if err := os.Rename(filepath.Join(dir, "cur"), filepath.Join(dir, "tmp", "gone")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.pool.Create(ctx, w.loc("A"), &w.set, Identity{UIDValidity: 4711}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.pool.Open(ctx, w.loc("A"), &w.set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if s := again.Snapshot(); s.Len() != 0 || s.UIDValidity() != 4711 {
+		t.Errorf("%d messages, UIDVALIDITY %d", s.Len(), s.UIDValidity())
+	}
+}

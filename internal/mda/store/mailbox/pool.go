@@ -28,6 +28,7 @@ type Location struct {
 	CacheDir   string // of dovecot.index.cache; empty means IndexDir
 	ControlDir string // empty means Dir
 	AltDir     string // second storage for mail files; empty for none
+	TrashDir   string // where message directories go to be removed, on the same volume; empty for beside Dir
 	Owner      string // user name, which mbox gives as sender of messages without one
 
 	Storage *Storage // where formats keep what mailboxes share; nil for sdbox
@@ -129,7 +130,14 @@ func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Ident
 	if err := os.MkdirAll(loc.indexDir(), 0o700); err != nil {
 		return wrap("create mailbox "+loc.Name, err)
 	}
-	if err := p.createIndex(ctx, format, &loc, set, id); err != nil {
+	err = p.createIndex(ctx, format, &loc, set, id)
+	if errors.Is(err, index.ErrExists) {
+		// There was an index, but not the directory that makes a mailbox.
+		if err = removeLeftovers(&loc); err == nil {
+			err = p.createIndex(ctx, format, &loc, set, id)
+		}
+	}
+	if err != nil {
 		os.Remove(loc.Dir) // as far as empty
 		return wrap("create mailbox "+loc.Name, err)
 	}

@@ -1,7 +1,10 @@
 package mailbox
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 )
@@ -20,11 +23,29 @@ func (b *box) removeAll() error {
 	if r, ok := b.store.(Remover); ok {
 		return r.RemoveAll()
 	}
+	if b.toTrash() == nil {
+		return os.RemoveAll(b.loc.TrashDir) // with what killed deletions left there
+	}
 	trash := b.loc.Dir + dbox.TempName()
 	if err := os.Rename(b.loc.Dir, trash); err != nil {
 		return err
 	}
 	return os.RemoveAll(trash)
+}
+
+// errNoTrash is returned where there is no directory for mailboxes on their way out.
+var errNoTrash = errors.New("no trash directory")
+
+// toTrash moves the message directory out of the tree of mailboxes. That fails where
+// it is on another volume, or the root belongs to somebody else.
+func (b *box) toTrash() error {
+	if b.loc.TrashDir == "" {
+		return errNoTrash
+	}
+	if err := os.MkdirAll(b.loc.TrashDir, 0o700); err != nil {
+		return err
+	}
+	return os.Rename(b.loc.Dir, filepath.Join(b.loc.TrashDir, dbox.TempName()))
 }
 
 // removeFilesOf removes the files of a directory that children of the mailbox
@@ -48,3 +69,34 @@ func removeFilesOf(path string) error {
 	_ = os.Remove(path)
 	return nil
 }
+
+// ownFiles are the files, besides messages, that only concern the mailbox they lie in.
+var ownFiles = []string{"dovecot.index*", "dovecot-uidlist*", "dovecot-keywords*"}
+
+// removeOwnFiles removes them from a directory, where others may lie beside them.
+func removeOwnFiles(dir string) error {
+	var errs []error
+	for _, pattern := range ownFiles {
+		names, err := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
+		errs = append(errs, err)
+		for _, name := range names {
+			errs = append(errs, os.Remove(name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeLeftovers removes what was left of a mailbox whose deletion was cut off after its
+// messages were gone.
+func removeLeftovers(loc *Location) error {
+	var errs []error
+	for _, dir := range []string{loc.indexDir(), loc.CacheDir, loc.ControlDir, loc.Dir} {
+		if dir != "" {
+			errs = append(errs, removeOwnFiles(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// escapeGlob makes a path a pattern that matches nothing else.
+var escapeGlob = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace

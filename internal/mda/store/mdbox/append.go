@@ -275,6 +275,7 @@ func (s *Storage) commit() error {
 // error; what they stored stays without references.
 func (r *round) countRefs(ctx context.Context, all []*Append) error {
 	var t table
+	var more map[uint32]int // references to be added, by map uid
 	for _, a := range all {
 		a.Err = nil
 		for i := range a.Messages {
@@ -286,16 +287,22 @@ func (r *round) countRefs(ctx context.Context, all []*Append) error {
 				if err := r.s.ix.Load(); err != nil {
 					return err
 				}
-				t = tableOf(r.s.ix.State())
+				t, more = tableOf(r.s.ix.State()), make(map[uint32]int)
 			}
+			more[m.MapUID]++
 			switch e, ok := t.find(m.MapUID); {
 			case !ok:
 				a.Err = fmt.Errorf("map uid %d: %w", m.MapUID, ErrExpunged)
-			case int(e.refs)+len(a.Messages) > maxRefs:
+			case int(e.refs)+more[m.MapUID] > maxRefs:
 				a.Err = fmt.Errorf("map uid %d: %w", m.MapUID, ErrTooManyRefs)
 			}
 		}
 		if a.Err != nil {
+			for i := range a.Messages {
+				if m := &a.Messages[i]; m.Writer == nil {
+					more[m.MapUID]--
+				}
+			}
 			continue
 		}
 		r.good = append(r.good, a)
