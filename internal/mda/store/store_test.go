@@ -239,7 +239,7 @@ func TestLocationPaths(t *testing.T) {
 	}
 	want := mailbox.Location{
 		Format: "sdbox", Name: "a/b", Dir: "/home/bob/mail/boxes/a/b/d", IndexDir: "/idx/boxes/a/b",
-		ControlDir: "/ctl/boxes/a/b", AltDir: "/alt/boxes/a/b/d",
+		ControlDir: "/ctl/boxes/a/b", AltDir: "/alt/boxes/a/b/d", TrashDir: "/home/bob/mail/..DOVECOT-TrasH",
 	}
 	if got := st.location("a/b", "a/b"); got != want {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
