@@ -102,10 +102,11 @@ func FreePort(t TB) int {
 	return 0
 }
 
-// claimPort takes the lock of a port, which the process keeps.
+// claimPort takes the lock of a port, which the process keeps: not below TMPDIR, where
+// that may be a file system that is to be unmounted.
 func claimPort(t TB, port int) bool {
 	t.Helper()
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("dovetail-test-ports-%d", os.Getuid()))
+	dir := fmt.Sprintf("/tmp/dovetail-test-ports-%d", os.Getuid())
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatalf("%v", err)
 	}
