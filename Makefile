@@ -29,9 +29,9 @@ build:
 
 ## build-nss: bin/dovetail-nss, for PAM and the name service switch (needs a C compiler and PAM's header)
 build-nss:
-	@if [ -e /usr/include/security/pam_appl.h ]; then \
+	@if [ -e /usr/include/security/pam_appl.h ] && command -v $$($(GO) env CC) >/dev/null; then \
 	  CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/dovetail-nss ./cmd/dovetail-nss; \
-	else echo "bin/dovetail-nss is left out: PAM's header is missing (libpam0g-dev, pam-devel); passdb pam and shadow will be refused"; fi
+	else echo "bin/dovetail-nss is left out: a C compiler or PAM's header is missing (gcc, libpam0g-dev or pam-devel); passdb pam and shadow will be refused"; fi
 
 ## test: everything; installs the packages that the interoperation tests need when run as root
 test: deps build

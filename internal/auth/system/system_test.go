@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +79,12 @@ func connect(t *testing.T) (c *Client, stop func()) {
 	}
 }
 
+func (c *Client) connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil
+}
+
 func TestQuestions(t *testing.T) {
 	c, stop := connect(t)
 	ctx := t.Context()
@@ -92,7 +99,9 @@ func TestQuestions(t *testing.T) {
 		}
 	}
 	stop() // the next one connects anew
-	time.Sleep(10 * time.Millisecond)
+	for c.connected() {
+		runtime.Gosched() // until the reader has noticed
+	}
 	if u, err := c.Lookup(ctx, "u1"); err != nil || *u != (User{"u1", "x", 1, 2, "/home/u\t1"}) {
 		t.Errorf("%+v %v", u, err)
 	}
