@@ -101,7 +101,7 @@ func openLDAP(env *Env, path string) (*ldapDB, error) {
 // Blocking implements [Passdb] and [Userdb].
 func (l *ldapDB) Blocking() bool { return true }
 
-// Errors of searches that Dovecot has, too.
+// errEntries is the answer to a search that should find one user at most.
 var errEntries = errors.New("LDAP search returned multiple entries")
 
 // find searches for the one entry of the user.
@@ -181,8 +181,8 @@ func (res *ldapResult) values(attr string) []string {
 	return ldapValues(res.objects[object], name)
 }
 
-// each calls set with the fields of the attributes. has is false for one that has no value.
-func (res *ldapResult) each(attrs *ldapAttrs, set func(f Field, has bool)) error {
+// each calls set with the fields of the attributes that have a value.
+func (res *ldapResult) each(attrs *ldapAttrs, set func(Field)) error {
 	for i := range attrs.items {
 		item := &attrs.items[i]
 		if item.field == "" {
@@ -197,16 +197,18 @@ func (res *ldapResult) each(attrs *ldapAttrs, set func(f Field, has bool)) error
 			res.r.Log.Warningf("%sMultiple values found for '%s', using value '%s'", res.r.Prefix(res.r.Section), name, values[0])
 		}
 		value := ""
-		if len(values) > 0 {
+		switch {
+		case len(values) > 0:
 			value = values[0]
+		case item.attr != "":
+			continue
 		}
-		has := len(values) > 0 || item.attr == ""
-		if item.hasTemplate && has {
+		if item.hasTemplate {
 			if value, err = res.expand(item.template, value); err != nil {
 				res.r.Log.Warningf("%sFailed to expand template %s: %v", res.r.Prefix(res.r.Section), item.template, err)
 			}
 		}
-		set(Field{Name: name, Value: value}, has)
+		set(Field{Name: name, Value: value})
 	}
 	return nil
 }
@@ -221,11 +223,7 @@ func (l *ldapDB) fetch(ctx context.Context, r *Request) (*ldap.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, res.each(l.pass, func(f Field, has bool) {
-		if has {
-			r.SetField(f)
-		}
-	})
+	return e, res.each(l.pass, r.SetField)
 }
 
 // Fetch implements [Fetcher]. With auth_bind there is no password to hand out.
@@ -281,11 +279,7 @@ func (l *ldapDB) LookupUser(ctx context.Context, r *Request) error {
 	if err != nil {
 		return err
 	}
-	return res.each(l.user, func(f Field, has bool) {
-		if has {
-			r.SetUserdbField(f)
-		}
-	})
+	return res.each(l.user, r.SetUserdbField)
 }
 
 // List implements [Lister] with all values of the field user.
