@@ -49,6 +49,7 @@ func (s *State) applyIntro(p []byte) error {
 			n = s.addExt(Ext{Name: name, ResetID: reset, Header: make([]byte, hdrSize), RecordSize: size, RecordAlign: align})
 			if name == extModSeq {
 				s.modseqZero = s.modseq
+				s.modSeqStart = modSeqStart{introduced: true}
 			}
 		}
 	}
@@ -146,6 +147,10 @@ func (s *State) setExtHeader(off int, data []byte) error {
 	e := &s.Exts[s.curExt]
 	e.Header = append([]byte(nil), e.Header...)
 	copy(e.Header[off:], data)
+	if s.modSeqStart.introduced && e.Name == extModSeq && len(e.Header) >= 8 {
+		s.modseqZero = max(binary.LittleEndian.Uint64(e.Header), 1)
+		s.modSeqStart = modSeqStart{pending: s.modseqZero < s.modseq, at: s.logOff}
+	}
 	return nil
 }
 

@@ -18,7 +18,7 @@ func Create(dir *Dir, opt Options, tx *Tx) (*Index, error) {
 	if opt.Tail {
 		content = tx.withTail(logHeaderSize)
 	}
-	if err := s.applyAll(content, logMinor); err != nil {
+	if err := x.apply(s, &logFile{logHeader: h}, content); err != nil {
 		return nil, err
 	}
 	l, err := x.writeLog(&h, content)

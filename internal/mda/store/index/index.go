@@ -293,7 +293,19 @@ func (x *Index) applyLog(s *State, l *logFile, size int64) error {
 	if err != nil {
 		return err
 	}
-	return s.applyAll(b, l.minor)
+	return x.apply(s, l, b)
+}
+
+// apply applies b, which is or will be in log l at the state's position.
+func (x *Index) apply(s *State, l *logFile, b []byte) error {
+	from := int64(s.logOff)
+	if err := s.applyAll(b, l.minor); err != nil {
+		return err
+	}
+	if s.modSeqStart.pending {
+		return x.startModSeq(s, l, b, from)
+	}
+	return nil
 }
 
 // applyAll applies the complete records and groups in b.

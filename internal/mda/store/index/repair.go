@@ -201,7 +201,7 @@ func (x *Index) rebuild(rb Rebuild) error {
 	old.dump(&tx, files, rb)
 	s := newState(newHeader(h.indexID), false)
 	s.logSeq, s.logOff, s.modseq = h.seq, logHeaderSize, h.modseq
-	if err := s.applyAll(tx.bytes(), logMinor); err != nil {
+	if err := x.apply(s, &logFile{logHeader: h}, tx.bytes()); err != nil {
 		return err
 	}
 	l, err := x.writeLog(&h, tx.bytes())

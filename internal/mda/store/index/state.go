@@ -23,26 +23,27 @@ type State struct {
 	Exts     []Ext    // the caller must not change it
 	Keywords []string // by number; the caller must not change it
 
-	light      bool
-	lay        *layout
-	chunks     []*chunk
-	starts     []int // number of the first message of each chunk
-	ownChunks  bool
-	shared     bool // Exts and Keywords are shared with an older state
-	n          int
-	modseq     uint64
-	modseqZero uint64 // stands for a stored modseq of 0
-	logSeq     uint32
-	logOff     uint32
-	deleted    bool
-	requests   []uint32 // uids whose expunge another process asked for
-	unsynced   []Range  // uids whose mail files lack changes by another process
-	keywordExt int      // extension numbers, -1 if missing
-	modseqExt  int
-	curExt     int  // the extension introduced last in this log, -1 if none
-	curVoid    bool // its records belong to a replaced file
-	curSize    int  // record size of its intro
-	skipped    bool // salvage: a part of a log could not be read
+	light       bool
+	lay         *layout
+	chunks      []*chunk
+	starts      []int // number of the first message of each chunk
+	ownChunks   bool
+	shared      bool // Exts and Keywords are shared with an older state
+	n           int
+	modseq      uint64
+	modseqZero  uint64 // stands for a stored modseq of 0
+	modSeqStart modSeqStart
+	logSeq      uint32
+	logOff      uint32
+	deleted     bool
+	requests    []uint32 // uids whose expunge another process asked for
+	unsynced    []Range  // uids whose mail files lack changes by another process
+	keywordExt  int      // extension numbers, -1 if missing
+	modseqExt   int
+	curExt      int  // the extension introduced last in this log, -1 if none
+	curVoid     bool // its records belong to a replaced file
+	curSize     int  // record size of its intro
+	skipped     bool // salvage: a part of a log could not be read
 }
 
 func newState(hdr Header, light bool) *State {
@@ -134,7 +135,7 @@ func (s *State) Flags(i int) byte { c, at := s.locate(i); return c.flags(at) }
 
 // ModSeq of message i. If the index does not keep them, it is exact for changes
 // since the mailbox was opened; all others have the highest of that time. When
-// the index begins to keep them, all messages have the highest of that time.
+// the index begins to keep them, the logs say which each message has.
 func (s *State) ModSeq(i int) uint64 {
 	c, at := s.locate(i)
 	return s.modSeqIn(c, at)

@@ -174,7 +174,7 @@ func (x *Index) Commit(tx *Tx) error {
 		b = tx.withTail(x.st.logOff)
 	}
 	s := x.st.edit()
-	if err := s.applyAll(b, x.log.minor); err != nil {
+	if err := x.apply(s, x.log, b); err != nil {
 		return err
 	}
 	if err := WriteAll(x.log.fd, b); err != nil {

@@ -45,5 +45,5 @@ func (x *Index) Preview(tx *Tx) (*State, error) {
 		return x.st, nil
 	}
 	s := x.st.edit()
-	return s, s.applyAll(tx.bytes(), x.log.minor)
+	return s, x.apply(s, x.log, tx.bytes())
 }
