@@ -68,22 +68,33 @@ func (m *Message) dedupe(env *queue.Envelope) {
 // comes from.
 type recipientSet struct {
 	original bool
+	only     queue.Recipient // the one so far: most messages have no other
 	keys     map[string]struct{}
 }
 
+// add reports false for a recipient that is there already.
 func (s *recipientSet) add(r *queue.Recipient) bool {
 	if s.keys == nil {
-		s.keys = make(map[string]struct{})
+		if s.only == (queue.Recipient{}) {
+			s.only = *r
+			return true
+		}
+		s.keys = map[string]struct{}{s.key(&s.only): {}}
 	}
-	key := strings.ToLower(r.Address)
-	if s.original {
-		key = fmt.Sprint(key, "\x00", r.Original, "\x00", r.DSNOrcpt, "\x00", r.Notify)
-	}
+	key := s.key(r)
 	if _, dup := s.keys[key]; dup {
 		return false
 	}
 	s.keys[key] = struct{}{}
 	return true
+}
+
+func (s *recipientSet) key(r *queue.Recipient) string {
+	key := strings.ToLower(r.Address)
+	if s.original {
+		key = fmt.Sprint(key, "\x00", r.Original, "\x00", r.DSNOrcpt, "\x00", r.Notify)
+	}
+	return key
 }
 
 // expand replaces each recipient by what virtual_alias_maps makes of it.

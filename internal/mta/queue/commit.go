@@ -2,7 +2,7 @@ package queue
 
 import (
 	"fmt"
-	"sync"
+	"time"
 )
 
 // A commit is one message record on its way to the disk.
@@ -22,63 +22,6 @@ type commit struct {
 
 func (c *commit) recordSize() int64 {
 	return align(int64(len(c.head))+c.size, 8)
-}
-
-// The gate is where commits wait for the committer.
-type gate struct {
-	mu     sync.Mutex
-	more   sync.Cond
-	list   []*commit
-	closed bool
-	done   chan struct{}
-}
-
-func (g *gate) init() {
-	g.more.L = &g.mu
-	g.done = make(chan struct{})
-}
-
-func (g *gate) isClosed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed
-}
-
-func (g *gate) close() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	g.closed = true
-	g.more.Signal()
-	return true
-}
-
-func (g *gate) put(c *commit) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return ErrClosed
-	}
-	g.list = append(g.list, c)
-	if len(g.list) == 1 {
-		g.more.Signal()
-	}
-	return nil
-}
-
-// take returns what has gathered, in the place of spare, or nothing if the
-// gate is closed and empty.
-func (g *gate) take(spare []*commit) []*commit {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for len(g.list) == 0 && !g.closed {
-		g.more.Wait()
-	}
-	list := g.list
-	g.list = spare[:0]
-	return list
 }
 
 // commit makes a message record durable and returns when it is.
@@ -101,7 +44,9 @@ func (s *Store) commitLoop() {
 		if len(batch) == 0 {
 			return
 		}
+		start := time.Now()
 		s.commitAll(batch)
+		s.gate.took(time.Since(start))
 		clear(batch)
 		spare = batch
 	}

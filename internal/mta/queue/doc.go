@@ -21,8 +21,10 @@
 //
 // All sessions share one committer. It takes what has gathered, writes it with
 // one pwritev(2), calls fdatasync(2) once and then wakes the waiters; what
-// arrives meanwhile is the next batch, so batches grow with the load. Sessions
-// fill pooled buffers which the committer hands to the kernel as they are.
+// arrives meanwhile is the next batch, so batches grow with the load. Where
+// several clients send at once it waits for them a moment, as a sync costs the
+// same for all as for one. Sessions fill pooled buffers which the committer hands
+// to the kernel as they are.
 //
 // Segments have their full size, in written blocks, before they are used:
 // then fdatasync has no metadata to write. Old segments are used again for that

