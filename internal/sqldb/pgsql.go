@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -108,6 +109,9 @@ func (c *pgConn) quote(statement string, args []driver.NamedValue) (string, erro
 			break
 		}
 		value, _ := args[i].Value.(string)
+		if binary, ok := args[i].Value.([]byte); ok {
+			value = `\x` + hex.EncodeToString(binary)
+		}
 		if strings.Contains(value, "\x00") {
 			return "", &pgconn.PgError{Severity: "ERROR", Code: "22021", Message: "value holds a NUL"}
 		}

@@ -121,7 +121,7 @@ func (p *Pool) Query(ctx context.Context, statement string, values []any, fn fun
 	defer cancel()
 	hosts := p.order()
 	if len(hosts) == 0 {
-		return errors.New("no database host can be reached, all are left out for a while after failures")
+		return errNoHost
 	}
 	var err error
 	for _, h := range hosts {
