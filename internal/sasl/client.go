@@ -6,9 +6,10 @@ import "errors"
 type Credentials struct {
 	Username string // who logs in (authcid)
 	Password string
-	Authzid  string // as whom; empty for oneself
-	Hostname string // the server's name, for mechanisms that sign it
-	Service  string // "smtp", "imap"
+	Authzid  string  // as whom; empty for oneself
+	Hostname string  // the server's name, for mechanisms that sign it
+	Service  string  // "smtp", "imap"
+	Binding  Binding // of the TLS connection, for mechanisms with channel binding
 }
 
 // A Client is the client's side of one exchange.

@@ -40,11 +40,14 @@ func (h *scramHash) sum(b []byte) []byte {
 	return d.Sum(nil)
 }
 
-// scramServer is RFC 5802, without channel binding. What is stored does not let
-// anybody log in elsewhere: "iterations,salt,StoredKey,ServerKey".
+// scramServer is RFC 5802. What is stored does not let anybody log in elsewhere:
+// "iterations,salt,StoredKey,ServerKey".
 type scramServer struct {
 	h           *scramHash
+	plus        bool // with channel binding
+	session     Session
 	gs2         string // header of the client's first message, with the comma at its end
+	binding     []byte // data of the channel binding that the header names
 	first       string // that message without it
 	nonce       string // the client's, and the server's after it
 	serverFirst string
@@ -52,7 +55,11 @@ type scramServer struct {
 }
 
 func newSCRAMServer(h *scramHash) func(Session) Server {
-	return func(Session) Server { return &scramServer{h: h} }
+	return func(s Session) Server { return &scramServer{h: h, session: s} }
+}
+
+func newSCRAMPlusServer(h *scramHash) func(Session) Server {
+	return func(s Session) Server { return &scramServer{h: h, session: s, plus: true} }
 }
 
 // Next implements [Server].
@@ -68,43 +75,48 @@ func (s *scramServer) Next(response []byte) (Step, error) {
 
 // begin takes the client's first message: "n,a=AUTHZID,n=USER,r=NONCE".
 func (s *scramServer) begin(message string) (Step, error) {
-	f := strings.SplitN(message, ",", 5)
-	if len(f) < 4 {
-		return Step{}, errors.New("Invalid initial client message")
+	const invalid = "Invalid initial client message: "
+	flag, rest, ok := strings.Cut(message, ",")
+	if !ok {
+		return Step{}, errors.New(invalid + "Missing first ',' in GS2 header")
 	}
-	switch {
-	case f[0] == "n" || f[0] == "y":
-	case strings.HasPrefix(f[0], "p="):
-		return Step{}, errors.New("Channel binding not supported")
-	default:
-		return Step{}, errors.New("Invalid GS2 header")
+	as, bare, ok := strings.Cut(rest, ",")
+	if !ok {
+		return Step{}, errors.New(invalid + "Missing second ',' in GS2 header")
+	}
+	f := strings.SplitN(bare, ",", 3)
+	if len(f) < 2 {
+		return Step{}, errors.New(invalid + "Missing nonce field")
+	}
+	if err := s.bind(flag); err != nil {
+		return Step{}, err
 	}
 	authzid := ""
-	if f[1] != "" {
-		escaped, ok := cutAttribute(f[1], "a=")
-		if ok {
-			authzid, ok = unescapeName(escaped)
-		}
+	if as != "" {
+		escaped, ok := strings.CutPrefix(as, "a=")
 		if !ok {
 			return Step{}, errors.New("Invalid authzid field")
 		}
+		if authzid, ok = unescapeName(escaped); !ok {
+			return Step{}, errors.New("authzid escaping is invalid")
+		}
 	}
-	if strings.HasPrefix(f[2], "m=") {
+	if strings.HasPrefix(f[0], "m") {
 		return Step{}, errors.New("Mandatory extension(s) not supported")
 	}
-	user, ok := cutAttribute(f[2], "n=")
-	if ok {
-		user, ok = unescapeName(user)
-	}
+	user, ok := strings.CutPrefix(f[0], "n=")
 	if !ok {
 		return Step{}, errors.New("Invalid username field")
 	}
-	nonce, ok := cutAttribute(f[3], "r=")
-	if !ok || nonce == "" {
-		return Step{}, errors.New("Invalid client nonce")
+	if user, ok = unescapeName(user); !ok {
+		return Step{}, errors.New("Username escaping is invalid")
 	}
-	s.gs2 = f[0] + "," + f[1] + ","
-	s.first = message[len(s.gs2):]
+	nonce, ok := strings.CutPrefix(f[1], "r=")
+	if !ok || nonce == "" {
+		return Step{Authcid: user}, errors.New("Invalid client nonce")
+	}
+	s.gs2 = flag + "," + as + ","
+	s.first = bare
 	s.nonce = nonce + rand.Text() + rand.Text()
 	if authzid == user {
 		authzid = ""
@@ -112,7 +124,30 @@ func (s *scramServer) begin(message string) (Step, error) {
 	return Step{Action: Fetch, Authcid: user, Authzid: authzid, Scheme: s.h.scheme}, nil
 }
 
-func cutAttribute(field, name string) (string, bool) { return strings.CutPrefix(field, name) }
+// bind takes the flag of the GS2 header (RFC 5802 6).
+func (s *scramServer) bind(flag string) error {
+	name, wanted := strings.CutPrefix(flag, "p=")
+	switch {
+	case wanted && !s.plus:
+		return errors.New("Channel binding not supported")
+	case wanted:
+		for _, b := range s.session.Bindings {
+			if b.Name == name && len(b.Data) > 0 {
+				s.binding = b.Data
+				return nil
+			}
+		}
+		return fmt.Errorf("Channel binding %s not available", name[:min(len(name), 32)])
+	case s.plus:
+		return errors.New("Channel binding missing")
+	case flag == "y" && s.session.PlusOffered:
+		// The client has seen no such offer: somebody has taken it out.
+		return errors.New("Client supports channel binding, but was not offered it")
+	case flag == "n" || flag == "y":
+		return nil
+	}
+	return errors.New("Invalid GS2 header")
+}
 
 // unescapeName reads a saslname, in which commas and equal signs are escaped.
 func unescapeName(name string) (string, bool) {
@@ -133,6 +168,11 @@ func unescapeName(name string) (string, bool) {
 		name = after[2:]
 	}
 }
+
+// escapeName writes a saslname.
+func escapeName(name string) string { return nameEscapes.Replace(name) }
+
+var nameEscapes = strings.NewReplacer("=", "=3D", ",", "=2C")
 
 // Credentials implements [CredentialServer].
 func (s *scramServer) Credentials(secret []byte) (Step, error) {
@@ -159,33 +199,41 @@ func (s *scramServer) finish(message string) (Step, error) {
 	if s.stored == nil {
 		return Step{}, ErrUnexpected
 	}
-	i := strings.LastIndex(message, ",p=")
-	if i < 0 {
-		return Step{}, errors.New("Invalid client final message")
-	}
+	i := max(strings.LastIndexByte(message, ','), 0)
 	f := strings.Split(message[:i], ",")
+	bound := base64.StdEncoding.EncodeToString(append([]byte(s.gs2), s.binding...))
 	switch {
-	case len(f) < 2 || f[0] != "c="+base64.StdEncoding.EncodeToString([]byte(s.gs2)):
+	case len(f) < 2:
+		return Step{}, errors.New("Invalid final client message")
+	case f[0] != "c="+bound:
 		return Step{}, errors.New("Invalid channel binding data")
 	case f[1] != "r="+s.nonce:
 		return Step{}, errors.New("Wrong nonce")
 	}
-	proof, err := base64.StdEncoding.Strict().DecodeString(message[i+len(",p="):])
-	if err != nil || len(proof) != s.h.size {
+	text, ok := strings.CutPrefix(message[i:], ",p=")
+	if !ok {
 		return Step{}, errors.New("Invalid ClientProof")
 	}
-	text := s.first + "," + s.serverFirst + "," + message[:i]
+	proof, err := base64.StdEncoding.Strict().DecodeString(text)
+	switch {
+	case err != nil:
+		return Step{}, errors.New("Invalid base64 encoding")
+	case len(proof) != s.h.size:
+		return Step{}, errors.New("Invalid ClientProof length")
+	}
+	signed := s.first + "," + s.serverFirst + "," + message[:i]
 	clientKey := make([]byte, len(proof))
-	subtle.XORBytes(clientKey, proof, s.h.mac(s.stored, text))
+	subtle.XORBytes(clientKey, proof, s.h.mac(s.stored, signed))
 	if subtle.ConstantTimeCompare(s.h.sum(clientKey), s.stored) != 1 {
 		return Step{}, ErrMismatch
 	}
-	return Step{Action: Accept, Data: []byte("v=" + base64.StdEncoding.EncodeToString(s.h.mac(s.key, text)))}, nil
+	return Step{Action: Accept, Data: []byte("v=" + base64.StdEncoding.EncodeToString(s.h.mac(s.key, signed)))}, nil
 }
 
 // scramClient is the client's side.
 type scramClient struct {
 	h         *scramHash
+	plus      bool
 	cred      Credentials
 	gs2       string
 	first     string
@@ -198,15 +246,22 @@ func newSCRAMClient(h *scramHash) func(Credentials) Client {
 	return func(c Credentials) Client { return &scramClient{h: h, cred: c} }
 }
 
+func newSCRAMPlusClient(h *scramHash) func(Credentials) Client {
+	return func(c Credentials) Client { return &scramClient{h: h, cred: c, plus: true} }
+}
+
 // Start implements [Client].
 func (c *scramClient) Start() ([]byte, error) {
-	escape := strings.NewReplacer("=", "=3D", ",", "=2C")
-	c.gs2 = "n,,"
-	if c.cred.Authzid != "" {
-		c.gs2 = "n,a=" + escape.Replace(c.cred.Authzid) + ","
+	c.gs2 = "n,"
+	if c.plus {
+		c.gs2 = "p=" + c.cred.Binding.Name + ","
 	}
+	if c.cred.Authzid != "" {
+		c.gs2 += "a=" + escapeName(c.cred.Authzid)
+	}
+	c.gs2 += ","
 	c.nonce = rand.Text()
-	c.first = "n=" + escape.Replace(c.cred.Username) + ",r=" + c.nonce
+	c.first = "n=" + escapeName(c.cred.Username) + ",r=" + c.nonce
 	return []byte(c.gs2 + c.first), nil
 }
 
@@ -243,7 +298,11 @@ func (c *scramClient) Next(challenge []byte) ([]byte, error) {
 		return nil, err
 	}
 	key := c.h.mac(salted, "Client Key")
-	final := "c=" + base64.StdEncoding.EncodeToString([]byte(c.gs2)) + "," + f[0]
+	bound := []byte(c.gs2)
+	if c.plus {
+		bound = append(bound, c.cred.Binding.Data...)
+	}
+	final := "c=" + base64.StdEncoding.EncodeToString(bound) + "," + f[0]
 	text := c.first + "," + string(challenge) + "," + final
 	proof := make([]byte, len(key))
 	subtle.XORBytes(proof, key, c.h.mac(c.h.sum(key), text))

@@ -115,3 +115,53 @@ func FuzzSCRAM(f *testing.F) {
 		}
 	})
 }
+
+// The proof of a mechanism with channel binding holds on one TLS connection only, and
+// a client that was not shown the offer notices.
+func TestSCRAMPlus(t *testing.T) {
+	unique, other := Binding{"tls-unique", []byte("unique")}, Binding{"tls-unique", []byte("other")}
+	for _, tt := range []struct {
+		name     string
+		client   Binding
+		plus     bool
+		bindings []Binding
+		err      string
+	}{
+		{"same connection", unique, true, []Binding{{"tls-exporter", []byte("exporter")}, unique}, ""},
+		{"man in the middle", other, true, []Binding{unique}, "Invalid channel binding data"},
+		{"unknown type", Binding{"tls-server-end-point", []byte("x")}, true, []Binding{unique}, "Channel binding tls-server-end-point not available"},
+		{"no TLS", unique, true, nil, "Channel binding tls-unique not available"},
+		{"plain mechanism", unique, false, []Binding{unique}, "Channel binding not supported"},
+	} {
+		server := &scramServer{h: scramSHA256, plus: tt.plus, session: Session{Bindings: tt.bindings, PlusOffered: true}}
+		client := newSCRAMPlusClient(scramSHA256)(Credentials{Username: "user", Password: "secret", Binding: tt.client})
+		message, err := client.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, err := server.Next(message)
+		if err == nil {
+			step, err = server.Credentials(scramSHA256.storedPassword(t, "secret", "c2FsdA==", 1))
+		}
+		if err == nil {
+			message, err = client.Next(step.Data)
+		}
+		if err == nil {
+			step, err = server.Next(message)
+		}
+		switch {
+		case tt.err == "" && (err != nil || step.Action != Accept):
+			t.Errorf("%s: %+v %v", tt.name, step, err)
+		case tt.err != "" && (err == nil || err.Error() != tt.err):
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.err)
+		}
+	}
+	downgraded := &scramServer{h: scramSHA256, session: Session{PlusOffered: true}}
+	if _, err := downgraded.Next([]byte("y,,n=user,r=x")); err == nil {
+		t.Error("a client that supports channel binding logs in without, though it was offered")
+	}
+	bare := &scramServer{h: scramSHA256, plus: true, session: Session{Bindings: []Binding{unique}}}
+	if _, err := bare.Next([]byte("n,,n=user,r=x")); err == nil {
+		t.Error("a mechanism with channel binding works without")
+	}
+}

@@ -40,6 +40,7 @@ var schemes = [...]scheme{
 	{name: "CRAM-MD5", encoding: encodingHex, verify: verifyCRAMMD5, generate: generateCRAMMD5},
 	{name: "HMAC-MD5", encoding: encodingHex, verify: verifyCRAMMD5, generate: generateCRAMMD5},
 	{name: "DIGEST-MD5", encoding: encodingHex, verify: verifyDigestMD5, generate: generateDigestMD5},
+	{name: "OTP", verify: verifyOTP, generate: generateOTP, expensive: longChain},
 	{name: "SCRAM-SHA-1", verify: verifySCRAM(sha1.New), generate: generateSCRAM(sha1.New), expensive: always},
 	{name: "SCRAM-SHA-256", verify: verifySCRAM(sha256.New), generate: generateSCRAM(sha256.New), expensive: always},
 	{name: "PBKDF2", verify: verifyPBKDF2, generate: generatePBKDF2, expensive: always},
