@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 )
 
@@ -63,7 +64,7 @@ func TestDelays(t *testing.T) {
 func pipeServer(t *testing.T) (net.Conn, func()) {
 	set := &Settings{Mechanisms: "plain", UsernameFormat: "%Lu", VerbosePasswords: "no", FailureDelay: 2 * time.Second}
 	passdb := dovecot.Passdb{Driver: "static", Args: "password=secret", Skip: "never", ResultSuccess: "return-ok", ResultFailure: "continue", ResultInternalfail: "continue"}
-	s, err := newServer(set, &dovecot.Auth{Passdbs: []dovecot.Passdb{passdb}}, nil, nil)
+	s, err := newServer(set, &dovecot.Auth{Passdbs: []dovecot.Passdb{passdb}}, &db.Env{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

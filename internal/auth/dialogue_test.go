@@ -165,7 +165,7 @@ func (p *player) connect(args string) {
 		p.t.Fatal(err)
 	}
 	p.kept = append(p.kept, conn)
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	p.conn, p.r = conn, bufio.NewReader(conn)
 	hello, last := "VERSION\t1\t1\n", "SPID\t"
 	if pid != "" {

@@ -44,8 +44,11 @@
 //	S: DONE→ID→[fail]
 //	C: REQUEST→ID→CLIENT-PID→CLIENT-ID→COOKIE→PARAM...
 //	S: USER→...                of the AUTH of that login process, once
-//	C: CACHE-FLUSH→ID
-//	S: OK→ID→COUNT
+//	C: PENALTIES→ID            ours: who has to wait after failures
+//	S: LIST→ID→IP→FAILURES→LAST-FAILURE→LAST-UPDATE
+//	S: DONE→ID→
+//	C: CACHE-FLUSH→ID[→USER...]
+//	S: OK→ID→COUNT             of the entries dropped
 //
 // A line that makes no sense ends the connection, after a log line.
 //

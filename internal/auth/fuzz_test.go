@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 )
@@ -33,7 +34,7 @@ func fuzzServer(f *testing.F) *Server {
 		UsernameChars: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@", MasterUserSeparator: "*", AnonymousUsername: "anonymous",
 	}
 	rules := dovecot.Passdb{Driver: "static", Args: "password=secret", Skip: "never", ResultSuccess: "return-ok", ResultFailure: "continue", ResultInternalfail: "continue"}
-	s, err := newServer(set, &dovecot.Auth{Passdbs: []dovecot.Passdb{rules}}, nil, nil)
+	s, err := newServer(set, &dovecot.Auth{Passdbs: []dovecot.Passdb{rules}}, &db.Env{}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

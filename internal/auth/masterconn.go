@@ -109,6 +109,7 @@ var masterCommands = map[string]masterCommand{
 	"PASS":        {handle: (*masterConn).pass, broken: "USER"},
 	"LIST":        {handle: (*masterConn).list, broken: "LIST"},
 	"REQUEST":     {handle: (*masterConn).request, broken: "REQUEST", masterOnly: true},
+	"PENALTIES":   {handle: (*masterConn).penalties, broken: "PENALTIES", masterOnly: true},
 	"CACHE-FLUSH": {handle: (*masterConn).cacheFlush, broken: "CACHE-FLUSH", masterOnly: true},
 }
 
@@ -136,7 +137,7 @@ func (m *masterConn) lookup(verb string, args []byte) (*db.Request, error) {
 	if len(args) == 0 {
 		return nil, m.bug("BUG: Master sent broken USER")
 	}
-	req := &db.Request{Log: m.server().log}
+	req := &db.Request{Log: m.server().log, Debug: m.server().set.Debug}
 	for more {
 		var param []byte
 		param, rest, more = wire.Cut(rest)
@@ -265,10 +266,19 @@ func (m *masterConn) pass(id uint32, args []byte) error {
 		m.errorf("Auth client doesn't have permissions to do a PASS lookup: %s", m.socket)
 		return m.reply("FAIL", id)
 	}
-	return m.dispatch(m.server().blocksPassdb(), func() error {
+	blocks := m.server().blocksPassdb()
+	return m.dispatch(blocks, func() error {
 		chain := m.server().newPassChain(req, purposeLookup)
 		res, _, _ := chain.run(m.ctx, stageWork)
-		return m.replyPass(id, req, res)
+		if res != resultOK {
+			return m.replyPass(id, req, res)
+		}
+		return m.dispatch(!blocks && proxyName(req) != "", func() error {
+			if !m.server().finishProxy(m.ctx, req) {
+				res = resultInternal
+			}
+			return m.replyPass(id, req, res)
+		})
 	})
 }
 
@@ -323,7 +333,9 @@ func (m *masterConn) list(id uint32, _ []byte) error {
 			return writeErr
 		}
 		if err != nil {
-			m.server().log.Errorf("%v", err)
+			if !db.IsTold(err) {
+				m.server().log.Errorf("%v", err)
+			}
 			failed = true
 		}
 	}
@@ -340,9 +352,16 @@ func (m *masterConn) list(id uint32, _ []byte) error {
 	})
 }
 
-// cacheFlush answers CACHE-FLUSH. There is no cache, so nothing is dropped.
-func (m *masterConn) cacheFlush(id uint32, _ []byte) error {
+// cacheFlush answers CACHE-FLUSH, for all users or those named.
+func (m *masterConn) cacheFlush(id uint32, args []byte) error {
+	var users []string
+	for more := len(args) > 0; more; {
+		var user []byte
+		user, args, more = wire.Cut(args)
+		users = append(users, wire.Unescape(string(user)))
+	}
+	n := m.server().flushCache(users...)
 	return m.w.Append(func(b []byte) []byte {
-		return append(wire.AppendID(append(b, "OK"...), id), "\t0\n"...)
+		return append(wire.AppendID(wire.AppendID(append(b, "OK"...), id), uint32(n)), '\n')
 	})
 }

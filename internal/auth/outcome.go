@@ -8,8 +8,10 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 )
 
-// succeed answers OK, not before delay_until.
-func (r *request) succeed() {
+// succeed answers OK, if the policy server does not mind, and not before delay_until.
+func (r *request) succeed() { r.checkPolicy(true, r.delayOK) }
+
+func (r *request) delayOK() {
 	if wait := time.Until(r.DelayUntil); !r.DelayUntil.IsZero() && wait > 0 {
 		time.AfterFunc(wait, func() { r.guard(r.sendOK) })
 		return
@@ -18,6 +20,9 @@ func (r *request) succeed() {
 }
 
 func (r *request) sendOK() {
+	if !r.finishProxy() {
+		return
+	}
 	if r.final != nil && r.finalOK {
 		r.Fields.Set(db.Field{Name: "resp", Value: base64.StdEncoding.EncodeToString(r.final)})
 	}
@@ -29,6 +34,7 @@ func (r *request) sendOK() {
 	if r.failures > 0 {
 		r.conn.shared.penalties.reset(r.Remote.Addr())
 	}
+	r.reportPolicy(true)
 	tried := r.Password
 	r.conn.finish(r, r.needsConfirmation(), func(b []byte) []byte {
 		b = wire.AppendID(append(b, "OK"...), r.id)
@@ -78,8 +84,12 @@ func (r *request) appendProxy(b []byte, tried string) []byte {
 // fail answers FAIL after the delay.
 func (r *request) fail(res result) {
 	s := r.conn.server()
-	if !r.noPenalty && res != resultInternal {
-		s.shared.penalties.failed(r.Remote.Addr(), r.OriginalUser, r.Password)
+	r.reportPolicy(false)
+	if r.policyRefusal && s.policy != nil && s.policy.set.LogOnly {
+		r.Fields.Remove("reason") // it is not what the login failed for
+	}
+	if s.penalizes(r) && res != resultInternal && !r.Fields.Has("nodelay") {
+		r.punish()
 	}
 	delay := failureWait(s.set.FailureDelay, time.Since(r.asked))
 	if r.Fields.Has("nodelay") {
@@ -91,6 +101,11 @@ func (r *request) fail(res result) {
 		return
 	}
 	r.sendFail(res)
+}
+
+// punish lets the next attempts from the client's address wait longer.
+func (r *request) punish() {
+	r.conn.shared.penalties.failed(r.Remote.Addr(), r.failures, r.User, r.Password)
 }
 
 // failureStep is the grain of the time at which a failure is told, if deciding took
@@ -112,6 +127,8 @@ func failureWait(delay, elapsed time.Duration) time.Duration {
 }
 
 func (r *request) sendFail(res result) {
+	dropProxy(&r.Request)
+	r.Fields.Remove("nologin")
 	r.conn.finish(r, false, func(b []byte) []byte {
 		b = wire.AppendID(append(b, "FAIL"...), r.id)
 		if r.hasOriginal {

@@ -51,11 +51,15 @@ type passChain struct {
 
 	fetched  bool // its driver has answered with secret
 	secret   db.Secret
-	success  bool   // one said yes
-	verified bool   // the password was right; no more checks
-	internal bool   // one failed temporarily
-	fetch    string // scheme of the password asked for, or empty
-	found    string // that password
+	success  bool    // one said yes
+	verified bool    // the password was right; no more checks
+	internal bool    // one failed temporarily
+	fetch    string  // scheme of the password asked for, or empty
+	found    string  // that password
+	giver    *passdb // which had it
+	hashUser string  // the name in it; empty for the user
+
+	recalled recollection // of the one asked
 }
 
 // newPassChain starts with the master passdbs for a master user's login.
@@ -108,22 +112,37 @@ func (c *passChain) noneLeft() result {
 // ask asks one passdb. A need beyond at means that it was not, or not fully.
 func (c *passChain) ask(ctx context.Context, p *passdb, at stage) (r result, need stage) {
 	c.enter(p)
+	if r, done := c.recall(p); done {
+		return r, 0
+	}
 	if !c.fetched {
 		if p.driver.Blocking() && at < stageWork {
 			return 0, stageWork
 		}
 		done, err := c.query(ctx, p)
 		if done || err != nil {
-			return c.judge(p, err), 0
+			return c.settle(p, err), 0
 		}
 		c.fetched = true
 	}
-	if c.checksHash(p) && at < stageHash {
-		if scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme); password.Expensive(scheme, data) {
-			return 0, stageHash
-		}
+	if c.checksHash(p) && at < stageHash && c.isExpensive() {
+		return 0, stageHash
 	}
-	return c.judge(p, c.compare(p)), 0
+	err := c.compare(p)
+	if c.outdated(err) {
+		c.disregard()
+		return c.ask(ctx, p, at)
+	}
+	return c.settle(p, err), 0
+}
+
+// isExpensive reports whether checking the password is not to be done where others wait.
+func (c *passChain) isExpensive() bool {
+	if c.recalled.used && c.server.set.CacheVerifyWithWorker {
+		return true
+	}
+	scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
+	return password.Expensive(scheme, data)
 }
 
 // enter prepares the request for what p will say about it.
@@ -135,13 +154,17 @@ func (c *passChain) enter(p *passdb) {
 func (c *passChain) query(ctx context.Context, p *passdb) (done bool, err error) {
 	c.req.Save()
 	c.req.Fields.Remove("password") // of an earlier passdb
+	c.req.Scheme = c.fetch
+	c.req.Listen()
+	defer c.hear()
 	if err := p.defaultFields.SetFields(c.req); err != nil {
 		return true, err
 	}
-	if v, ok := p.driver.(db.Verifier); ok && c.purpose == purposeVerify && !c.verified && !p.deny {
+	if v, ok := p.driver.(db.Verifier); ok && c.purpose == purposeVerify && c.fetch == "" && !c.verified && !p.deny {
 		if err := v.Verify(ctx, c.req, c.req.Password); err != nil {
 			return true, err
 		}
+		c.hear()
 		return true, p.overrideFields.SetFields(c.req)
 	}
 	f, ok := p.driver.(db.Fetcher)
@@ -154,7 +177,15 @@ func (c *passChain) query(ctx context.Context, p *passdb) (done bool, err error)
 	if stored, ok := c.req.Fields.Get("password"); ok && c.secret.Stored == "" {
 		c.secret.Stored = stored
 	}
+	c.hear()
 	return false, p.overrideFields.SetFields(c.req)
+}
+
+// hear keeps what the driver said.
+func (c *passChain) hear() {
+	if fields := c.req.Heard(); fields != nil {
+		c.recalled.heard = fields
+	}
 }
 
 // checksHash reports whether compare will check the password.
@@ -178,6 +209,7 @@ func (c *passChain) compare(p *passdb) error {
 		r.Errorf("nopassword set but password is non-empty")
 	}
 	if c.fetch != "" && !c.verified {
+		c.giver = p
 		return c.give() // later ones only add fields: the proof is about these credentials
 	}
 	if !c.checksHash(p) {
@@ -228,8 +260,12 @@ func (c *passChain) give() error {
 		c.req.Infof("Requested %s scheme, but we have only %s", c.fetch, scheme)
 		return db.ErrNotSupported
 	}
+	user := c.hashUser
+	if user == "" {
+		user = c.req.User
+	}
 	var err error
-	c.found, err = password.Generate(c.fetch, data, password.Options{User: c.req.User})
+	c.found, err = password.Generate(c.fetch, data, password.Options{User: user})
 	return err
 }
 
@@ -326,7 +362,7 @@ func (c *passChain) remember(next rule, r result) {
 	if next.goOn && r == resultOK {
 		c.verified = true
 	}
-	c.fetched, c.secret = false, db.Secret{}
+	c.fetched, c.secret, c.recalled = false, db.Secret{}, recollection{}
 	c.req.NoPassword, c.req.NoAuthenticate = false, false
 	if r != resultOK && r != resultNext {
 		c.req.Rollback()

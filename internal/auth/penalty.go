@@ -4,19 +4,20 @@ import (
 	"container/list"
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
 // Penalties slow down those who guess passwords: each address with recent
 // failures waits before the databases are asked, longer with each failure,
-// as Dovecot's anvil does it.
+// as Dovecot's auth and anvil do it.
 const (
 	penaltyExpiry  = 29 * time.Second // after the last failure
 	maxPenaltyWait = 15 * time.Second
 	maxPenalty     = 4 // failures that lengthen the wait
 	maxPenalized   = 65536
-	tripleHistory  = 8 // tried credentials remembered of each address
+	maxTried       = 10 // credentials remembered of each address
 )
 
 // penalties is the table of addresses with recent failures, the latest in
@@ -30,11 +31,16 @@ type penalties struct {
 }
 
 type penalty struct {
-	net   netip.Prefix
-	count int
-	last  time.Time
-	tried [tripleHistory]uint64 // hashes of user and password
-	next  int
+	standing
+	tried []uint64 // hashes of user and password, the latest first
+}
+
+// A standing is how an address stands.
+type standing struct {
+	Net     netip.Prefix // not valid for clients without address
+	Count   int          // of failures, up to a limit
+	Last    time.Time    // failure that counted, or success that forgave
+	Updated time.Time    // last failure or success
 }
 
 func newPenalties() *penalties {
@@ -54,28 +60,35 @@ func penaltyNet(ip netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(ip, 48).Masked()
 }
 
-// lookup returns the number of failures that count against ip.
+// lookup returns the number of failures that count against ip. Those are fewer the
+// longer ago the last of them was.
 func (p *penalties) lookup(ip netip.Addr) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expire()
-	if e := p.addrs[penaltyNet(ip)]; e != nil {
-		return e.Value.(*penalty).count
+	e := p.addrs[penaltyNet(ip)]
+	if e == nil {
+		return 0
 	}
-	return 0
+	pen := e.Value.(*penalty)
+	count, age := pen.Count, p.now().Sub(pen.Last)
+	for waited := maxPenalty; count > 0 && age >= penaltyWait(waited); waited-- {
+		count--
+	}
+	return count
 }
 
 // penaltyWait returns how long n failures make one wait.
 func penaltyWait(n int) time.Duration {
-	if n == 0 {
+	if n <= 0 {
 		return 0
 	}
 	return min(2*time.Second<<min(n, maxPenalty), maxPenaltyWait)
 }
 
-// failed counts a failure against ip. The same credentials again, as of a
-// client with an old password, do not count again.
-func (p *penalties) failed(ip netip.Addr, user, password string) {
+// failed counts a failure against ip of one who has waited for count others. The same
+// credentials again, as of a client with an old password, do not count again.
+func (p *penalties) failed(ip netip.Addr, count int, user, password string) {
 	var h maphash.Hash
 	h.SetSeed(p.seed)
 	h.WriteString(user)
@@ -85,46 +98,67 @@ func (p *penalties) failed(ip netip.Addr, user, password string) {
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	pen := p.touch(ip)
+	count = min(count+1, maxPenalty)
+	if i := slices.Index(pen.tried, sum); i >= 0 && password != "" {
+		pen.Count = count - 1
+		return
+	}
+	pen.Count, pen.Last = count, pen.Updated
+	if password != "" {
+		pen.tried = slices.Insert(pen.tried, 0, sum)
+		pen.tried = pen.tried[:min(len(pen.tried), maxTried)]
+	}
+}
+
+// reset forgives ip its failures after a success.
+func (p *penalties) reset(ip netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pen := p.touch(ip)
+	pen.Count, pen.Last = 0, pen.Updated
+}
+
+// touch returns the entry of ip, as of now. It makes one, in place of the oldest if
+// there are too many.
+func (p *penalties) touch(ip netip.Addr) *penalty {
 	p.expire()
-	e := p.addrs[penaltyNet(ip)]
+	net := penaltyNet(ip)
+	e := p.addrs[net]
 	if e == nil {
 		if len(p.addrs) >= maxPenalized {
 			p.drop(p.order.Back())
 		}
-		e = p.order.PushFront(&penalty{net: penaltyNet(ip)})
-		p.addrs[penaltyNet(ip)] = e
+		e = p.order.PushFront(&penalty{standing: standing{Net: net}})
+		p.addrs[net] = e
 	}
-	pen := e.Value.(*penalty)
-	pen.last = p.now()
 	p.order.MoveToFront(e)
-	for _, tried := range pen.tried {
-		if tried == sum && pen.count > 0 {
-			return
-		}
-	}
-	pen.tried[pen.next] = sum
-	pen.next = (pen.next + 1) % tripleHistory
-	pen.count = min(pen.count+1, maxPenalty)
-}
-
-// reset forgets the failures of ip after a success.
-func (p *penalties) reset(ip netip.Addr) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e := p.addrs[penaltyNet(ip)]; e != nil {
-		p.drop(e)
-	}
+	pen := e.Value.(*penalty)
+	pen.Updated = p.now()
+	return pen
 }
 
 func (p *penalties) drop(e *list.Element) {
-	delete(p.addrs, e.Value.(*penalty).net)
+	delete(p.addrs, e.Value.(*penalty).Net)
 	p.order.Remove(e)
 }
 
 // expire drops what is old; it looks at no more than that.
 func (p *penalties) expire() {
 	old := p.now().Add(-penaltyExpiry)
-	for e := p.order.Back(); e != nil && e.Value.(*penalty).last.Before(old); e = p.order.Back() {
+	for e := p.order.Back(); e != nil && e.Value.(*penalty).Updated.Before(old); e = p.order.Back() {
 		p.drop(e)
 	}
+}
+
+// all returns the entries, the oldest first.
+func (p *penalties) all() []standing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expire()
+	list := make([]standing, 0, p.order.Len())
+	for e := p.order.Back(); e != nil; e = e.Prev() {
+		list = append(list, e.Value.(*penalty).standing)
+	}
+	return list
 }

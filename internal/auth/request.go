@@ -43,8 +43,14 @@ type request struct {
 	certUsername string
 	failures     int // of this address, before this request
 	hasOriginal  bool
-	final        []byte // data of the mechanism for the success
-	proven       bool   // final was sent, and only its receipt is missing
+	final        []byte  // data of the mechanism for the success
+	proven       bool    // final was sent, and only its receipt is missing
+	alone        bool    // nobody else may be in an exchange as this user
+	refusal      *result // was told by the mechanism, and only its receipt is missing
+	bindings     []sasl.Binding
+
+	policyAsked, policyRefusal bool
+	proxyDone                  bool // finishProxy was called
 }
 
 // parseAuth reads "ID MECH PARAM...".
@@ -61,6 +67,7 @@ func (c *clientConn) parseAuth(args []byte) (*request, error) {
 	}
 	req := &request{conn: c, id: id, mech: mech}
 	req.Mechanism, req.Log, req.ClientPID = mech.Name, c.server().log, c.pid
+	req.Debug = c.server().set.Debug
 	for ok {
 		var param []byte
 		param, rest, ok = wire.Cut(rest)
@@ -102,8 +109,12 @@ func (r *request) setParam(key, value string) {
 		r.ValidCert = true
 	case "cert_username":
 		r.certUsername = value
+	case "debug":
+		r.Debug = true
 	case "client_id":
 		r.ClientID = value
+	case "channel_binding": // of our own login processes
+		r.addBinding(value)
 	case "forward_fields":
 		r.setForwardFields(value)
 	default:
@@ -121,7 +132,7 @@ func (r *request) setForwardFields(value string) {
 	for item := range strings.SplitSeq(string(text), "\t") {
 		name, value, _ := strings.Cut(wire.Unescape(item), "=")
 		if name != "" {
-			r.Fields.Set(db.Field{Name: "forward_" + name, Value: value, Hidden: true})
+			r.Fields.Set(db.Field{Name: "forward_" + name, Value: value})
 		}
 	}
 }
@@ -212,12 +223,8 @@ func (r *request) begin() {
 		r.refuse("invalid_base64", "Invalid base64 data in initial response")
 		return
 	}
-	session := s.session
-	if s.set.SSLUsernameFromCert && r.ValidCert {
-		session.CertUsername = r.certUsername
-	}
-	r.exchange = r.mech.NewServer(session)
-	if !r.noPenalty {
+	r.exchange = r.newExchange()
+	if s.penalizes(r) {
 		r.failures = s.shared.penalties.lookup(r.Remote.Addr())
 		if wait := penaltyWait(r.failures); wait > 0 {
 			time.AfterFunc(wait, func() { r.guard(r.start) })
@@ -248,15 +255,21 @@ func (r *request) proceed(data []byte) {
 // next gives the mechanism the client's message and does what it says.
 func (r *request) next(response []byte) {
 	r.asked = time.Now()
-	if r.proven {
+	switch {
+	case r.proven:
 		r.succeed()
+		return
+	case r.refusal != nil:
+		r.fail(*r.refusal)
+		return
+	case r.hasNUL(response):
+		r.fail(resultMismatch)
 		return
 	}
 	step, err := r.exchange.Next(response)
 	r.initial = nil
 	if err != nil {
-		r.infof("%v", err)
-		r.fail(resultMismatch)
+		r.mechanismFailed(step, err)
 		return
 	}
 	r.do(step)
@@ -312,12 +325,19 @@ func (r *request) verify(step sasl.Step) {
 	if !r.identify(step) {
 		return
 	}
-	if strings.ContainsAny(step.Password, "\x01\t\r\n") {
-		r.Log.Infof("Attempted login with password having illegal chars")
-		r.fail(resultMismatch)
-		return
-	}
 	r.Password = step.Password
+	r.checkPolicy(false, func() {
+		if strings.ContainsAny(r.Password, "\x01\t\r\n") {
+			r.Log.Infof("Attempted login with password having illegal chars")
+			r.refused(resultMismatch)
+			return
+		}
+		r.askPassdbs()
+	})
+}
+
+// askPassdbs asks the passdbs about the password.
+func (r *request) askPassdbs() {
 	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
 	r.ask(stageInline)
 }
@@ -328,6 +348,10 @@ func (r *request) verify(step sasl.Step) {
 func (r *request) accept(step sasl.Step) {
 	if r.chain.fetch != "" { // the passdbs were asked, and gave what the proof is about
 		r.final = step.Data
+		if step.Store != "" {
+			r.conn.server().workers.submit(func() { r.guard(func() { r.store(step.Store) }) })
+			return
+		}
 		if r.final != nil && !r.finalOK {
 			// The protocol has no place for it in the success: it goes before, and the
 			// client answers with nothing.
@@ -354,8 +378,7 @@ func (r *request) accept(step sasl.Step) {
 	}
 	r.final = step.Data
 	r.Password = ""
-	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
-	r.ask(stageInline)
+	r.checkPolicy(false, func() { r.askPassdbs() })
 }
 
 // fetch gets stored credentials for a mechanism that checks them itself.
@@ -363,9 +386,12 @@ func (r *request) fetch(step sasl.Step) {
 	if !r.identify(step) {
 		return
 	}
-	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
-	r.chain.fetch = step.Scheme
-	r.ask(stageInline)
+	r.alone = step.Alone
+	r.checkPolicy(false, func() {
+		r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
+		r.chain.fetch, r.chain.hashUser = step.Scheme, step.HashUser
+		r.ask(stageInline)
+	})
 }
 
 // ask runs the chain of passdbs here, or where it may run.
@@ -378,7 +404,7 @@ func (r *request) ask(at stage) {
 	case !done:
 		s.workers.submit(func() { r.guard(func() { r.ask(stageWork) }) })
 	case res != resultOK:
-		r.fail(res)
+		r.refused(res)
 	case r.chain.fetch != "":
 		r.resume()
 	default:
@@ -393,10 +419,13 @@ func (r *request) resume() {
 		r.fail(resultInternal)
 		return
 	}
+	if r.alone && !r.conn.shared.onetime.enter(r) {
+		r.mechanismFailed(sasl.Step{}, sasl.Alarm("user is locked, race attack?"))
+		return
+	}
 	step, err := mech.Credentials([]byte(r.chain.found))
 	if err != nil {
-		r.infof("%v", err)
-		r.fail(resultMismatch)
+		r.mechanismFailed(step, err)
 		return
 	}
 	r.do(step)

@@ -37,6 +37,8 @@ type section struct {
 	onSuccess, onFailure, onTemp  rule
 	defaultFields, overrideFields db.Templates
 	verbose                       bool
+	cacheKey                      string // template
+	cached                        bool   // answers may be kept
 }
 
 // A passdb is an open passdb section.
@@ -77,14 +79,16 @@ func (s *Server) openPassdb(p *dovecot.Passdb, number int) (*passdb, error) {
 	if p.Pass {
 		success = "continue"
 	}
-	return &passdb{
+	opened := &passdb{
 		section:    newSection(p.Name, p.Driver, number, success, p.ResultFailure, p.ResultInternalfail, p.DefaultFields, p.OverrideFields, p.AuthVerbose, s.set),
 		driver:     driver,
 		mechanisms: strings.FieldsFunc(p.Mechanisms, isListSeparator),
 		filter:     strings.FieldsFunc(p.UsernameFilter, isListSeparator),
 		skip:       p.Skip,
 		deny:       p.Deny,
-	}, nil
+	}
+	opened.cacheKey, opened.cached = passdbCacheTemplate(driver, p.DefaultFields)
+	return opened, nil
 }
 
 func isListSeparator(c rune) bool { return c == ' ' || c == ',' }
@@ -94,11 +98,13 @@ func (s *Server) openUserdb(u *dovecot.Userdb, number int) (*userdb, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &userdb{
+	opened := &userdb{
 		section: newSection(u.Name, u.Driver, number, u.ResultSuccess, u.ResultFailure, u.ResultInternalfail, u.DefaultFields, u.OverrideFields, u.AuthVerbose, s.set),
 		driver:  driver,
 		skip:    u.Skip,
-	}, nil
+	}
+	opened.cacheKey, opened.cached = userdbCacheTemplate(driver, u.DefaultFields)
+	return opened, nil
 }
 
 // wants reports whether the passdb is to be asked. authenticated tells

@@ -91,7 +91,7 @@ func TestAcceptFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		if _, err := io.ReadFull(conn, make([]byte, 7)); err != nil {
 			t.Errorf("after failures: %v", err)
 		}

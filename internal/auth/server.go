@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
+	"math"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -16,7 +17,6 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/auth/system"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
-	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/sasl"
 )
@@ -62,8 +62,12 @@ type Server struct {
 	passdbs   []*passdb
 	masterdbs []*passdb
 	userdbs   []*userdb
-	hashers   pool // compute expensive hashes
-	workers   pool // wait for databases
+	cache     *cache  // nil for none
+	policy    *policy // nil for none
+	noPenalty bool    // for any address
+	hashers   pool    // compute expensive hashes
+	workers   pool    // wait for databases
+	proxySelf []netip.Addr
 	shared    *shared
 }
 
@@ -73,6 +77,7 @@ type shared struct {
 	present   atomic.Pointer[Server]
 	penalties *penalties
 	lastCUID  atomic.Uint32
+	onetime   onetime
 	tokenKey  [32]byte
 
 	mu     sync.Mutex
@@ -106,25 +111,75 @@ func NewServer(setup *Setup, log *maillog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer(set, dbs, setup.Files, log)
-	if err == nil && setup.Worker != "" {
+	drivers, err := dovecot.Get[db.Settings](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	policySettings, err := dovecot.Get[PolicySettings](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return nil, err
+	}
+	policy, err := newPolicy(policySettings, drivers, set.Verbose || set.Debug || set.DebugPasswords)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer(set, dbs, &db.Env{Settings: *drivers, ExtFiles: setup.Files}, log)
+	if err != nil {
+		return nil, err
+	}
+	s.policy = policy
+	if policy != nil && policy.set.LogOnly {
+		log.Warningf("auth-policy: Currently in log-only mode. Ignoring tarpit and disconnect instructions from policy server")
+	}
+	if setup.Worker != "" {
 		s.env.System = system.NewClient(setup.Worker)
 	}
+	s.noPenalty, err = penaltiesOff(cfg)
 	return s, err
 }
 
-func newServer(set *Settings, dbs *dovecot.Auth, files ext.Files, log *maillog.Logger) (*Server, error) {
-	if set.Debug || set.DebugPasswords {
-		set.Verbose = true
+// penaltiesOff reports whether no address has to wait after failures. As in Dovecot, one
+// asks for that by turning off the socket of anvil that penalties are kept behind.
+func penaltiesOff(cfg *dovecot.Config) (bool, error) {
+	services, err := dovecot.Services(cfg)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range services {
+		for _, l := range s.UnixListeners {
+			if s.Name == "anvil" && l.Path == "anvil-auth-penalty" && l.Mode == 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// penalizes reports whether failures of the client's address count.
+func (s *Server) penalizes(r *request) bool { return !r.noPenalty && !s.noPenalty }
+
+func newServer(set *Settings, dbs *dovecot.Auth, env *db.Env, log *maillog.Logger) (*Server, error) {
+	env.Log, env.FirstValidUID, env.LastValidUID = log, set.FirstValidUID, set.LastValidUID
+	set.Debug = set.Debug || set.DebugPasswords
+	set.Verbose = set.Verbose || set.Debug
+	if set.VerbosePasswords == "yes" {
+		set.VerbosePasswords = "plain"
 	}
 	s := &Server{
 		log: log, set: set,
-		env:     &db.Env{Log: log, FirstValidUID: set.FirstValidUID, LastValidUID: set.LastValidUID, ExtFiles: files},
+		env:     env,
 		names:   newUsernames(set),
 		hashers: pool{max: runtime.GOMAXPROCS(0)},
 		workers: pool{max: max(1, int(set.WorkerMaxCount))},
 	}
+	if set.CacheSize > 0 && set.CacheTTL > 0 {
+		s.cache = newCache(int(min(set.CacheSize, math.MaxInt)), set.CacheTTL, set.CacheNegativeTTL)
+	}
 	s.shared = newShared(s)
+	var err error
+	if s.proxySelf, err = parseProxySelf(set.ProxySelf); err != nil {
+		return nil, err
+	}
 	s.session.Hostname, _ = os.Hostname()
 	s.session.Realms = strings.Fields(set.Realms)
 	s.session.Username = set.AnonymousUsername
@@ -140,7 +195,10 @@ func newServer(set *Settings, dbs *dovecot.Auth, files ext.Files, log *maillog.L
 }
 
 // Close closes the connections of the databases. Lookups fail afterwards.
-func (s *Server) Close() { s.env.Close() }
+func (s *Server) Close() {
+	s.env.Close()
+	s.policy.close()
+}
 
 // openDatabases opens all sections in their order. Without userdb there is a
 // static one, as in Dovecot.
@@ -173,34 +231,6 @@ func (s *Server) openDatabases(dbs *dovecot.Auth) error {
 			return err
 		}
 		s.userdbs = append(s.userdbs, u)
-	}
-	return nil
-}
-
-// chooseMechanisms looks up the mechanisms of auth_mechanisms.
-func (s *Server) chooseMechanisms() error {
-	for name := range strings.FieldsSeq(s.set.Mechanisms) {
-		m, ok := sasl.Lookup(name)
-		if !ok || m.NewServer == nil {
-			return fmt.Errorf("Unknown authentication mechanism '%s'", strings.ToUpper(name))
-		}
-		if m.Flags&sasl.Anonymous == 0 && len(s.passdbs) == 0 {
-			return fmt.Errorf("No passdbs specified in configuration file. %s mechanism needs one", m.Name)
-		}
-		s.mechs = append(s.mechs, m)
-	}
-	if len(s.mechs) == 0 {
-		return errors.New("No authentication mechanisms configured")
-	}
-	return nil
-}
-
-// mechanism returns an offered mechanism.
-func (s *Server) mechanism(name string) *sasl.Mechanism {
-	for _, m := range s.mechs {
-		if m.Name == name || strings.EqualFold(m.Name, name) {
-			return m
-		}
 	}
 	return nil
 }

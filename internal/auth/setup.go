@@ -5,9 +5,9 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"slices"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
 )
@@ -21,9 +21,6 @@ type Setup struct {
 	Worker string // socket of the service auth-worker; "" if that does not run
 }
 
-// extDrivers are the drivers whose args are the path of such a file.
-var extDrivers = map[string]bool{"ldap": true, "sql": true, "dict": true, "oauth2": true}
-
 // NewSetup reads the files that the passdbs and userdbs of cfg name. One that is missing is
 // left to the auth process to complain about.
 func NewSetup(cfg *dovecot.Config) (*Setup, error) {
@@ -31,24 +28,37 @@ func NewSetup(cfg *dovecot.Config) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	set, err := dovecot.Get[db.Settings](cfg, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return nil, err
+	}
 	s := &Setup{Config: cfg, Files: make(ext.Files)}
 	for _, p := range dbs.Passdbs {
-		err = errors.Join(err, s.collect(p.Driver, p.Args))
+		err = errors.Join(err, set.CollectFiles(s.Files, p.Driver, p.Args))
 	}
 	for _, u := range dbs.Userdbs {
-		err = errors.Join(err, s.collect(u.Driver, u.Args))
+		err = errors.Join(err, set.CollectFiles(s.Files, u.Driver, u.Args))
 	}
 	return s, err
 }
 
-func (s *Setup) collect(driver, args string) error {
-	if !extDrivers[driver] || args == "" || s.Files[args] != nil {
+// Prepare makes what the auth process needs in base_dir: where checkpassword programs
+// find the one that answers for them.
+func (s *Setup) Prepare() error {
+	dbs, err := dovecot.Get[dovecot.Auth](s.Config, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return err
+	}
+	used := slices.ContainsFunc(dbs.Passdbs, func(p dovecot.Passdb) bool { return p.Driver == "checkpassword" }) ||
+		slices.ContainsFunc(dbs.Userdbs, func(u dovecot.Userdb) bool { return u.Driver == "checkpassword" })
+	if !used {
 		return nil
 	}
-	if _, err := os.Stat(args); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	set, err := dovecot.Get[db.Settings](s.Config, dovecot.Filter{Service: "auth"})
+	if err != nil {
+		return err
 	}
-	return s.Files.Collect(args)
+	return set.LinkReplyProgram()
 }
 
 // setupForm is a Setup on its way to the auth process.

@@ -62,6 +62,10 @@ func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLooku
 // askUserdb asks one userdb.
 func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind userLookup) result {
 	req.Userdb.Save()
+	recalled, r, found := s.recallUser(u, req)
+	if found {
+		return r
+	}
 	if p, ok := u.driver.(db.PassdbLookup); ok && p.NeedsPassdb() && kind == lookupOnly {
 		if r := s.userExists(ctx, req); r != resultOK {
 			return r
@@ -69,13 +73,20 @@ func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind
 		req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
 		req.Userdb.Save()
 	}
+	req.Listen()
 	err := u.defaultFields.SetUserdbFields(req)
 	if err == nil {
 		err = u.driver.LookupUser(ctx, req)
 	}
+	heard := req.Heard()
 	if err == nil {
 		err = u.overrideFields.SetUserdbFields(req)
 	}
+	return recalled.settle(u, req, s.judgeUserdb(u, req, err), heard)
+}
+
+// judgeUserdb turns a userdb's answer into a result, and logs what is wrong.
+func (s *Server) judgeUserdb(u *userdb, req *db.Request, err error) result {
 	switch {
 	case err == nil:
 		return resultOK

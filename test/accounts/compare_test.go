@@ -110,7 +110,8 @@ service pop3-login {
 // A running is a program at work.
 type running struct {
 	*harness.Process
-	dir string
+	dir  string
+	port int // of POP3
 }
 
 func (r *running) socket(name string) string { return filepath.Join(r.dir, "run", name) }
@@ -143,7 +144,7 @@ func start(t *testing.T, program harness.Program, files map[string]string) *runn
 	if program == harness.Dovetail {
 		command = []string{harness.Binary(t), "dovecot"}
 	}
-	r := &running{harness.Start(t, nil, command[0], append(command[1:], "-F", "-c", config)...), dir}
+	r := &running{harness.Start(t, nil, command[0], append(command[1:], "-F", "-c", config)...), dir, port}
 	harness.WaitTCP(t, r.Process, fmt.Sprintf("127.0.0.1:%d", port))
 	harness.WaitSocket(t, r.Process, r.socket("auth-client"))
 	harness.WaitSocket(t, r.Process, r.socket("auth-userdb"))

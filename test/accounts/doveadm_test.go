@@ -20,6 +20,9 @@ var doveadmRequests = []string{
 	"user -x service=imap -x lip=127.0.0.1 alice", "user bob@example.com",
 	"auth test alice secret", "auth test alice wrong", "auth test -x service=imap -x rip=192.0.2.1 alice secret", "auth test carol carolpass",
 	"auth test nosuch x", "auth lookup alice", "auth lookup carol", "auth lookup nosuch", "auth lookup -f user alice", "auth cache flush", "auth cache flush alice",
+	"auth login", "auth login -x rip=192.0.2.7 -x service=imap alice secret", "auth login -x rip=192.0.2.8 alice wrong",
+	"auth test -x rip=bogus alice secret", "auth test -x rip=192.0.2.9 -x secured -x forward_x=y alice secret",
+	"user -e x -u alice", "user -e x -f home alice", "user -u alice bob@example.com", "user -f home nosuch", "user a* carol",
 	"pw -t {PLAIN}x -p x", "pw -t {PLAIN}x -p y", "pw -s BOGUS -p x", "pw -t x -p x", "pw -s SHA1 -p secret", "pw -s SHA256.HEX -p secret",
 	"pw -s SHA1 -p x -V", "pw -s DIGEST-MD5 -p x", "pw -s DIGEST-MD5 -u bob@example.com -p secret", "pw -p x extra",
 }

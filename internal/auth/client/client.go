@@ -36,12 +36,17 @@ type Request struct {
 	TLS             bool // TLS
 	ValidClientCert bool
 	CertUsername    string
-	Session         string // session id
-	LocalName       string // TLS server name
-	ClientID        string // parameters of IMAP ID
-	ForwardFields   string // TAB separated fields from a proxy
-	NoPenalty       bool   // do not wait for earlier failures from this address
-	FinalResponse   bool   // the protocol can carry data with a success
+	Session         string   // session id
+	LocalName       string   // TLS server name
+	ClientID        string   // parameters of IMAP ID
+	ForwardFields   string   // TAB separated fields from a proxy
+	Extra           []string // further name=value, or name
+	NoPenalty       bool     // do not wait for earlier failures from this address
+	FinalResponse   bool     // the protocol can carry data with a success
+
+	// Bindings are the channel bindings of a TLS connection. Only our own server
+	// knows what to do with them.
+	Bindings []sasl.Binding
 
 	Initial    []byte // initial response, decoded
 	HasInitial bool
@@ -180,6 +185,8 @@ func newResult(id, pid uint32, cookie, text string) Result {
 type clientHandshake struct {
 	mechanisms []Mechanism
 	cookie     string
+	pid        uint32 // of the server
+	number     uint32 // of the connection
 }
 
 func newClientHandshake() handshake { return new(clientHandshake) }
@@ -202,6 +209,10 @@ func (h *clientHandshake) line(verb, rest string) (done bool, err error) {
 		return false, checkVersion(rest, wire.ClientMajor)
 	case "COOKIE":
 		h.cookie = rest
+	case "SPID":
+		h.pid, _ = wire.ParseID([]byte(rest))
+	case "CUID":
+		h.number, _ = wire.ParseID([]byte(rest))
 	case "MECH":
 		if len(h.mechanisms) == maxMechanisms {
 			return false, errors.New("auth: the server offers more than 100 mechanisms")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"net/netip"
 
@@ -21,6 +22,10 @@ type Lookup struct {
 	Session   string
 	LocalName string
 	Secured   bool
+
+	RealLocal, RealRemote netip.AddrPort // of the connection, if different
+	ForwardFields         string         // TAB separated fields from a proxy
+	Extra                 []string       // further name=value, or name
 }
 
 // A User is what the userdb knows of one.
@@ -125,6 +130,28 @@ func (m *MasterClient) List(ctx context.Context, mask, service string, fn func(u
 	return nil
 }
 
+// Penalties calls fn with the fields of each address that has to wait after failures: the
+// address, the number of failures, and when the last of them and the last change was. fn
+// is called as that of List.
+func (m *MasterClient) Penalties(ctx context.Context, fn func(fields []string)) error {
+	conn, err := m.link.connect(ctx)
+	if err != nil {
+		return err
+	}
+	call, err := conn.startList(func(b []byte, id uint32) []byte {
+		return append(wire.AppendID(append(b, "PENALTIES"...), id), '\n')
+	}, func(rest string) { fn(strings.Split(rest, "\t")) })
+	if err != nil {
+		return err
+	}
+	r, err := call.wait(ctx)
+	conn.end(call)
+	if err == nil && r.verb != "DONE" {
+		err = lookupError(r)
+	}
+	return err
+}
+
 // FlushCache drops what the auth cache holds of the users, or all of it, and
 // returns the number of entries dropped.
 func (m *MasterClient) FlushCache(ctx context.Context, usernames ...string) (int, error) {
@@ -170,6 +197,13 @@ func appendLookup(b []byte, verb string, id uint32, username string, l Lookup) [
 	if l.Secured {
 		b = append(b, "\tsecured"...)
 	}
+	b = appendAddr(b, "real_lip", "real_lport", l.RealLocal)
+	b = appendAddr(b, "real_rip", "real_rport", l.RealRemote)
+	if l.ForwardFields != "" {
+		b = append(b, "\tforward_fields="...)
+		b = wire.AppendBase64(b, []byte(l.ForwardFields))
+	}
+	b = appendExtra(b, l.Extra)
 	return append(b, '\n')
 }
 

@@ -36,17 +36,26 @@ func appendAuth(b []byte, id uint32, req *Request) []byte {
 		b = append(b, "\tforward_fields="...)
 		b = wire.AppendBase64(b, []byte(req.ForwardFields))
 	}
+	b = appendExtra(b, req.Extra)
 	if req.FinalResponse {
 		b = append(b, "\tfinal-resp-ok"...)
 	}
 	if req.NoPenalty {
 		b = append(b, "\tno-penalty"...)
 	}
+	b = appendBindings(b, req.Bindings)
 	if req.HasInitial { // must be last
 		b = append(b, "\tresp="...)
 		b = wire.AppendBase64(b, req.Initial)
 	}
 	return append(b, '\n')
+}
+
+func appendExtra(b []byte, extra []string) []byte {
+	for _, field := range extra {
+		b = wire.AppendEscaped(append(b, '\t'), field)
+	}
+	return b
 }
 
 // appendSet appends a field unless its value is empty.

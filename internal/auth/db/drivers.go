@@ -10,12 +10,13 @@ import (
 
 // Env is what all databases of one server share.
 type Env struct {
-	Log *maillog.Logger
+	Log *maillog.Logger // nil where the configuration is only checked
 
 	FirstValidUID, LastValidUID uint32 // of users that passwd lists
 	PasswdFile                  string // instead of /etc/passwd
 
 	ExtFiles ext.Files // read by a process that may
+	Settings Settings
 	// System asks the C library; nil where that is not there, and /etc/passwd is
 	// all that is known of the system's users.
 	System *system.Client
@@ -23,12 +24,16 @@ type Env struct {
 	files fileCache
 	sql   sqlPools
 	ldap  directories
+	dicts dicts
+	lua   luaScripts
 }
 
 // Close ends the connections of the databases. What is asked afterwards fails.
 func (env *Env) Close() {
 	env.sql.close()
 	env.ldap.close()
+	env.dicts.close()
+	env.lua.close()
 	if env.System != nil {
 		env.System.Close()
 	}
@@ -54,12 +59,12 @@ var (
 		"passwd-file":   openFilePassdb,
 		"static":        openStaticPassdb,
 		"bsdauth":       nil,
-		"checkpassword": nil,
-		"dict":          nil,
-		"imap":          nil,
+		"checkpassword": openCheckpasswordPassdb,
+		"dict":          openDictPassdb,
+		"imap":          openIMAP,
 		"ldap":          openLDAPPassdb,
-		"lua":           nil,
-		"oauth2":        nil,
+		"lua":           openLuaPassdb,
+		"oauth2":        openOAuth2,
 		"pam":           openPAM,
 		"shadow":        openShadow,
 		"sql":           openSQLPassdb,
@@ -69,10 +74,10 @@ var (
 		"passwd-file":   openFileUserdb,
 		"prefetch":      openPrefetch,
 		"static":        openStaticUserdb,
-		"checkpassword": nil,
-		"dict":          nil,
+		"checkpassword": openCheckpasswordUserdb,
+		"dict":          openDictUserdb,
 		"ldap":          openLDAPUserdb,
-		"lua":           nil,
+		"lua":           openLuaUserdb,
 		"sql":           openSQLUserdb,
 	}
 )

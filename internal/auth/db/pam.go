@@ -17,6 +17,7 @@ import (
 type pamDB struct {
 	env              *Env
 	service          string // template
+	cacheKey         string // template; "" if answers are not kept
 	session, setCred bool
 	showMessage      bool
 	toldMissing      atomic.Bool // that there is no file for the service
@@ -35,7 +36,8 @@ func openPAM(env *Env, args string) (Passdb, error) {
 			p.setCred = true
 		case word == "failure_show_msg=yes":
 			p.showMessage = true
-		case name == "cache_key": // of the cache
+		case name == "cache_key":
+			p.cacheKey = value
 		case name == "max_requests":
 			if _, err := strconv.ParseUint(value, 10, 32); err != nil {
 				return nil, fmt.Errorf("pam: Invalid requests value: %s", value)

@@ -15,6 +15,7 @@ type Request struct {
 	MasterUser   string // who logs in as User, if not User
 	LoginUser    string // as whom MasterUser wants to log in, until that was allowed
 	Password     string // tried, for %w
+	Scheme       string // of the password that Fetch should get; empty for any
 
 	Service    string
 	Session    string
@@ -44,9 +45,15 @@ type Request struct {
 	Section string // name of the database asked, for log lines and %!
 	Number  int    // of that database
 	Verbose bool   // failures are logged
+	Debug   bool   // everything is
 	Log     *maillog.Logger
 
-	saved saved
+	// OpenIDConfiguration is the URL of a document that says where tokens come from, for
+	// clients whose token was refused.
+	OpenIDConfiguration string
+
+	saved  saved
+	answer answer
 }
 
 // saved is what a database that refuses the login must not have changed.
@@ -99,5 +106,12 @@ func (r *Request) Errorf(format string, args ...any) {
 func (r *Request) Infof(format string, args ...any) {
 	if r.Verbose {
 		r.Log.Infof("%s"+format, append([]any{r.Prefix(r.Section)}, args...)...)
+	}
+}
+
+// Debugf logs, with auth_debug=yes, what goes on.
+func (r *Request) Debugf(format string, args ...any) {
+	if r.Debug {
+		r.Log.Debugf("%s"+format, append([]any{r.Prefix(r.Section)}, args...)...)
 	}
 }

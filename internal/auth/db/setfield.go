@@ -14,13 +14,18 @@ import (
 // SetField adds a field of a passdb. Names that mean something have their
 // effect here.
 func (r *Request) SetField(field Field) {
+	r.hear(field)
+	r.setField(field)
+}
+
+func (r *Request) setField(field Field) {
 	name, value := field.Name, field.Value
 	if name, ok := strings.CutSuffix(name, ":protected"); ok {
 		if r.Fields.Has(name) {
 			return
 		}
 		field.Name = name
-		r.SetField(field)
+		r.setField(field)
 		return
 	}
 	if name, ok := strings.CutSuffix(name, ":remove"); ok {
@@ -73,7 +78,7 @@ func (r *Request) SetField(field Field) {
 		return
 	case "passdb_import":
 		for item := range strings.SplitSeq(value, "\t") {
-			r.SetField(parseField(wire.Unescape(item)))
+			r.setField(parseField(wire.Unescape(item)))
 		}
 		return
 	}
@@ -96,7 +101,7 @@ func (r *Request) setForUserdb(name string, field Field) {
 	r.hide(hidden)
 	r.HasUserdb = true
 	field.Name = name
-	r.SetUserdbField(field)
+	r.setUserdbField(field)
 }
 
 // parseField makes a field of "name=value" or "name".
@@ -205,13 +210,18 @@ func parseNet(text string) (netip.Prefix, error) {
 
 // SetUserdbField adds a field of a userdb.
 func (r *Request) SetUserdbField(field Field) {
+	r.hear(field)
+	r.setUserdbField(field)
+}
+
+func (r *Request) setUserdbField(field Field) {
 	name, value := field.Name, field.Value
 	if name, ok := strings.CutSuffix(name, ":protected"); ok {
 		if r.Userdb.Has(name) {
 			return
 		}
 		field.Name = name
-		r.SetUserdbField(field)
+		r.setUserdbField(field)
 		return
 	}
 	if name, ok := strings.CutSuffix(name, ":remove"); ok {
@@ -235,7 +245,7 @@ func (r *Request) SetUserdbField(field Field) {
 		return
 	case "userdb_import":
 		for item := range strings.SplitSeq(value, "\t") {
-			r.SetUserdbField(parseField(wire.Unescape(item)))
+			r.setUserdbField(parseField(wire.Unescape(item)))
 		}
 		return
 	case "system_user":

@@ -18,12 +18,14 @@ type sqlDB struct {
 	password sqlQuery
 	user     sqlQuery
 	iterate  sqlQuery
+	update   sqlQuery
 }
 
 // A sqlQuery is one of the queries.
 type sqlQuery struct {
 	*sqldb.Query
-	builtIn string // its text if the file does not set it
+	text    string
+	builtIn string // text if the file does not set it
 }
 
 // sqlPools are the open databases by driver and connect string: sections that
@@ -81,10 +83,12 @@ func openSQL(env *Env, path string) (*sqlDB, error) {
 		{&s.password, "password_query", set.PasswordQuery, defaults.PasswordQuery},
 		{&s.user, "user_query", set.UserQuery, defaults.UserQuery},
 		{&s.iterate, "iterate_query", set.IterateQuery, defaults.IterateQuery},
+		{&s.update, "update_query", set.UpdateQuery, defaults.UpdateQuery},
 	} {
 		if q.to.Query, err = s.pool.Parse(q.text); err != nil {
 			return nil, fmt.Errorf("sql %s: %s: %w", path, q.name, err)
 		}
+		q.to.text = q.text
 		if q.text == q.preset {
 			q.to.builtIn = fmt.Sprintf(" (using built-in default %s: %s)", q.name, q.preset)
 		}

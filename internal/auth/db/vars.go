@@ -51,6 +51,15 @@ func (r *Request) expandWith(template string, e expansion) (string, error) {
 	return dovecot.ExpandVars(template, vars)
 }
 
+// ExpandEscaped is Expand with values that escape makes safe for where they go, and with
+// more variables.
+func (r *Request) ExpandEscaped(template string, escape func(string) string, more map[string]string) (string, error) {
+	return r.expandWith(template, expansion{escape: escape, lookup: func(name, _ string) (string, bool) {
+		value, ok := more[name]
+		return value, ok
+	}})
+}
+
 // Normalize expands auth_username_format for a name that is not yet that of the
 // request.
 func (r *Request) Normalize(format, name string) (string, error) {

@@ -119,6 +119,18 @@ func (db *userdb) find(name string) (*client.User, error) {
 	return &found, nil
 }
 
+// owner looks up the home directory of the owner of shared mailboxes.
+func (db *userdb) owner(_ context.Context, name string) (home string, found bool, err error) {
+	user, err := db.find(name)
+	switch {
+	case errors.Is(err, errNoUser):
+		return "", false, nil
+	case err != nil:
+		return "", false, err
+	}
+	return user.Home, true, nil
+}
+
 // report prints an error about a user as it would be in the log of a mail process.
 func (db *userdb) report(name string, err error) {
 	info := store.UserInfo{Username: name, Service: "doveadm", UID: -1, GID: -1}

@@ -35,7 +35,8 @@ type Accepted struct {
 	Refused string `json:"refused,omitempty"` // why, for the client
 }
 
-// Idle says that all of the messages received so far are dealt with.
+// Idle says that all of the messages received so far are dealt with, the first with the configuration
+// included.
 type Idle struct {
 	Received uint64 `json:"received"`
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -27,10 +26,6 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
-// idleTime is how long a process without sessions waits for another
-// (default_idle_kill).
-const idleTime = time.Minute
-
 // A process is the running mail process.
 type process struct {
 	p    *master.Process
@@ -42,10 +37,12 @@ type process struct {
 	sessions sync.WaitGroup
 	active   atomic.Int64
 	users    userConnections
+	running  running
 
 	received atomic.Uint64 // messages with work
 	remote   *remoteMailer
-	lastWork atomic.Int64 // unix time
+	owners   owners
+	lastWork atomic.Int64 // unix time in nanoseconds
 }
 
 // servers are the protocol servers under one configuration. Sessions keep the
@@ -53,6 +50,8 @@ type process struct {
 type servers struct {
 	cfg      *dovecot.Config
 	settings map[string]*Settings
+	userdb   string        // path of the socket auth-userdb
+	idle     time.Duration // how long a process without sessions waits for another
 	imap     *imap.Server
 	pop3     *pop3.Server
 	lmtp     *lmtp.Server
@@ -69,6 +68,8 @@ func Run(p *master.Process) error {
 	if p.Identity.Change {
 		m.remote = newRemoteMailer(p.Control)
 	}
+	m.pool.UseJournals()
+	m.received.Store(1) // what the process began with
 	defer m.pool.Close()
 	if err := m.configure(); err != nil {
 		return err
@@ -89,6 +90,7 @@ func Run(p *master.Process) error {
 	}
 	p.CloseListeners()
 	m.sessions.Wait()
+	m.owners.close()
 	return err
 }
 
@@ -105,6 +107,9 @@ func (m *process) configure() error {
 			return err
 		}
 	}
+	if s.userdb, s.idle, err = processSettings(cfg); err != nil {
+		return err
+	}
 	if s.imap, err = imap.NewServer(imap.Config{Dovecot: cfg, Pool: m.pool, Log: m.log}); err != nil {
 		return err
 	}
@@ -112,7 +117,7 @@ func (m *process) configure() error {
 		return err
 	}
 	if len(m.p.Listeners()) > 0 {
-		if s.lmtp, err = m.newLMTP(cfg); err != nil {
+		if s.lmtp, err = m.newLMTP(cfg, s.userdb); err != nil {
 			return err
 		}
 	}
@@ -120,12 +125,8 @@ func (m *process) configure() error {
 	return nil
 }
 
-func (m *process) newLMTP(cfg *dovecot.Config) (*lmtp.Server, error) {
-	core, err := dovecot.Get[dovecot.Master](cfg, dovecot.Filter{Service: "lmtp"})
-	if err != nil {
-		return nil, err
-	}
-	users, err := newUserdb(m.ctx, filepath.Join(core.BaseDir, "auth-userdb"), m.log)
+func (m *process) newLMTP(cfg *dovecot.Config, socket string) (*lmtp.Server, error) {
+	users, err := newUserdb(m.ctx, socket, m.log)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func (m *process) control() error {
 		if err != nil {
 			return err
 		}
-		m.lastWork.Store(time.Now().Unix())
+		m.lastWork.Store(time.Now().UnixNano())
 		switch msg.Kind {
 		case KindLogin:
 			m.received.Add(1)
@@ -164,6 +165,10 @@ func (m *process) control() error {
 		case KindDeliver:
 			m.received.Add(1)
 			m.deliver(&msg)
+		case KindKick:
+			m.received.Add(1)
+			m.running.kick(&msg)
+			msg.CloseFiles()
 		case KindDelivered:
 			if m.remote != nil {
 				m.remote.answered(&msg)
@@ -233,6 +238,8 @@ func (m *process) admit(conn net.Conn, login *Login) {
 // session serves one connection to its end.
 func (m *process) session(conn net.Conn, login *Login, set *servers, release func()) {
 	defer m.finished()
+	ctx, over := m.begin(login)
+	defer over()
 	defer conn.Close()
 	defer release()
 	defer m.recover(login)
@@ -244,11 +251,12 @@ func (m *process) session(conn net.Conn, login *Login, set *servers, release fun
 		return
 	}
 	defer user.Close()
+	user.LookUpOwners(m.owners.lookup(set.userdb, service, m.log))
 	switch service {
 	case "imap":
-		set.imap.Serve(m.ctx, conn, login.Login, user)
+		set.imap.Serve(ctx, conn, login.Login, user)
 	case "pop3":
-		set.pop3.Serve(m.ctx, conn, login.Login, user)
+		set.pop3.Serve(ctx, conn, login.Login, user)
 	}
 }
 
@@ -261,7 +269,7 @@ func (m *process) recover(login *Login) {
 }
 
 func (m *process) finished() {
-	m.lastWork.Store(time.Now().Unix())
+	m.lastWork.Store(time.Now().UnixNano())
 	m.active.Add(-1)
 	m.sessions.Done()
 }
@@ -278,11 +286,11 @@ func refuse(conn net.Conn, login *handoff.Login, text string) {
 
 // tellIdle tells the master when there has been nothing to do for a while.
 func (m *process) tellIdle() {
-	m.lastWork.Store(time.Now().Unix())
-	tick := time.NewTicker(idleTime / 4)
-	defer tick.Stop()
-	for range tick.C {
-		if m.active.Load() > 0 || time.Now().Unix()-m.lastWork.Load() < int64(idleTime/time.Second) {
+	m.lastWork.Store(time.Now().UnixNano())
+	for {
+		idle := m.set.Load().idle
+		time.Sleep(min(max(idle/4, 250*time.Millisecond), 15*time.Second))
+		if m.active.Load() > 0 || time.Since(time.Unix(0, m.lastWork.Load())) < idle {
 			continue
 		}
 		if len(m.p.Listeners()) > 0 {

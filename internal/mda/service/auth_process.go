@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"os"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -19,7 +20,8 @@ const authGrace = 2 * time.Second
 type authProcess struct {
 	p       *master.Process
 	ctx     context.Context
-	server  *auth.Server
+	first   *auth.Server // of all that come in each other's place
+	server  *auth.Server // the last
 	serving sync.WaitGroup
 }
 
@@ -38,6 +40,7 @@ func RunAuth(p *master.Process) error {
 	if a.server, err = newAuth(p); err != nil {
 		return err
 	}
+	a.first = a.server
 	a.serve(p.Listeners())
 	if err := p.Ready(); err != nil {
 		return err
@@ -46,9 +49,29 @@ func RunAuth(p *master.Process) error {
 		defer stop()
 		a.control()
 	}()
-	<-ctx.Done()
+	a.cacheSignals()
 	a.serving.Wait()
 	return nil
+}
+
+// cacheSignals clears the auth cache on SIGHUP and logs about it on SIGUSR2, until the
+// process is to end.
+func (a *authProcess) cacheSignals() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				a.first.ClearCache()
+			} else {
+				a.first.LogCache()
+			}
+		case <-a.ctx.Done():
+			return
+		}
+	}
 }
 
 // serve accepts clients until the listeners are closed.

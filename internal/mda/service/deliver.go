@@ -86,6 +86,8 @@ func (m *Master) fromLMTP(c *master.Child, msg *master.Message) {
 		m.deliveries.answer(m.keyOf(c), msg)
 	case mail.KindAccepted:
 		m.logins.answered(m.keyOf(c), msg)
+	case mail.KindEnded:
+		m.sessions.ended(m.keyOf(c), msg)
 	case mail.KindIdle:
 	default:
 		m.log.Errorf("service(lmtp): unexpected message %q", msg.Kind)
@@ -98,6 +100,7 @@ func (m *Master) lmtpDied(c *master.Child) {
 	key := m.keyOf(c)
 	m.deliveries.fail(key)
 	m.logins.fail(key)
+	m.sessions.lost(c.PID())
 }
 
 func (m *Master) passDelivery(c *master.Child, msg *master.Message) {

@@ -78,10 +78,16 @@ func (m *Master) login(login *handoff.Login, conn *os.File) (pid int, refused st
 	if err != nil {
 		return 0, "", fmt.Errorf("user %s: %w", user.Username, err)
 	}
-	number, answer := m.logins.add(mailKey{id.UID, id.GID, shard(info.Username, m.shards())})
+	key := mailKey{id.UID, id.GID, shard(info.Username, m.shards())}
+	number, answer := m.logins.add(key)
 	defer m.logins.remove(number)
+	m.sessions.add(number, key, login.Service, info.Username, info.Remote)
 	if pid, err = m.sendToMail(id, info.Username, mail.KindLogin, &mail.Login{ID: number, Login: *login, User: info}, conn); err == nil {
+		m.sessions.served(number, pid)
 		refused, err = m.logins.wait(ctx, answer)
+	}
+	if err != nil || refused != "" {
+		m.sessions.remove(number)
 	}
 	if err != nil {
 		return pid, "", fmt.Errorf("user %s: %w", user.Username, err)
@@ -237,6 +243,7 @@ func (m *Master) mailDied(key mailKey) func(*master.Child) {
 		m.forget(key, c)
 		m.deliveries.fail(key)
 		m.logins.fail(key)
+		m.sessions.lost(c.PID())
 	}
 }
 
@@ -258,6 +265,8 @@ func (m *Master) fromMail(key mailKey) func(*master.Child, *master.Message) {
 			m.deliveries.answer(key, msg)
 		case mail.KindAccepted:
 			m.logins.answered(key, msg)
+		case mail.KindEnded:
+			m.sessions.ended(key, msg)
 		default:
 			m.log.Errorf("service(mail): unexpected message %q of the process of uid %d", msg.Kind, key.uid)
 		}

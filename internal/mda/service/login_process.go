@@ -93,6 +93,7 @@ func (l *loginProcess) configure() error {
 	}
 	srv, err := login.NewServer(login.Config{
 		Dovecot: cfg, Service: l.protocol, Auth: l.auth, Pass: &l.passer, TLS: tlsConfig, Log: l.p.Log, MaxClients: limit,
+		Root: filepath.Dir(l.authSocket(core)),
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,8 @@ type Master struct {
 	auth       *client.MasterClient
 	deliveries deliveries
 	logins     logins
+	sessions   sessions
+	anvil      map[string]net.Listener // by path; only the goroutine of Run uses it
 
 	mu       sync.Mutex
 	children map[string]*master.Child // by process name of roles
@@ -68,7 +71,7 @@ func Run(ctx context.Context, path string, ready func()) error {
 	if err := plan.check(); err != nil {
 		return err
 	}
-	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child)}
+	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child), anvil: make(map[string]net.Listener)}
 	m.plan.Store(plan)
 	logs, err := openLogs(plan.core)
 	if err != nil {
@@ -135,7 +138,7 @@ func (m *Master) start(p *plan) error {
 			return err
 		}
 	}
-	return nil
+	return m.serveAnvil(p.listeners["anvil"])
 }
 
 func startupProtocols(protocols string) string {
@@ -215,6 +218,9 @@ func (p *plan) configFor(service string) ([]byte, error) {
 	}
 	setup, err := auth.NewSetup(p.cfg)
 	if err != nil {
+		return nil, err
+	}
+	if err := setup.Prepare(); err != nil {
 		return nil, err
 	}
 	setup.Worker = p.worker()
@@ -314,6 +320,9 @@ func (m *Master) stop() {
 		all[c] = true
 	}
 	m.mu.Unlock()
+	for _, l := range m.anvil {
+		l.Close()
+	}
 	if m.sockets != nil {
 		m.sockets.Close()
 	}

@@ -71,6 +71,12 @@ func newPlan(cfg *dovecot.Config) (*plan, error) {
 		if s.Name == "auth-worker" && !worker {
 			continue
 		}
+		if s.Name == "anvil" {
+			if err := p.addAnvil(&s); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if _, ok := roles[s.Name]; !ok {
 			p.warnIgnored(&s)
 			continue
@@ -204,7 +210,7 @@ func (p *plan) allListeners() []master.ListenerSpec {
 	for _, s := range p.services {
 		all = append(all, p.listeners[s.Name]...)
 	}
-	return all
+	return append(all, p.listeners["anvil"]...)
 }
 
 func (p *plan) service(name string) (dovecot.Service, bool) {

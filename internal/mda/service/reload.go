@@ -71,7 +71,7 @@ func (m *Master) tryReload() error {
 	for _, w := range append(cfg.Warnings(), p.warnings...) {
 		m.log.Warningf("%s", w)
 	}
-	return errors.Join(m.applyPlan(p), change.Commit())
+	return errors.Join(m.applyPlan(p), change.Commit(), m.serveAnvil(p.listeners["anvil"]))
 }
 
 // reopen has the master's own lines go where l says.
