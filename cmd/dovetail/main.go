@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/db"
+	"github.com/dovetail-mail/dovetail/internal/auth/db/checkpassword"
 	"github.com/dovetail-mail/dovetail/internal/conf/doveconf"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/doveadm"
@@ -42,6 +44,7 @@ var tools = map[string]tool{
 	"postmap":        postmap.Main,
 	"postconf":       postconfTool.Main,
 	"serve":          serve,
+	db.ReplyProgram:  checkpassword.Main,
 	"coverage":       coverage,
 	"version":        printVersion,
 	"dovecot-master": func(args []string, _ io.Reader, _, _ io.Writer) int { return mdaservice.Background(args) },

@@ -164,7 +164,7 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 	return smtpd.New(smtpd.Config{
 		Main: main, Service: e.Name, Cleanup: g.cleanup, Resolver: g.resolver,
 		Tables: tables, Names: g.m.dns, TLS: tlsConfig,
-		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log,
+		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log, ReadFile: g.m.files.ReadFile,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
 )
 
 // Grants are the files that the master opens for the mta: those that main.cf and
@@ -40,6 +41,7 @@ func NewGrants(main *postfix.Main, services *postfix.Master, owner master.Identi
 // that are overridden, and the restriction classes. What cannot be expanded names
 // nothing; who uses it says why.
 func (g *Grants) add(main *postfix.Main, overrides map[string]string) {
+	g.addSASL(main)
 	names := postfix.SplitList(expanded(main, "smtpd_restriction_classes"))
 	for _, p := range postfix.Params() {
 		names = append(names, p.Name)
@@ -72,6 +74,16 @@ var tableFile = regexp.MustCompile(`(?:^|[\s,:{!])(hash|btree|lmdb|cdb|dbm|sdbm|
 var indexFiles = map[string][]string{
 	"hash": {".db"}, "btree": {".db"}, "lmdb": {".lmdb"}, "cdb": {".cdb"},
 	"dbm": {".dir", ".pag"}, "sdbm": {".dir", ".pag"},
+}
+
+// addSASL adds the configuration of the Cyrus SASL application, where that is used.
+func (g *Grants) addSASL(main *postfix.Main) {
+	if expanded(main, "smtpd_sasl_auth_enable") != "yes" || expanded(main, "smtpd_sasl_type") != "cyrus" {
+		return
+	}
+	for _, path := range smtpd.CyrusFiles(expanded(main, "cyrus_sasl_config_path"), main.Dir(), expanded(main, "smtpd_sasl_path")) {
+		g.paths[path] = true
+	}
 }
 
 func (g *Grants) addTables(value string) {

@@ -37,6 +37,8 @@ var benchmarks = []*benchmark{
 	}, run: largeMailbox},
 	{rows: []row{{"IMAP logins", "logins/s", times(4)}}, run: logins},
 	{rows: []row{{"IMAP logins, imap processes used again", "logins/s", goal{}}}, run: loginsReused},
+	{rows: []row{{"IMAP logins through LDAP, 50 clients", "logins/s", times(3)}}, run: ldapLogins},
+	{rows: []row{{"IMAP logins through MariaDB, 50 clients", "logins/s", times(3)}}, run: sqlLogins},
 	{rows: []row{{"IMAP idle session", "KB", atMost(30)}}, run: idleMemory},
 	{rows: []row{
 		{"Start with 100,000 deferred messages", "s", atMost(5)},

@@ -40,20 +40,25 @@ func loginsReused(e *env, p harness.Program) []float64 {
 
 func (e *env) loginRate(p harness.Program, config string) []float64 {
 	mb := e.mailboxes(p, users, config)
-	e.logins(mb.IMAP, warmUp)
+	return e.logInto(mb.IMAP, connections)
+}
+
+// logInto measures logins, several at a time.
+func (e *env) logInto(addr string, atOnce int) []float64 {
+	e.logins(addr, atOnce, warmUp)
 	begin := time.Now()
-	n := e.logins(mb.IMAP, e.duration)
+	n := e.logins(addr, atOnce, e.duration)
 	return []float64{float64(n) / time.Since(begin).Seconds()}
 }
 
 // logins logs users in and out for a while, and returns how often.
-func (e *env) logins(addr string, d time.Duration) int64 {
+func (e *env) logins(addr string, atOnce int, d time.Duration) int64 {
 	deadline := time.Now().Add(d)
 	var n atomic.Int64
 	work := newGroup(e.ctx)
-	for i := range connections {
+	for i := range atOnce {
 		work.run(func() error {
-			for user := i; time.Now().Before(deadline) && !work.over(); user = (user + connections) % users {
+			for user := i; time.Now().Before(deadline) && !work.over(); user = (user + atOnce) % users {
 				if err := logInAndOut(work.ctx, addr, user); err != nil {
 					return err
 				}

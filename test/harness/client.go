@@ -12,7 +12,7 @@ import (
 )
 
 // ioTimeout bounds each wait of a [Client].
-const ioTimeout = 30 * time.Second
+const ioTimeout = 60 * time.Second
 
 // A Client speaks SMTP, LMTP, IMAP or POP3, one line at a time. Its errors are
 // those of the connection; what the server answers is the caller's to judge.

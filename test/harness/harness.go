@@ -42,7 +42,7 @@ func (p Program) String() string {
 }
 
 // startTimeout bounds how long a server may take to serve.
-const startTimeout = 30 * time.Second
+const startTimeout = 60 * time.Second
 
 // Dir returns a new directory that every user may enter, removed at the end.
 func Dir(t TB) string {

@@ -31,6 +31,8 @@ type Mailbox struct {
 type MailboxOptions struct {
 	Users int    // user0@example.test to userN-1@example.test, password "pass"; 0: two
 	Extra string // appended to dovecot.conf
+	// Passdb is the passdb section; "" for a file of passwords.
+	Passdb string
 	// Location is mail_location; "" for sdbox.
 	Location string
 	// Mail is the directory of the users' homes, that of another service; "" for one of its own.
@@ -94,7 +96,7 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 	if socketUser == "" {
 		socketUser = "root"
 	}
-	text := mailboxConfig
+	text := strings.ReplaceAll(mailboxConfig, "@PASSDB@", cmp.Or(opt.Passdb, filePassdb))
 	for name, value := range map[string]string{
 		"DIR": dir, "MAIL": m.Mail, "IMAPPORT": fmt.Sprint(ports["imap"]), "IMAPSPORT": fmt.Sprint(ports["imaps"]),
 		"POP3PORT": fmt.Sprint(ports["pop3"]), "POP3SPORT": fmt.Sprint(ports["pop3s"]),
@@ -111,6 +113,11 @@ func NewMailbox(t TB, p Program, opt MailboxOptions) *Mailbox {
 // mailUID is the user "mail" of Debian, who owns all mail.
 const mailUID = 8
 
+const filePassdb = `passdb {
+  driver = passwd-file
+  args = @DIR@/users
+}`
+
 const mailboxConfig = `
 base_dir = @DIR@/run
 state_dir = @DIR@/state
@@ -124,10 +131,7 @@ mail_location = @LOCATION@
 first_valid_uid = 1
 auth_mechanisms = plain login
 recipient_delimiter = +
-passdb {
-  driver = passwd-file
-  args = @DIR@/users
-}
+@PASSDB@
 userdb {
   driver = static
   args = uid=8 gid=8 home=@MAIL@/%n

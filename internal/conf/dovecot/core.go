@@ -1,5 +1,7 @@
 package dovecot
 
+import "time"
+
 // Master holds the settings of the master process and those that every part
 // of the mail server needs.
 type Master struct {
@@ -21,6 +23,8 @@ type Master struct {
 	DefaultLoginUser     string `set:"default_login_user" default:"dovenull" doc:"user of login processes ($default_login_user)"`
 	DefaultProcessLimit  uint32 `set:"default_process_limit" default:"100" doc:"process_limit of services with 0"`
 	DefaultClientLimit   uint32 `set:"default_client_limit" default:"1000" doc:"client_limit of services with 0"`
+
+	DefaultIdleKill time.Duration `set:"default_idle_kill" default:"1 mins" doc:"idle_kill of services with 0"`
 
 	FirstValidUID uint32 `set:"first_valid_uid" default:"500" doc:"lowest UID a mail process may run with"`
 	LastValidUID  uint32 `set:"last_valid_uid" default:"0" doc:"highest allowed UID, 0 for no limit"`
@@ -94,6 +98,7 @@ type Service struct {
 	ProcessLimit    uint32         `set:"process_limit" default:"0" doc:"maximum processes; 0 uses default_process_limit"`
 	ClientLimit     uint32         `set:"client_limit" default:"0" doc:"clients per process; 0 uses default_client_limit"`
 	ServiceCount    uint32         `set:"service_count" default:"0" doc:"clients served before the process ends; 0 for no limit"`
+	IdleKill        time.Duration  `set:"idle_kill" default:"0" doc:"end the mail process of a user after so long without sessions; 0 uses default_idle_kill"`
 	UnixListeners   []UnixListener `set:"unix_listener" doc:"UNIX socket listeners"`
 	InetListeners   []InetListener `set:"inet_listener" doc:"TCP listeners"`
 }

@@ -143,6 +143,9 @@ func parseInterval(v string) (n uint64, unit time.Duration, err error) {
 // ParseTime reads a time as it is written in settings: "2 weeks".
 func ParseTime(v string) (time.Duration, error) { return parseTime(v) }
 
+// ParseMsecs is ParseTime for what may have milliseconds: "1500 ms".
+func ParseMsecs(v string) (time.Duration, error) { return parseMsecs(v) }
+
 // ParseSize reads a size as it is written in settings: "10 M".
 func ParseSize(v string) (Size, error) { return parseSize(v) }
 

@@ -55,6 +55,12 @@ func (c *session) plaintextAllowed() bool { return c.secured || !c.plaintextOff 
 
 // offered reports whether mechanism m is announced to the client.
 func (c *session) offered(m *client.Mechanism) bool {
+	switch {
+	case c.sslRequired && !c.secured:
+		return false
+	case m.Flags&sasl.ChannelBinding != 0:
+		return c.canBind()
+	}
 	return m.Flags&sasl.Private == 0 && (m.Flags&sasl.Plaintext == 0 || c.plaintextAllowed())
 }
 
@@ -113,21 +119,32 @@ func (c *session) authenticate(ctx context.Context, mech string, initial []byte,
 	return c.exchange(ctx, msg, true)
 }
 
+// tlsMissing checks whether the client may log in without TLS, if it has none.
+func (c *session) tlsMissing() *failure {
+	if !c.sslRequired || c.secured {
+		return nil
+	}
+	if c.set.AuthVerbose {
+		c.logf("Login failed: SSL required for authentication")
+	}
+	c.attempted()
+	return &failure{failPrivacy, textTLSRequired}
+}
+
 // mechanismRefused checks whether the client may use c.mech now.
 func (c *session) mechanismRefused() *failure {
-	if c.sslRequired && !c.secured {
-		if c.set.AuthVerbose {
-			c.logf("Login failed: SSL required for authentication")
-		}
-		c.attempted()
-		return &failure{failPrivacy, textTLSRequired}
+	if f := c.tlsMissing(); f != nil {
+		return f
 	}
 	for _, m := range c.srv.Auth.Mechanisms() {
-		if m.Name != c.mech || m.Flags&sasl.Private != 0 {
+		if m.Name != c.mech {
 			continue
 		}
 		if c.offered(&m) {
 			return nil
+		}
+		if m.Flags&sasl.Private != 0 {
+			break
 		}
 		c.attempted()
 		c.failCode = codeMechTLS
@@ -158,7 +175,8 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 		Mechanism: c.mech, Service: c.srv.service,
 		Local: c.local, Remote: c.remote, RealLocal: c.realLocal, RealRemote: c.realRemote,
 		Secured: c.secured, TLS: c.tlsConn != nil, Session: c.id, LocalName: c.localName,
-		ClientID: strings.Join(c.clientID, " "),
+		ClientID: strings.Join(c.clientID, " "), ForwardFields: string(c.forwardFields),
+		Bindings: c.bindings(),
 		Initial:  initial, HasInitial: hasInitial,
 	}
 	res, err := c.srv.Auth.Authenticate(ctx, &req, c.answer)
@@ -168,6 +186,9 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 	}
 	c.user, c.passdb = res.User, res.Fields
 	c.successes++
+	if res.Fields.Has("proxy") {
+		return c.startProxy(ctx, res.Fields)
+	}
 	if f := c.elsewhere(res.Fields); f != nil {
 		c.state = stateIdle
 		c.protocol.refuse(c, f)
@@ -263,14 +284,9 @@ func (c *session) refused(r *client.Failure) *failure {
 }
 
 // elsewhere handles the field nologin: the user is locked out, or has a mailbox
-// on another server that the client is told of. Relaying to that server is
-// not supported yet, so the field proxy counts as a temporary failure.
+// on another server that the client is told of.
 func (c *session) elsewhere(fields client.Fields) *failure {
 	reason, _ := fields.Get("reason")
-	if fields.Has("proxy") || fields.Has("proxy_maybe") {
-		c.srv.log.Errorf("proxy(%s): proxying is not supported: remove the field proxy from the passdb", c.user)
-		return &failure{failTemp, c.srv.tempFailText()}
-	}
 	if !fields.Has("nologin") {
 		return nil
 	}
@@ -279,7 +295,8 @@ func (c *session) elsewhere(fields client.Fields) *failure {
 		if dest, ok := fields.Get("destuser"); ok {
 			user = dest
 		}
-		return &failure{failReferral, c.protocol.referral(user, host) + or(reason, textReferral)}
+		port, _ := fields.Get("port")
+		return &failure{failReferral, c.protocol.referral(c.mech, user, host, port) + or(reason, textReferral)}
 	}
 	return &failure{failNologin, or(reason, textNologin)}
 }

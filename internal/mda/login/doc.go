@@ -11,6 +11,11 @@
 // mail process gets one end of a socket pair, and the bytes are relayed between
 // the other end and the TLS session.
 //
+// Where the passdb's fields say so (proxy, host, ...) the session goes to another server
+// instead: this process logs in there as the client of IMAP or POP3, tells it who the
+// client is (ID, XCLIENT), and relays bytes from then on. A proxied session is two
+// goroutines that hold buffers only while data flows (proxy.go and what begins so).
+//
 // Limits: line length, literal sizes, number of bad commands, time until
 // login (three minutes), and the number of sessions before login, of which the oldest
 // gives way to a new one as in Dovecot.

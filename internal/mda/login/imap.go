@@ -83,8 +83,27 @@ func (p *imap) challenge(c *session, data []byte) {
 	c.reply()
 }
 
-func (p *imap) referral(user, host string) string {
-	return "[REFERRAL imap://" + user + ";AUTH=PLAIN@" + host + "/] "
+// referral begins with the URL (RFC 5092) of the server to go to (RFC 2221).
+func (p *imap) referral(mech, user, host, port string) string {
+	if port != "" && port != "143" {
+		host += ":" + port
+	}
+	return "[REFERRAL imap://" + escapeURL(user) + ";AUTH=" + escapeURL(mech) + "@" + host + "/] "
+}
+
+// escapeURL escapes what a user name in a URL cannot hold (RFC 5092: achar).
+func escapeURL(name string) string {
+	const hex = "0123456789abcdef"
+	var b []byte
+	for i := range len(name) {
+		ch := name[i]
+		if 'a' <= ch && ch <= 'z' || 'A' <= ch && ch <= 'Z' || '0' <= ch && ch <= '9' || strings.IndexByte("-._~!$'()*+,&=", ch) >= 0 {
+			b = append(b, ch)
+			continue
+		}
+		b = append(b, '%', hex[ch>>4], hex[ch&15])
+	}
+	return string(b)
 }
 
 // imapConditions are what a failure's text follows, by failureKind.

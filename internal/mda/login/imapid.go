@@ -3,10 +3,12 @@ package login
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 )
 
@@ -93,11 +95,12 @@ func (p *imap) cmdID(_ context.Context, c *session) bool {
 			c.clientID = append(c.clientID, string(pairs[i]), string(pairs[i+1]))
 		}
 	}
-	if len(logged) > 0 {
+	if len(logged) > 0 && !c.idSeen {
 		c.srv.log.Append(maillog.Info, func(b []byte) []byte {
 			return c.format.appendLine(b, "ID sent: "+string(logged), c)
 		})
 	}
+	c.idSeen = true
 	c.reply("* ID ", p.id)
 	c.reply(c.tag, " OK ID completed.")
 	return true
@@ -126,8 +129,12 @@ func idPairs(a *imapArgs) (pairs [][]byte, ok bool) {
 }
 
 // forwarded takes what a trusted proxy says of its client. It reports whether
-// name is such a field; others than trusted ones are ignored.
+// name is such a field; others than trusted ones are ignored, and all but the first ID.
 func (c *session) forwarded(name, value string) bool {
+	if c.idSeen || !c.fromTrusted {
+		_, known := forwardedFields[strings.ToLower(name)]
+		return known || isForward(name)
+	}
 	switch strings.ToLower(name) {
 	case "x-originating-ip":
 		c.forwardAddr(&c.remote, value)
@@ -139,31 +146,93 @@ func (c *session) forwarded(name, value string) bool {
 		c.forwardPort(&c.local, value)
 	case "x-session-id", "x-session-ext-id":
 		c.forwardSession(value)
-	case "x-proxy-ttl", "x-connected-name":
-		// Nothing is proxied further, and no name is used.
+	case "x-proxy-ttl":
+		c.forwardTTL(value)
 	default:
-		return strings.HasPrefix(strings.ToLower(name), "x-forward-")
+		if !isForward(name) {
+			return false
+		}
+		c.forwardField(name[len(forwardPrefix):], value)
 	}
 	return true
 }
 
-func (c *session) forwardAddr(ap *netip.AddrPort, value string) {
-	if addr, err := netip.ParseAddr(value); err == nil && c.fromTrusted {
-		*ap = netip.AddrPortFrom(addr.Unmap(), ap.Port())
-	}
+// forwardedFields are those that are never a client's own.
+var forwardedFields = map[string]struct{}{
+	"x-originating-ip": {}, "x-originating-port": {}, "x-connected-ip": {}, "x-connected-port": {},
+	"x-session-id": {}, "x-session-ext-id": {}, "x-proxy-ttl": {},
 }
 
-func (c *session) forwardPort(ap *netip.AddrPort, value string) {
-	if port, err := strconv.ParseUint(value, 10, 16); err == nil && c.fromTrusted {
-		*ap = netip.AddrPortFrom(ap.Addr(), uint16(port))
+const forwardPrefix = "x-forward-"
+
+// isForward reports whether a field is one for auth.
+func isForward(name string) bool {
+	return len(name) > len(forwardPrefix) && strings.EqualFold(name[:len(forwardPrefix)], forwardPrefix)
+}
+
+func (c *session) forwardAddr(ap *netip.AddrPort, value string) bool {
+	addr, err := netip.ParseAddr(value)
+	if err != nil {
+		return false
 	}
+	*ap = netip.AddrPortFrom(addr.Unmap(), ap.Port())
+	return true
+}
+
+func (c *session) forwardPort(ap *netip.AddrPort, value string) bool {
+	port, err := strconv.ParseUint(value, 10, 16)
+	if err != nil {
+		return false
+	}
+	*ap = netip.AddrPortFrom(ap.Addr(), uint16(port))
+	return true
+}
+
+// maxForward is how much a proxy may tell auth about its client.
+const maxForward = 4096
+
+// forwardField keeps a field for auth.
+func (c *session) forwardField(name, value string) {
+	if len(c.forwardFields)+len(name)+len(value) > maxForward {
+		return
+	}
+	if len(c.forwardFields) > 0 {
+		c.forwardFields = append(c.forwardFields, '\t')
+	}
+	c.forwardFields = append(wire.AppendEscaped(c.forwardFields, name), '=')
+	c.forwardFields = wire.AppendEscaped(c.forwardFields, value)
+}
+
+// forwardAll keeps all fields for auth at once, in base64.
+func (c *session) forwardAll(value string) bool {
+	fields, err := base64.StdEncoding.DecodeString(value)
+	if err != nil || len(fields) > maxForward {
+		return false
+	}
+	c.forwardFields = fields
+	return true
+}
+
+// forwardTTL keeps how many proxies the session may still pass through.
+func (c *session) forwardTTL(value string) bool {
+	n, err := strconv.ParseUint(value, 10, 32)
+	if err == nil {
+		c.ttl = uint32(n)
+	}
+	return err == nil
 }
 
 // maxSessionID is the longest session identifier taken from a proxy.
 const maxSessionID = 64
 
 func (c *session) forwardSession(value string) {
-	if c.fromTrusted && len(value) <= maxSessionID {
-		c.id = value
+	if len(value) > maxSessionID {
+		return
 	}
+	for i := range len(value) { // it goes on to the next server as it is
+		if ch := value[i]; ch <= ' ' || ch >= 0x7f || ch == '"' || ch == '\\' {
+			return
+		}
+	}
+	c.id = value
 }

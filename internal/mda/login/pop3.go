@@ -25,11 +25,15 @@ var pop3Commands = map[string]func(pop3, context.Context, *session, []byte) bool
 }
 
 func (pop3) greet(c *session) {
+	text := c.greetingText()
+	if c.apop = c.srv.newAPOP(); c.apop.text != "" {
+		text += " " + c.apop.text
+	}
 	if c.fromTrusted {
-		c.reply("+OK [XCLIENT] ", c.greetingText())
+		c.reply("+OK [XCLIENT] ", text)
 		return
 	}
-	c.reply("+OK ", c.greetingText())
+	c.reply("+OK ", text)
 }
 
 func (pop3) bye(c *session, text string) { c.reply("-ERR ", text) }
@@ -40,7 +44,7 @@ func (pop3) challenge(c *session, data []byte) {
 	c.reply()
 }
 
-func (pop3) referral(string, string) string { return "" }
+func (pop3) referral(string, string, string, string) string { return "" }
 
 // pop3Codes are what a failure's text follows, by failureKind (RFC 3206).
 var pop3Codes = [...]string{
@@ -139,11 +143,6 @@ func (pop3) cmdAuth(ctx context.Context, c *session, args []byte) bool {
 	return true
 }
 
-func (pop3) cmdAPOP(_ context.Context, c *session, _ []byte) bool {
-	c.reply("-ERR APOP not enabled.")
-	return true
-}
-
 func (pop3) cmdStartTLS(ctx context.Context, c *session, _ []byte) bool {
 	switch {
 	case c.tlsConn != nil:
@@ -168,24 +167,28 @@ func (pop3) cmdQuit(_ context.Context, c *session, _ []byte) bool {
 // cmdXClient takes what a trusted proxy says of its client.
 func (pop3) cmdXClient(_ context.Context, c *session, args []byte) bool {
 	if !c.fromTrusted {
-		c.reply("-ERR You are not from trusted IP")
+		c.reply("+OK You are not from trusted IP - ignoring")
 		return true
 	}
+	ok := true
 	for word := range strings.FieldsSeq(string(args)) {
 		name, value, _ := strings.Cut(word, "=")
 		switch strings.ToUpper(name) {
 		case "ADDR":
-			c.forwardAddr(&c.remote, value)
+			ok = c.forwardAddr(&c.remote, value) && ok
 		case "PORT":
-			c.forwardPort(&c.remote, value)
+			ok = c.forwardPort(&c.remote, value) && ok
 		case "SESSION":
 			c.forwardSession(value)
-		case "TTL", "FORWARD":
-			// Nothing is proxied further.
-		default:
-			c.reply("-ERR Invalid parameter")
-			return true
+		case "TTL":
+			ok = c.forwardTTL(value) && ok
+		case "FORWARD":
+			ok = c.forwardAll(value) && ok
 		}
+	}
+	if !ok {
+		c.reply("-ERR Invalid parameters")
+		return true
 	}
 	c.reply("+OK Updated")
 	return true

@@ -38,6 +38,9 @@ func (c *session) parenthesis(now time.Time) string {
 	case stateAuthLost:
 		return "(auth process communication failure)"
 	}
+	if c.proxyRefused {
+		return "(proxy dest auth failed)"
+	}
 	if c.successes > 0 {
 		return "(internal failure, " + strconv.Itoa(c.successes) + " successful auths)"
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,9 @@ type Config struct {
 	TLS     *tls.Config     // nil: no TLS
 	Log     *maillog.Logger // tag "imap-login" or "pop3-login"
 
+	// Root is the directory that login_proxy_notify_path is relative to.
+	Root string
+
 	// MaxClients is how many clients may be here before the oldest of them is
 	// disconnected for a new one (client_limit); 0 is no limit.
 	MaxClients int
@@ -67,6 +71,7 @@ type Server struct {
 	service string
 	log     *maillog.Logger
 	rules   sync.Map // variant: *rules
+	proxies proxies
 	host    string
 	pid     int
 	nextID  atomic.Uint64
@@ -85,8 +90,13 @@ func NewServer(cfg Config) (*Server, error) {
 	if s.host, err = os.Hostname(); err != nil {
 		return nil, err
 	}
-	_, err = s.rulesFor(netip.Addr{}, netip.Addr{}, "")
-	return s, err
+	r, err := s.rulesFor(netip.Addr{}, netip.Addr{}, "")
+	if err != nil {
+		return nil, err
+	}
+	s.proxies.log, s.proxies.notifyPath = s.log, filepath.Join(cfg.Root, r.set.ProxyNotifyPath)
+	s.proxies.sources = parseSources(r.set.SourceIPs, s.log)
+	return s, nil
 }
 
 // Serve serves a client until it was passed to a mail process or has gone; for
@@ -94,8 +104,8 @@ func NewServer(cfg Config) (*Server, error) {
 // When ctx ends, clients not logged in are sent away.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, l Listener) {
 	defer s.recover(conn)
-	if relay := s.login(ctx, conn, l); relay != nil {
-		relay.run(ctx)
+	if rest := s.login(ctx, conn, l); rest != nil {
+		rest.run(ctx)
 	}
 }
 
@@ -108,9 +118,12 @@ func (s *Server) recover(conn net.Conn) {
 	}
 }
 
-// login serves a client until it is authenticated. What it returns is all that
-// is left of a TLS client then.
-func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) *relay {
+// A remainder is what is left here of a client that is logged in.
+type remainder interface{ run(ctx context.Context) }
+
+// login serves a client until it is authenticated. It returns nil unless bytes have to
+// be relayed then: those of a TLS client, or between a client and another server.
+func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) remainder {
 	c, err := newSession(s, conn, l)
 	if err != nil {
 		s.log.Errorf("Error reading configuration: %v", err)
@@ -131,8 +144,12 @@ func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) *relay {
 		defer stop()
 	}
 	c.run(waiting)
-	if c.relay == nil {
-		conn.Close()
+	switch {
+	case c.relay != nil:
+		return c.relay
+	case c.relayed != nil:
+		return c.relayed
 	}
-	return c.relay
+	conn.Close()
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,10 +31,12 @@ type protocol interface {
 	// command serves a command line. It returns false when the session is
 	// over: passed on, or ended with finish.
 	command(ctx context.Context, c *session, line []byte) bool
-	bye(c *session, text string)       // unasked, before closing
-	challenge(c *session, data []byte) // SASL challenge
-	refuse(c *session, f *failure)     // login command failed
-	referral(user, host string) string // what a referral begins with
+	bye(c *session, text string)                   // unasked, before closing
+	challenge(c *session, data []byte)             // SASL challenge
+	refuse(c *session, f *failure)                 // login command failed
+	referral(mech, user, host, port string) string // what a referral begins with
+	port(tls bool) uint16                          // the usual one
+	proxyDialogue() proxyDialogue                  // with a server that the session is relayed to
 }
 
 // A session is one client from connecting to being passed on.
@@ -75,10 +78,19 @@ type session struct {
 	args         imapArgs // IMAP
 	clientID     []string // IMAP
 	askedForCaps bool     // IMAP: CAPABILITY was used
-	pop3User     string   // POP3: from USER
+	apop         apopChallenge
+	pop3User     string // POP3: from USER
 	hasPOP3User  bool
 
-	relay *relay // TLS client that was passed on
+	relay   *relay      // TLS client that was passed on
+	relayed *proxyRelay // client of another server
+
+	ttl           uint32 // how many proxies the session may still pass through
+	forwardFields []byte // what a trusted proxy tells auth, "name=value" separated by TABs
+	idSeen        bool   // IMAP: only the first ID may be a proxy's
+	proxyRefused  bool   // the other server refused a login
+	written       int64  // bytes sent to the client, since TLS if there is
+	ended         bool   // by finish
 
 	busy        atomic.Int32       // idle, or who is waited for
 	cancel      context.CancelFunc // ends waiting for the auth server
@@ -110,7 +122,7 @@ const (
 type interruption struct{ text, cause string }
 
 func newSession(s *Server, conn net.Conn, l Listener) (*session, error) {
-	c := &session{srv: s, conn: conn, listener: l.Name, created: time.Now()}
+	c := &session{srv: s, conn: conn, listener: l.Name, created: time.Now(), ttl: proxyTTL}
 	c.in.conn = conn
 	c.args.want = -1
 	c.realLocal, c.realRemote = addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
@@ -165,7 +177,8 @@ func (c *session) flush() bool {
 	if len(c.out) == 0 {
 		return true
 	}
-	_, err := c.writer().Write(c.out)
+	n, err := c.writer().Write(c.out)
+	c.written += int64(n)
 	if c.out = c.out[:0]; cap(c.out) > smallBuffer {
 		c.out = nil
 	}
@@ -232,6 +245,7 @@ func (c *session) end(text, cause string) {
 
 // finish closes the connection and logs why.
 func (c *session) finish(cause string) {
+	c.ended = true
 	c.logf("Disconnected: " + cause + " " + c.parenthesis(time.Now()))
 	if c.tlsConn != nil {
 		c.tlsConn.Close() //nolint:errcheck // closes conn too
@@ -240,8 +254,18 @@ func (c *session) finish(cause string) {
 }
 
 // logf writes a line in the layout of login_log_format.
-func (c *session) logf(message string) {
-	c.srv.log.Append(maillog.Info, func(b []byte) []byte { return c.format.appendLine(b, message, c) })
+func (c *session) logf(message string) { c.log(maillog.Info, message) }
+
+func (c *session) log(level maillog.Level, message string) {
+	c.srv.log.Append(level, func(b []byte) []byte { return c.format.appendLine(b, message, c) })
+}
+
+// logFrame is what stands before and after the rest of messages that begin so, for
+// lines that are written when the session is no more.
+func (c *session) logFrame(message string) (before, after string) {
+	const cut = "\x00"
+	before, after, _ = strings.Cut(string(c.format.appendLine(nil, message+cut, c)), cut)
+	return before, after
 }
 
 // interrupt makes the session end soon, from another goroutine.
@@ -302,7 +326,7 @@ func (c *session) handshake(ctx context.Context) bool {
 	cs := c.tlsConn.ConnectionState()
 	c.in.conn = c.tlsConn
 	c.forget()
-	c.secured, c.done = true, true
+	c.secured, c.done, c.written = true, true, 0
 	c.localName = cs.ServerName
 	c.tlsText = tlsconf.Describe(cs).String()
 	return true
@@ -312,6 +336,7 @@ func (c *session) handshake(ctx context.Context) bool {
 func (c *session) forget() {
 	c.user, c.pop3User, c.hasPOP3User = "", "", false
 	c.clientID, c.askedForCaps = nil, false
+	c.forwardFields = nil
 }
 
 func (c *session) handshakeFailed(err error) {

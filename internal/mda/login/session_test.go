@@ -24,7 +24,7 @@ func dial(t testing.TB, s *testServer) *net.TCPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	t.Cleanup(func() { conn.Close() })
 	return conn.(*net.TCPConn)
 }
@@ -47,7 +47,7 @@ func converse(t testing.TB, s *testServer, input string) string {
 // waitLog waits for a log line.
 func waitLog(t testing.TB, s *testServer, text string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for _, line := range s.Log() {
 			if strings.Contains(line, text) {
 				return
@@ -250,7 +250,7 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	in := bufio.NewReader(conn)
 	readLine(t, in)
 	io.WriteString(conn, "a LOGIN bob pass\r\n")
@@ -282,7 +282,7 @@ func TestRelayClosed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		in := bufio.NewReader(conn)
 		readLine(t, in)
 		io.WriteString(conn, "a LOGIN bob pass\r\n")
@@ -303,7 +303,7 @@ func TestRelayClosed(t *testing.T) {
 		go func() { s.done.Wait(); close(ended) }()
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Errorf("%s closed: the relay goes on", end)
 		}
 		conn.Close()

@@ -1,6 +1,10 @@
 package login
 
-import "github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+import (
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+)
 
 // Settings are Dovecot's settings of the login services.
 type Settings struct {
@@ -10,7 +14,14 @@ type Settings struct {
 	LogFormat            string `set:"login_log_format" default:"%$: %s" doc:"layout of login log lines: %s elements, %$ message"`
 	DisablePlaintextAuth bool   `set:"disable_plaintext_auth" default:"yes" doc:"refuse plaintext mechanisms on unsecured connections"`
 	AuthVerbose          bool   `set:"auth_verbose" default:"no" doc:"log failed authentications and their reason at info level"`
-	SSL                  string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`
+
+	ProxyTimeout            time.Duration `set:"login_proxy_timeout" default:"30 secs" unit:"ms" doc:"timeout of connecting and logging in to the proxy destination"`
+	ProxyMaxReconnects      uint32        `set:"login_proxy_max_reconnects" default:"3" doc:"reconnects of a proxy connection before giving up"`
+	ProxyMaxDisconnectDelay time.Duration `set:"login_proxy_max_disconnect_delay" default:"0" doc:"spread client disconnects over this time when a proxied server goes away"`
+	ProxyNotifyPath         string        `set:"login_proxy_notify_path" default:"proxy-notify" vars:"yes" doc:"socket informed of proxied sessions"`
+	SourceIPs               string        `set:"login_source_ips" doc:"source addresses for outgoing proxy connections; leading ? skips unusable ones"`
+
+	SSL string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`
 }
 
 // IMAPSettings are those of imap-login alone.

@@ -25,6 +25,8 @@ const (
 	textIdleAuth       = "Disconnected for inactivity during authentication."
 	textShutdown       = "Server shutting down."
 	textQueueFull      = "Connection queue full"
+	textProxyFailed    = "Account is temporarily unavailable."
+	textTimeoutLogin   = "Timeout while finishing login."
 	textTLSBegin       = "Begin TLS negotiation now."
 	textTLSActive      = "TLS is already active."
 	textTLSOff         = "TLS support isn't enabled."

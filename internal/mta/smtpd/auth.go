@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,27 +20,59 @@ import (
 )
 
 // saslBackend is the server that checks passwords: Dovecot's auth, over its
-// protocol (smtpd_sasl_type=dovecot).
+// protocol (smtpd_sasl_type=dovecot), or saslauthd (cyrus).
 type saslBackend struct {
-	dial  func(ctx context.Context) (*client.Client, error)
+	dial  func(ctx context.Context) (authenticator, error)
 	plain securityOptions // without TLS
 	tls   securityOptions
+	words saslWords
 	log   *maillog.Logger
 
 	mu     sync.Mutex
-	client *client.Client
+	client authenticator
 }
 
-func newSASLBackend(set *Settings, core *postfix.Core, dial func(context.Context) (*client.Client, error), log *maillog.Logger) (*saslBackend, error) {
-	b := &saslBackend{dial: dial, log: log}
-	if set.SASLType != "dovecot" && dial == nil {
-		return nil, fmt.Errorf("unsupported SASL server implementation: %s; use smtpd_sasl_type = dovecot", set.SASLType)
-	}
-	if b.dial == nil {
+// An authenticator does exchanges.
+type authenticator interface {
+	Mechanisms() []client.Mechanism
+	Authenticate(ctx context.Context, req *client.Request, challenge client.Challenger) (client.Result, error)
+}
+
+var (
+	_ authenticator = (*client.Client)(nil)
+	_ authenticator = (*cyrus)(nil)
+)
+
+// saslWords are what a type of server says of requests that do not reach it.
+type saslWords struct{ mechanism, initial, continued string }
+
+var (
+	dovecotWords = saslWords{"Invalid authentication mechanism", "Invalid base64 data in initial response", "Invalid base64 data in continued response"}
+	cyrusWords   = saslWords{cyrusNoMech, cyrusBadBase64, cyrusBadBase64}
+)
+
+func newSASLBackend(set *Settings, core *postfix.Core, c *Config, log *maillog.Logger) (*saslBackend, error) {
+	b := &saslBackend{words: dovecotWords, log: log}
+	switch {
+	case c.Dial != nil:
+		b.dial = func(ctx context.Context) (authenticator, error) { return c.Dial(ctx) }
+	case set.SASLType == "dovecot":
 		network, addr := saslAddress(set.SASLPath, core.QueueDirectory)
-		b.dial = func(ctx context.Context) (*client.Client, error) {
+		b.dial = func(ctx context.Context) (authenticator, error) {
 			return client.Dial(ctx, network, addr, client.Options{Log: log})
 		}
+	case set.SASLType == "cyrus":
+		read := c.ReadFile
+		if read == nil {
+			read = os.ReadFile
+		}
+		server, err := newCyrus(CyrusFiles(set.CyrusConfigPath, c.Main.Dir(), set.SASLPath), read, set.SASLLocalDomain, log)
+		if err != nil {
+			return nil, err
+		}
+		b.client, b.words = server, cyrusWords
+	default:
+		return nil, fmt.Errorf("unsupported SASL server implementation: %s", set.SASLType)
 	}
 	var err error
 	if b.plain, err = parseSecurityOptions("smtpd_sasl_security_options", set.SASLSecurityOptions); err != nil {
@@ -63,7 +96,7 @@ func saslAddress(path, queueDir string) (network, addr string) {
 }
 
 // get returns the client, which is connected at first need.
-func (b *saslBackend) get(ctx context.Context) (*client.Client, error) {
+func (b *saslBackend) get(ctx context.Context) (authenticator, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.client != nil {
@@ -171,7 +204,10 @@ func (s *session) auth(args []byte) smtp.Reply {
 		initial = words[1]
 	}
 	if !hasWord(s.mechanisms(), mechanism) {
-		return s.authFailed(mechanism, "", "Invalid authentication mechanism")
+		if s.srv.sasl.words.mechanism == cyrusNoMech {
+			s.srv.log.Warningf("SASL authentication failure: Couldn't find mech %s", mechanism)
+		}
+		return s.authFailed(mechanism, "", s.srv.sasl.words.mechanism)
 	}
 	return s.exchange(mechanism, initial)
 }
@@ -200,10 +236,10 @@ func (s *session) exchange(mechanism string, initial []byte) smtp.Reply {
 	}
 	if initial != nil {
 		request.HasInitial = true
-		if string(initial) != "=" { // RFC 4954 4: an empty response
+		if string(initial) != "=" || s.srv.sasl.words == cyrusWords { // RFC 4954 4: an empty response
 			var err error
 			if request.Initial, err = decodeBase64(initial); err != nil {
-				return s.authFailed(mechanism, "", "Invalid base64 data in initial response")
+				return s.authFailed(mechanism, "", s.srv.sasl.words.initial)
 			}
 		}
 	}
@@ -267,6 +303,7 @@ func decodeBase64(b []byte) ([]byte, error) {
 // authError is the reply to an exchange that failed.
 func (s *session) authError(mechanism string, err error) smtp.Reply {
 	var failure *client.Failure
+	var library *cyrusError
 	var response errResponse
 	switch {
 	case errors.As(err, &failure):
@@ -276,13 +313,15 @@ func (s *session) authError(mechanism string, err error) smtp.Reply {
 			reason = "(reason unavailable)"
 		}
 		return s.authFailed(mechanism, failure.User, reason)
+	case errors.As(err, &library):
+		return s.cyrusFailed(mechanism, library)
 	case errors.As(err, &response):
 		return response.reply
 	case errors.Is(err, client.ErrAborted):
 		s.srv.log.Warningf("%s: SASL %s authentication aborted", s.client.label, mechanism)
 		return replyAuthAborted
 	case errors.Is(err, errBase64):
-		return s.authFailed(mechanism, "", "Invalid base64 data in continued response")
+		return s.authFailed(mechanism, "", s.srv.sasl.words.continued)
 	case s.content.broken != nil:
 		return smtp.Reply{}
 	}
@@ -297,6 +336,16 @@ func (s *session) authFailed(mechanism, user, reason string) smtp.Reply {
 	}
 	s.srv.log.Warningf("%s: SASL %s authentication failed: %s, sasl_username=%s", s.client.label, mechanism, reason, user)
 	return reply(535, smtp.Enhanced{5, 7, 8}, "Error: authentication failed: "+reason)
+}
+
+// cyrusFailed is authFailed for Cyrus SASL, where a server that cannot be asked is
+// told from a wrong password.
+func (s *session) cyrusFailed(mechanism string, e *cyrusError) smtp.Reply {
+	r := s.authFailed(mechanism, printable(e.user), e.text)
+	if e.temp {
+		return s.authTemporary(e.text)
+	}
+	return r
 }
 
 func (s *session) authTemporary(reason string) smtp.Reply {

@@ -87,7 +87,7 @@ func (d *dialogue) play(t testing.TB, addr string) (transcript []string, queueID
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	r := bufio.NewReader(conn)
 	for _, line := range d.lines {
 		kind, text, _ := strings.Cut(line, " ")

@@ -66,7 +66,7 @@ func (p *realPostfix) await(t *testing.T) {
 func (p *realPostfix) smtpdLog(t *testing.T, service int) string {
 	t.Helper()
 	tag := fmt.Sprintf(" dialogue%d/smtpd[", service)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var out strings.Builder
 		for line := range strings.Lines(p.Log()) {
 			if _, text, ok := strings.Cut(line, tag); ok {

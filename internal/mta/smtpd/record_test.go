@@ -67,7 +67,7 @@ func (d *dialogue) recordFrom(t *testing.T, addr string) (id string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	r := bufio.NewReader(conn)
 	var lines []string
 	content := false

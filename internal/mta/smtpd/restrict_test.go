@@ -69,7 +69,7 @@ func TestPanicIsNotCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		r := bufio.NewReader(conn)
 		if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "220 ") {
 			t.Errorf("greeting: %q, %v", line, err)

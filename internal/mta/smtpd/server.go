@@ -31,9 +31,11 @@ type Config struct {
 	// Dial connects to the SASL server at first need; nil stands for the
 	// Dovecot auth client at smtpd_sasl_path.
 	Dial func(ctx context.Context) (*client.Client, error)
-	Free func() (int64, error) // space left for the queue; nil: not checked
-	Log  *maillog.Logger       // tag "postfix/smtpd[pid]"
-	Now  func() time.Time
+	// ReadFile reads files that only root may; nil: os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
+	Free     func() (int64, error) // space left for the queue; nil: not checked
+	Log      *maillog.Logger       // tag "postfix/smtpd[pid]"
+	Now      func() time.Time
 }
 
 // A Server is one SMTP service. It is safe for concurrent use.
@@ -97,7 +99,7 @@ func New(c Config) (*Server, error) {
 	}
 	if s.set.SASLAuthEnable {
 		var err error
-		if s.sasl, err = newSASLBackend(&s.set, &s.core, c.Dial, s.log); err != nil {
+		if s.sasl, err = newSASLBackend(&s.set, &s.core, &c, s.log); err != nil {
 			return nil, err
 		}
 	}

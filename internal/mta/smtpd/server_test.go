@@ -202,7 +202,7 @@ func testConfig(t testing.TB, config string, ts *testServer) Config {
 // awaitSessions returns when no session is left.
 func (ts *testServer) awaitSessions(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		ts.mu.Lock()
 		n := len(ts.active)
 		ts.mu.Unlock()
@@ -221,7 +221,7 @@ func dial(t testing.TB, addr string) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }

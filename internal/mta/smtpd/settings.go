@@ -97,6 +97,8 @@ type Settings struct {
 	SASLAuthEnable          bool   `set:"smtpd_sasl_auth_enable" default:"no" doc:"offer AUTH"`
 	SASLType                string `set:"smtpd_sasl_type" default:"cyrus" nonempty:"yes" doc:"SASL server plug-in: cyrus or dovecot"`
 	SASLPath                string `set:"smtpd_sasl_path" default:"smtpd" nonempty:"yes" doc:"dovecot socket (inet:host:port or path) or Cyrus application name"`
+	SASLLocalDomain         string `set:"smtpd_sasl_local_domain" doc:"realm of SASL users whose name has none"`
+	CyrusConfigPath         string `set:"cyrus_sasl_config_path" doc:"directories of the Cyrus SASL application's configuration"`
 	SASLService             string `set:"smtpd_sasl_service" default:"smtp" nonempty:"yes" doc:"service name given to the SASL backend"`
 	SASLSecurityOptions     string `set:"smtpd_sasl_security_options" default:"noanonymous" doc:"mechanism properties required without TLS"`
 	SASLTLSSecurityOptions  string `set:"smtpd_sasl_tls_security_options" default:"$smtpd_sasl_security_options" doc:"mechanism properties required with TLS"`
