@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
 )
@@ -42,7 +44,7 @@ var accountCommands = []*command{
 // An authInfo is what -x says about the login that is tried or looked up.
 type authInfo struct {
 	client.Lookup
-	local, remote authAddr
+	local, remote, realLocal, realRemote authAddr
 }
 
 // An authAddr is lip and lport, or rip and rport.
@@ -64,18 +66,21 @@ func (in *invocation) authInfo() (*authInfo, error) {
 	for _, word := range in.array("auth-info") {
 		name, value, _ := strings.Cut(word, "=")
 		if err := info.set(name, value); err != nil {
-			return nil, fatalf(exUsage, "Invalid -x argument %s: %v", word, err)
+			return nil, fatalf(exTempFail, "%s: %v", name, err)
 		}
 	}
 	info.Local, info.Remote = info.local.addrPort(), info.remote.addrPort()
+	info.RealLocal, info.RealRemote = info.realLocal.addrPort(), info.realRemote.addrPort()
 	return info, nil
 }
 
-func (info *authInfo) set(name, value string) (err error) {
-	port := func(to *uint16) {
-		var n uint64
-		n, err = strconv.ParseUint(value, 10, 16)
-		*to = uint16(n)
+func (info *authInfo) set(name, value string) error {
+	if field, ok := strings.CutPrefix(name, "forward_"); ok {
+		if info.ForwardFields != "" {
+			info.ForwardFields += "\t"
+		}
+		info.ForwardFields += string(wire.AppendEscaped(nil, field)) + "=" + string(wire.AppendEscaped(nil, value))
+		return nil
 	}
 	switch name {
 	case "service":
@@ -84,20 +89,51 @@ func (info *authInfo) set(name, value string) (err error) {
 		info.Session = value
 	case "local_name":
 		info.LocalName = value
-	case "secured":
-		info.Secured = true
-	case "lip":
-		info.local.ip, err = netip.ParseAddr(value)
-	case "rip":
-		info.remote.ip, err = netip.ParseAddr(value)
-	case "lport":
-		port(&info.local.port)
-	case "rport":
-		port(&info.remote.port)
 	default:
-		err = errors.New("unknown")
+		return info.setAddr(name, value)
 	}
-	return err
+	return nil
+}
+
+// setAddr handles lip, rport, real_rip and so on. All else goes to auth as it is.
+func (info *authInfo) setAddr(name, value string) error {
+	what, isReal := strings.CutPrefix(name, "real_")
+	local, remote := &info.local, &info.remote
+	if isReal {
+		local, remote = &info.realLocal, &info.realRemote
+	}
+	switch what {
+	case "lip":
+		return local.setIP(value)
+	case "rip":
+		return remote.setIP(value)
+	case "lport":
+		return local.setPort(value)
+	case "rport":
+		return remote.setPort(value)
+	}
+	if value != "" {
+		name += "=" + value
+	}
+	info.Extra = append(info.Extra, name)
+	return nil
+}
+
+func (a *authAddr) setIP(text string) error {
+	var err error
+	if a.ip, err = netip.ParseAddr(text); err != nil {
+		return errors.New("Invalid ip")
+	}
+	return nil
+}
+
+func (a *authAddr) setPort(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return errors.New("Invalid port number")
+	}
+	a.port = uint16(n)
+	return nil
 }
 
 // socketPath is the path of a socket of auth: that of -a, or the usual one.
@@ -106,6 +142,11 @@ func (in *invocation) socketPath(usual string) (string, error) {
 	if !ok {
 		path = usual
 	}
+	return in.baseDir(path)
+}
+
+// baseDir makes a path that is relative to base_dir absolute.
+func (in *invocation) baseDir(path string) (string, error) {
 	if filepath.IsAbs(path) {
 		return path, nil
 	}
@@ -203,63 +244,6 @@ func (in *invocation) putFields(fields client.Fields) {
 	}
 }
 
-// runAuthTest tries a login.
-func runAuthTest(in *invocation) error {
-	user, ok := in.text("user")
-	if !ok {
-		return errUsage
-	}
-	info, err := in.authInfo()
-	if err != nil {
-		return err
-	}
-	password, ok := in.text("password")
-	if !ok {
-		if password, err = in.askPassword("Password: "); err != nil {
-			return err
-		}
-	}
-	path, err := in.socketPath("auth-client")
-	if err != nil {
-		return err
-	}
-	ctx := context.Background()
-	conn, err := client.Dial(ctx, "unix", path, client.Options{})
-	if err != nil {
-		return fatalf(exTempFail, "auth-client: connect(%s) failed: %s", path, reason(err))
-	}
-	defer conn.Close()
-	request := &client.Request{
-		Mechanism: "PLAIN", Service: info.Service, Local: info.Local, Remote: info.Remote, Session: info.Session,
-		LocalName: info.LocalName, Secured: true, HasInitial: true,
-	}
-	master, authzid := user, ""
-	if name, ok := in.text("master-user"); ok {
-		master, authzid = name, user
-	}
-	request.Initial = []byte(authzid + "\x00" + master + "\x00" + password)
-	result, err := conn.Authenticate(ctx, request, func([]byte) ([]byte, error) { return nil, client.ErrAborted })
-	var refused *client.Failure
-	switch {
-	case err == nil:
-		in.stdout.put("passdb: " + user + " auth succeeded\nextra fields:\n")
-		for _, f := range result.Fields {
-			in.stdout.put("  " + fieldText(f) + "\n")
-		}
-		return nil
-	case errors.As(err, &refused):
-		in.stdout.put("passdb: " + user + " auth failed\nextra fields:\n  user=" + refused.User + "\n")
-		if refused.Code != "" {
-			in.stdout.put("  code=" + refused.Code + "\n")
-		}
-		if refused.Reason != "" {
-			in.stdout.put("  reason=" + refused.Reason + "\n")
-		}
-		return exitStatus(exNoPerm)
-	}
-	return fatalf(exTempFail, "%v", err)
-}
-
 func fieldText(f client.Field) string {
 	if f.Value == "" {
 		return f.Name
@@ -277,6 +261,14 @@ func runUser(in *invocation) error {
 	if err != nil {
 		return err
 	}
+	if in.set("expand-field") {
+		for name, letter := range map[string]string{"userdb-only": "u", "field": "f"} {
+			if in.set(name) {
+				in.session.print = nil
+				return withStatus(exUsage, "-e can't be used with -%s", letter)
+			}
+		}
+	}
 	set, err := dovecot.Get[Settings](in.cfg, dovecot.Filter{Service: "doveadm"})
 	if err != nil {
 		return configError(err)
@@ -293,13 +285,14 @@ func runUser(in *invocation) error {
 	defer users.close()
 	u := &userCommand{in: in, users: users}
 	defer u.finish()
-	for _, mask := range masks {
-		if strings.ContainsAny(mask, "*?") {
-			err = u.list(mask)
-		} else {
-			err = u.show(mask)
+	if slices.ContainsFunc(masks, func(m string) bool { return strings.ContainsAny(m, "*?") }) {
+		return u.list(masks)
+	}
+	for i, name := range masks {
+		if i > 0 && in.set("userdb-only") {
+			in.stdout.put("\n")
 		}
-		if err != nil {
+		if err := u.show(name); err != nil {
 			return err
 		}
 	}
@@ -320,11 +313,15 @@ func (u *userCommand) finish() {
 	}
 }
 
-// list prints the names that match a mask.
-func (u *userCommand) list(mask string) error {
-	names, err := u.users.list(mask)
+// list prints the names that match any of the masks.
+func (u *userCommand) list(masks []string) error {
+	hint := "*"
+	if len(masks) == 1 {
+		hint = masks[0]
+	}
+	names, err := u.users.list(hint)
 	for _, name := range names {
-		if matchMask(strings.ToLower(name), strings.ToLower(mask)) {
+		if slices.ContainsFunc(masks, func(m string) bool { return matchMask(strings.ToLower(name), strings.ToLower(m)) }) {
 			u.in.stdout.put(name + "\n")
 		}
 	}
@@ -353,7 +350,12 @@ func (u *userCommand) show(name string) error {
 			in.stdout.put("\n")
 			u.titled = false
 		}
-		in.stdout.put("userdb lookup: user " + name + " doesn't exist\n")
+		text := "userdb lookup: user " + name + " doesn't exist\n"
+		if isField || isTemplate {
+			fmt.Fprint(in.stderr, "\n"+text)
+		} else {
+			in.stdout.put(text)
+		}
 		in.log.fail(exNoUser)
 		return nil
 	case err != nil:

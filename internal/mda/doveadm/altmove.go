@@ -9,11 +9,7 @@ var altmoveCommand = &command{
 }
 
 func prepareAltmove(in *invocation) (runFunc, error) {
-	words := in.array("query")
-	if len(words) == 0 {
-		return nil, errUsage
-	}
-	q, err := parseQuery(words)
+	q, err := in.query()
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,8 @@ type backup struct {
 	noMail     bool   // mailboxes and subscriptions, not messages
 	exclude    []string
 	namespaces []string // by prefix; none for those at mail_location
+
+	filter messageFilter
 }
 
 func prepareBackup(in *invocation, whole bool) (runFunc, error) {
@@ -93,11 +95,8 @@ func remoteDestination(dest string) error {
 		"give a location on this host, such as mdbox:~/mdbox", dest)
 }
 
-// unsupported are the options that only mean something to dsync's protocol, or choose
-// among messages.
-var unsupported = []struct{ name, letter string }{
-	{"rawlog", "r"}, {"state", "s"}, {"sync-since-time", "t"}, {"sync-until-time", "e"}, {"sync-flags", "O"}, {"sync-max-size", "I"},
-}
+// unsupported are the options that only mean something to dsync's protocol.
+var unsupported = []struct{ name, letter string }{{"rawlog", "r"}, {"state", "s"}}
 
 func (bk *backup) options(in *invocation) error {
 	for _, o := range unsupported {
@@ -127,7 +126,7 @@ func (bk *backup) options(in *invocation) error {
 	if name, ok := in.text("mailbox"); ok {
 		bk.only, bk.noMail = name, bk.noMail || name == ""
 	}
-	return nil
+	return bk.filter.options(in)
 }
 
 func (bk *backup) run(ctx context.Context, u *mailUser) error {

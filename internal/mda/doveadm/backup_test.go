@@ -243,3 +243,28 @@ func (h *home) deliver(n int) {
 	}
 	h.setUp("", "fetch", "uid", "mailbox", "INBOX", "uid", "1") // gives them their uids
 }
+
+// TestBackupChoosesMessages copies only some messages, as the original does.
+func TestBackupChoosesMessages(t *testing.T) {
+	a := newHome(t, "sdbox:~/mail")
+	a.fill()
+	a.setUp("", "flags", "add", `\Seen K1`, "mailbox", "INBOX", "uid", "3:4")
+	for _, options := range [][]string{
+		{"-O", `\Seen`}, {"-O", `-\Seen`}, {"-O", "k1"}, {"-O", "-K1"}, {"-O", `\bogus`}, {"-O", `\Seen K1`},
+		{"-I", "220"}, {"-I", "1k"}, {"-I", "x"},
+		{"-t", "2020-01-01"}, {"-t", "2999-01-01"}, {"-e", "2020-01-01"}, {"-e", "2999-01-01"}, {"-t", "1 hours", "-e", "0"}, {"-t", "x"}, {"-e", "x"},
+	} {
+		theirs, ours := a.at("mdbox:~/theirs"), a.at("mdbox:~/ours")
+		want, got := a.original("", append(append([]string{"backup"}, options...), theirs.location)...), a.ours("", append(append([]string{"backup"}, options...), ours.location)...)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("backup %q (-original +ours):\n%s", options, diff)
+		}
+		if want.Code == 0 {
+			if diff := cmp.Diff(uidNext.ReplaceAllString(theirs.state(backupFields), ""), uidNext.ReplaceAllString(ours.state(backupFields), "")); diff != "" {
+				t.Errorf("after backup %q (-original's +ours):\n%s", options, diff)
+			}
+		}
+		a.must(os.RemoveAll(filepath.Join(a.home(), "theirs")))
+		a.must(os.RemoveAll(filepath.Join(a.home(), "ours")))
+	}
+}

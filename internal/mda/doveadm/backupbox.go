@@ -155,6 +155,12 @@ func (c *boxCopy) compare(ctx context.Context) error {
 
 // lacks notes a message that the destination does not have under its uid.
 func (c *boxCopy) lacks(ctx context.Context, i int) error {
+	if ok, err := c.filter.wants(c.src, i); !ok || err != nil {
+		if errors.Is(err, mailbox.ErrExpunged) {
+			err = nil
+		}
+		return err
+	}
 	if c.src.snap.UID(i) >= c.dst.snap.UIDNext() {
 		c.missing = append(c.missing, i)
 		return nil

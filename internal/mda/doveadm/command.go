@@ -143,5 +143,5 @@ func (s *session) findCommand(args []string) (*command, int) {
 
 // allCommands are the commands there are.
 func allCommands() []*command {
-	return slices.Concat(masterCommands, accountCommands, passwordCommands, mailboxCommands, metadataCommands, searchCommands, changingCommands)
+	return slices.Concat(masterCommands, accountCommands, loginCommands, sessionCommands, passwordCommands, mailboxCommands, metadataCommands, searchCommands, changingCommands)
 }

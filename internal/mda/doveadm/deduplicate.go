@@ -15,11 +15,7 @@ var deduplicateCommand = &command{
 }
 
 func prepareDeduplicate(in *invocation) (runFunc, error) {
-	words := in.array("query")
-	if len(words) == 0 {
-		return nil, errUsage
-	}
-	q, err := parseQuery(words)
+	q, err := in.query()
 	if err != nil {
 		return nil, err
 	}

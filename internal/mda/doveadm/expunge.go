@@ -16,11 +16,7 @@ var expungeCommand = &command{
 }
 
 func prepareExpunge(in *invocation) (runFunc, error) {
-	words := in.array("query")
-	if len(words) == 0 {
-		return nil, errUsage
-	}
-	q, err := parseQuery(words)
+	q, err := in.query()
 	if err == nil {
 		err = q.careful("expunge")
 	}

@@ -194,6 +194,9 @@ func (r *mailRun) run(ctx context.Context, name string, info *store.UserInfo) er
 		return err
 	}
 	defer user.Close()
+	if _, ok := r.in.text("user"); ok || r.several {
+		user.LookUpOwners(r.users.owner)
+	}
 	err = r.work(ctx, &mailUser{User: user, in: r.in, name: name})
 	if fatalOf(err) != nil {
 		return err

@@ -47,6 +47,8 @@ var mailboxCommands = []*command{
 		name: "mailbox path", usage: "[-t <type>] <mailbox>", format: "flow",
 		params: mailParams(arguments("mailbox"), option('t', "type")), mail: prepareMailboxPath,
 	},
+	mailboxUpdateCommand,
+	cacheDecisionCommand, cacheRemoveCommand, cachePurgeCommand,
 	{
 		name: "mailbox mutf7", usage: "[-7|-8] <name> [...]",
 		params: []param{flag('7', "to-utf8"), flag('8', "from-utf8"), arguments("name")}, plain: runMUTF7,

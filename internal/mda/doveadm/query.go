@@ -92,6 +92,15 @@ func likeMailbox(pattern, name string, sep byte) bool {
 	return name == ""
 }
 
+// query reads the arguments of a command that are a query.
+func (in *invocation) query() (*query, error) {
+	words := in.array("query")
+	if len(words) == 0 {
+		return nil, errUsage
+	}
+	return parseQuery(words)
+}
+
 // mailboxQuery is the query for mailboxes that are named, or match patterns.
 func mailboxQuery(names []string) (*query, error) {
 	q := new(query)

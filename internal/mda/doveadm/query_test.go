@@ -68,6 +68,7 @@ func FuzzQuery(f *testing.F) {
 	for _, query := range []string{
 		"all", "mailbox\nINBOX\n(\nfrom\na\nor\nnot\nsubject\nb\n)", "modseq\n/flags/\\seen\nall\n1", "uid\n1:*,5", "since\n2weeks\nlarger\n10M",
 		"header\nx\n", "guid\nx\nmailbox-guid\n00\noldestonly", "(", ")", "not",
+		"mimepart\n(\ntype\ntext\nnot\nchild\nexists\n)", "mimepart\nor\nsize\nlarger\n5\nparent\n(\ndepth\nmin\n1\n)", "mimepart\nfilename\nis\nx",
 	} {
 		f.Add(query)
 	}

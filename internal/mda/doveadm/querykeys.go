@@ -9,29 +9,12 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
-	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/search"
 )
 
-// plainKeys are the keys without parameters.
+// plainKeys are the keys without parameters that IMAP does not have.
 var plainKeys = map[string]search.Key{
-	"ALL":        {Op: search.All},
-	"NIL":        {Op: search.All, Not: true},
-	"ANSWERED":   {Op: search.FlagsAll, Flags: mailbox.Answered},
-	"DELETED":    {Op: search.FlagsAll, Flags: mailbox.Deleted},
-	"DRAFT":      {Op: search.FlagsAll, Flags: mailbox.Draft},
-	"FLAGGED":    {Op: search.FlagsAll, Flags: mailbox.Flagged},
-	"SEEN":       {Op: search.FlagsAll, Flags: mailbox.Seen},
-	"UNANSWERED": {Op: search.FlagsAll, Flags: mailbox.Answered, Not: true},
-	"UNDELETED":  {Op: search.FlagsAll, Flags: mailbox.Deleted, Not: true},
-	"UNDRAFT":    {Op: search.FlagsAll, Flags: mailbox.Draft, Not: true},
-	"UNFLAGGED":  {Op: search.FlagsAll, Flags: mailbox.Flagged, Not: true},
-	"UNSEEN":     {Op: search.FlagsAll, Flags: mailbox.Seen, Not: true},
-	"RECENT":     {Op: search.Recent},
-	"OLD":        {Op: search.Recent, Not: true},
-	"NEW": {Op: search.And, Keys: []*search.Key{
-		{Op: search.Recent}, {Op: search.FlagsAll, Flags: mailbox.Seen, Not: true},
-	}},
+	"NIL": {Op: search.All, Not: true},
 	// There is no earlier search whose result this is (RFC 5182).
 	"$": {Op: search.All, Not: true},
 }
@@ -51,6 +34,10 @@ func init() {
 			k, err := p.operand(l)
 			if err != nil {
 				return nil, err
+			}
+			if k.Op == search.MIMEPart { // it may match neither with NOT nor without
+				k.Not = !k.Not
+				return k, nil
 			}
 			return &search.Key{Op: search.And, Keys: []*search.Key{k}, Not: true}, nil
 		},
@@ -78,7 +65,8 @@ func init() {
 			p.q.oldestOnly = true
 			return &search.Key{Op: search.All}, nil
 		},
-		"INTHREAD": unsupportedKey, "MIMEPART": unsupportedKey,
+		"MIMEPART": mimePartKey,
+		"INTHREAD": unsupportedKey,
 	}
 }
 

@@ -96,6 +96,9 @@ func (p *queryParser) key(l *keyList) (*search.Key, error) {
 		return nil, nil
 	}
 	p.name = strings.ToUpper(word)
+	if k, ok := search.Plain(p.name); ok {
+		return k, nil
+	}
 	if k, ok := plainKeys[p.name]; ok {
 		return &k, nil
 	}

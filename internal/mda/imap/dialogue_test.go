@@ -195,7 +195,7 @@ func (d *dialogue) run(t *testing.T, dial func(t *testing.T) net.Conn) {
 			conn := dial(t)
 			c = &client{conn, bufio.NewReader(conn)}
 			clients[b.conn] = c
-			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			c.SetReadDeadline(time.Now().Add(60 * time.Second))
 			if greeting, err := c.r.ReadString('\n'); err != nil || !strings.HasPrefix(greeting, "* PREAUTH [CAPABILITY IMAP4rev1 ") {
 				t.Fatalf("greeting %q, %v", greeting, err)
 			}
@@ -262,7 +262,7 @@ func tagOf(send []string) string {
 // read reads answers: up to the line wanted last, the tagged reply, or a
 // continuation request.
 func (b *block) read(c net.Conn, r *bufio.Reader, last, tag string) {
-	wait := 5 * time.Second
+	wait := 30 * time.Second
 	if last == "" && *update {
 		wait = 500 * time.Millisecond
 	}

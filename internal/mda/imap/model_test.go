@@ -45,7 +45,7 @@ var (
 func (c *modelClient) cmd(line string) error {
 	c.tag++
 	tag := fmt.Sprintf("t%d", c.tag)
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	if _, err := io.WriteString(c, tag+" "+line+"\r\n"); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
-	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/search"
 	"github.com/dovetail-mail/dovetail/internal/message"
 )
@@ -88,8 +87,8 @@ func (p *searchParser) key() (*search.Key, error) {
 	if c := p.name[0]; '0' <= c && c <= '9' || c == '*' {
 		return p.set(arg.Data, false, "Invalid messageset")
 	}
-	if k, ok := plainKeys[p.name]; ok {
-		return &k, nil
+	if k, ok := search.Plain(p.name); ok {
+		return k, nil
 	}
 	parse, ok := searchKeys[p.name]
 	if !ok {
@@ -108,26 +107,6 @@ func (p *searchParser) list() (*search.Key, error) {
 	k, err := p.all()
 	p.args = outer
 	return k, err
-}
-
-// plainKeys are the keys without parameters.
-var plainKeys = map[string]search.Key{
-	"ALL":        {Op: search.All},
-	"ANSWERED":   {Op: search.FlagsAll, Flags: mailbox.Answered},
-	"DELETED":    {Op: search.FlagsAll, Flags: mailbox.Deleted},
-	"DRAFT":      {Op: search.FlagsAll, Flags: mailbox.Draft},
-	"FLAGGED":    {Op: search.FlagsAll, Flags: mailbox.Flagged},
-	"SEEN":       {Op: search.FlagsAll, Flags: mailbox.Seen},
-	"UNANSWERED": {Op: search.FlagsAll, Flags: mailbox.Answered, Not: true},
-	"UNDELETED":  {Op: search.FlagsAll, Flags: mailbox.Deleted, Not: true},
-	"UNDRAFT":    {Op: search.FlagsAll, Flags: mailbox.Draft, Not: true},
-	"UNFLAGGED":  {Op: search.FlagsAll, Flags: mailbox.Flagged, Not: true},
-	"UNSEEN":     {Op: search.FlagsAll, Flags: mailbox.Seen, Not: true},
-	"RECENT":     {Op: search.Recent},
-	"OLD":        {Op: search.Recent, Not: true},
-	"NEW": {Op: search.And, Keys: []*search.Key{
-		{Op: search.Recent}, {Op: search.FlagsAll, Flags: mailbox.Seen, Not: true},
-	}},
 }
 
 // searchKeys are the keys with parameters.

@@ -111,7 +111,7 @@ func (c *command) tellSelected() error {
 	}
 	line("* OK [UIDVALIDITY ", uint64(snap.UIDValidity()), "] UIDs valid\r\n")
 	line("* OK [UIDNEXT ", uint64(snap.UIDNext()), "] Predicted next UID\r\n")
-	if c.enabled&enabledCondstore != 0 {
+	if c.enabled&enabledCondstore != 0 || snap.KeepsModSeq() {
 		line("* OK [HIGHESTMODSEQ ", snap.HighestModSeq(), "] Highest\r\n")
 	}
 	return c.put(b)

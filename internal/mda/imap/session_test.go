@@ -17,7 +17,7 @@ import (
 // the end of the connection.
 func talk(t *testing.T, c net.Conn, r *bufio.Reader, text, end string) string {
 	t.Helper()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	if text != "" {
 		io.WriteString(c, text)
 	}
@@ -39,7 +39,7 @@ func lastLog(t *testing.T, srv *testServer, done <-chan struct{}) string {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the session does not end")
 	}
 	lines := strings.Split(strings.TrimSpace(srv.logged()), "\n")

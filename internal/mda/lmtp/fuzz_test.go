@@ -34,7 +34,7 @@ func FuzzSession(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		go func() {
 			io.WriteString(conn, input)
 			conn.(*net.TCPConn).CloseWrite()

@@ -67,7 +67,7 @@ func dial(t testing.TB, s *testServer) *net.TCPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	t.Cleanup(func() { conn.Close() })
 	return conn.(*net.TCPConn)
 }
@@ -250,7 +250,7 @@ func tcpPair(t testing.TB) (ours, theirs net.Conn) {
 	if theirs, err = ln.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	ours.SetDeadline(time.Now().Add(20 * time.Second))
+	ours.SetDeadline(time.Now().Add(60 * time.Second))
 	t.Cleanup(func() { ours.Close() })
 	return ours, theirs
 }

@@ -38,7 +38,7 @@ func FuzzSession(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		go func() {
 			io.WriteString(conn, "USER fuzz\r\nPASS x\r\n"+input+"\r\n")
 			conn.(*net.TCPConn).CloseWrite()

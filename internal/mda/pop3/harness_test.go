@@ -164,7 +164,7 @@ func deliver(t testing.TB, addr string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	in := bufio.NewReader(conn)
 	expect := func(code string) {
 		for {

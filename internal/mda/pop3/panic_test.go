@@ -22,7 +22,7 @@ func TestPanic(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		in := bufio.NewReader(conn)
 		io.WriteString(conn, "USER pop\r\nPASS x\r\n")
 		for range 3 {

@@ -93,7 +93,7 @@ func dial(t testing.TB, s *testServer) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }

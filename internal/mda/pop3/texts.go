@@ -13,7 +13,7 @@ const (
 	errTooLong  = "-ERR Input line too long.\r\n"
 	errTooBad   = "-ERR Too many bad commands.\r\n"
 	errIdle     = "-ERR Disconnected for inactivity.\r\n"
-	errShutdown = "-ERR Server shutting down.\r\n"
+	errShutdown = "-ERR [SYS/TEMP] Server shutting down.\r\n"
 	errLocked   = "-ERR [IN-USE] Couldn't lock POP3 session\r\n"
 	errUIDL     = "-ERR [SYS/TEMP] POP3 UIDLs couldn't be listed.\r\n"
 )

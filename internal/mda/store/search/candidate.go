@@ -69,6 +69,8 @@ func (c *candidate) matched(q *query) (bool, error) {
 		return c.header(q)
 	case Body, TextOp:
 		return c.text(q)
+	case MIMEPart:
+		return c.part(q)
 	}
 	return false, nil
 }

@@ -46,6 +46,7 @@ const (
 	GUID           // the message's GUID is Text
 	MailboxName    // the mailbox is Text
 	RealUID        // as UID
+	MIMEPart       // a part matches Part
 )
 
 // A Key is one node of a query.
@@ -62,6 +63,7 @@ type Key struct {
 	Date    time.Time // the day: only year, month and day count
 	Instant bool      // Date is a moment: On is within 24 hours from it
 	Seconds uint32
+	Part    *PartKey
 }
 
 // NeedsModSeq reports whether the query has a MODSEQ key (RFC 7162 3.1.5).
