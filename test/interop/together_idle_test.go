@@ -9,14 +9,18 @@ import (
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
-// waitLimit bounds how long a client waits for what another one did through the other server.
-const waitLimit = 2 * time.Second
+// waitLimit bounds how long a client waits for what another one did through the other server. A
+// server that only looks now and then does so after idleCheck: it is not heard of in time.
+const (
+	waitLimit = time.Minute
+	idleCheck = "mailbox_idle_check_interval = 10 mins\n"
+)
 
 // A client that idles with one server hears at once of what others do with the other.
 func TestTogetherIdle(t *testing.T) {
 	for _, f := range formats("DOVETAIL_LOAD") {
 		t.Run(f.name, func(t *testing.T) {
-			p := newPair(t, harness.MailboxOptions{Location: f.location, Extra: pairSettings})
+			p := newPair(t, harness.MailboxOptions{Location: f.location, Extra: pairSettings + idleCheck})
 			for waiting := range p.servers {
 				t.Run(serverNames()[waiting], func(t *testing.T) { p.idle(t, waiting) })
 			}

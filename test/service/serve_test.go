@@ -84,7 +84,7 @@ func TestServeAsOrdinaryUser(t *testing.T) {
 		begin := time.Now()
 		p.Cmd.Process.Signal(syscall.SIGINT)
 		<-p.Done()
-		if took := time.Since(begin); took > 8*time.Second {
+		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("it took %v to stop", took)
 		}
 		if status := p.Cmd.ProcessState.ExitCode(); status != 0 {
@@ -130,7 +130,7 @@ func notices(t *testing.T, dir string) (address string, next func() string) {
 	t.Cleanup(func() { conn.Close() })
 	return address, func() string {
 		b := make([]byte, 4096)
-		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(60 * time.Second))
 		n, err := conn.Read(b)
 		if err != nil {
 			t.Fatalf("no word to systemd: %v", err)

@@ -178,7 +178,7 @@ func (n *nexthop) collect(t *testing.T, count int) []string {
 		select {
 		case l := <-n.mail:
 			all = append(all, normal(l.From+"\n"+l.To+"\n"+strings.ReplaceAll(l.Content, "\r\n", "\n")))
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Errorf("%d of %d letters came:\n%s", len(all), count, strings.Join(all, "\n"))
 			return all
 		}

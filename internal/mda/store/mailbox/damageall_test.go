@@ -70,6 +70,7 @@ func (l *logbook) take() []string {
 // worldAt is the mailboxes below an existing root.
 func worldAt(t testing.TB, root, format string, l *logbook) *world {
 	w := &world{t: t, root: root, format: format, pool: NewPool(l.logger())}
+	setMbox(&w.set)
 	w.set.Fsync = "never"
 	return w
 }
@@ -284,7 +285,7 @@ func wounds(file string, data []byte, old []byte, r *rand.Rand) (all []*wound) {
 	return all
 }
 
-var damageFlips = flag.Int("damageflips", 40, "how many bits to flip in each file")
+var damageFlips = flag.Int("damageflips", 16, "how many bits to flip in each file")
 
 func patch(path string, at int, b []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -314,7 +315,7 @@ func (s *sample) suffer(t *testing.T, wd *wound, root string) (o *outcome) {
 	o = &outcome{wound: wd, root: root}
 	copyTree(t, s.last, root)
 	must(t, wd.do(filepath.Join(root, wd.file), filepath.Join(s.old, wd.file)))
-	stuck := time.AfterFunc(40*time.Second, func() { panic("stuck: " + s.format + " " + wd.String()) })
+	stuck := time.AfterFunc(3*time.Minute, func() { panic("stuck: " + s.format + " " + wd.String()) })
 	defer stuck.Stop()
 	var log logbook
 	o.a, o.b, o.saved, o.err = s.use(t, root, &log, true)
@@ -427,7 +428,7 @@ func (s *sample) use(t *testing.T, root string, log *logbook, deliver bool) (a, 
 
 // rest waits until nothing is done in the background.
 func (s *sample) rest(p *Pool) bool {
-	for range 1000 {
+	for range 60000 {
 		busy := false
 		p.mu.Lock()
 		for _, b := range p.boxes {
@@ -460,14 +461,14 @@ func TestDamageOfEachFile(t *testing.T) {
 	if asUser(t) {
 		return
 	}
-	for _, format := range []string{"sdbox", "mdbox", "maildir"} {
+	for _, format := range []string{"sdbox", "mdbox", "maildir", "mbox"} {
 		t.Run(format, func(t *testing.T) {
 			s := grow(t, format)
 			r := rand.New(rand.NewPCG(1, 2))
 			old, last := readAll(t, s.old), readAll(t, s.last)
 			d := &dovecotJudge{t: t, s: s}
 			for _, file := range s.filesOf(t) {
-				if strings.HasPrefix(file, "dovecot.list.index") {
+				if strings.Contains(file, "dovecot.list.index") {
 					continue // nothing here reads it
 				}
 				for n, wd := range wounds(file, last[file], old[file], r) {
@@ -478,7 +479,7 @@ func TestDamageOfEachFile(t *testing.T) {
 						t.Errorf("%v: %s\nlogged %q\nthen %q %s", wd, bad, o.first, o.second, o.later)
 					}
 					// Wrong values in the cache are not to be seen.
-					if o.err == nil && (wd.kind != "bit flipped" || n%8 == 0 && filepath.Base(file) != "dovecot.index.cache") {
+					if o.err == nil && !s.isMbox(file) && (wd.kind != "bit flipped" || n%8 == 0 && filepath.Base(file) != "dovecot.index.cache") {
 						d.add(o)
 					} else {
 						os.RemoveAll(root)

@@ -41,7 +41,7 @@ func (s *sample) woundOpen(t *testing.T, wd *wound) {
 	must(t, err)
 	defer os.RemoveAll(root)
 	copyTree(t, s.last, root)
-	stuck := time.AfterFunc(40*time.Second, func() { panic("stuck: " + s.format + " " + wd.String()) })
+	stuck := time.AfterFunc(3*time.Minute, func() { panic("stuck: " + s.format + " " + wd.String()) })
 	defer stuck.Stop()
 	var log logbook
 	w := worldAt(t, root, s.format, &log)

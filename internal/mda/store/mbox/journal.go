@@ -134,7 +134,21 @@ func (b *Box) replay(j *journal) error {
 			return fmt.Errorf("fdatasync(%s): %w", b.opt.Path, err)
 		}
 	}
-	return j.drop()
+	return b.forget(j)
+}
+
+// forget removes a journal whose change is done, for good: if a power failure brought it back, it
+// would be written over what has come to the file since.
+func (b *Box) forget(j *journal) error {
+	if err := j.drop(); err != nil {
+		return err
+	}
+	if b.opt.Sync {
+		if err := unix.Fdatasync(b.opt.Dir.FD); err != nil {
+			return fmt.Errorf("fdatasync(%s): %w", b.opt.Dir.Path, err)
+		}
+	}
+	return nil
 }
 
 // finish writes the journal's content into the file.
@@ -215,9 +229,10 @@ func (b *Box) openJournal() (*journal, error) {
 }
 
 // concerns reports whether the file is the one that the journal is about, perhaps half
-// changed, and with new messages of other programs at its end.
+// changed, and with new messages of other programs at its end. The number of its device may be another
+// one after a restart of the machine, which is when this matters most.
 func (b *Box) concerns(j *journal) (bool, error) {
-	if j.dev != b.dev || j.ino != b.ino {
+	if j.ino != b.ino {
 		return false, nil
 	}
 	if b.size == j.before || j.after > j.before && b.size == j.after {
@@ -253,7 +268,7 @@ func (b *Box) replayBefore(j *journal) error {
 	}
 	p := newPlan([]edit{{span: span{j.after, j.before}}})
 	// The journal's part is in its place now, so it is not needed for this.
-	if err := j.drop(); err != nil {
+	if err := b.forget(j); err != nil {
 		return err
 	}
 	return b.apply(p)

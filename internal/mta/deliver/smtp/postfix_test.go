@@ -99,7 +99,7 @@ func (p *realPostfix) submit(t *testing.T, d *dialogue) string {
 	t.Helper()
 	var conn net.Conn
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if conn, err = net.Dial("tcp", p.addr); err == nil {
 			break
 		}
@@ -108,7 +108,7 @@ func (p *realPostfix) submit(t *testing.T, d *dialogue) string {
 		}
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	r := bufio.NewReader(conn)
 	ask := func(command, want string) string {
 		if command != "" {
@@ -153,7 +153,7 @@ func (p *realPostfix) outcome(t *testing.T, i int) outcome {
 	t.Helper()
 	d, st := p.stages[i].d, p.stages[i]
 	tag := fmt.Sprintf(" d%d/", i)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		results := make([]string, len(d.to))
 		left := len(d.to)
 		var other strings.Builder

@@ -340,7 +340,7 @@ func (c *scriptedConn) send(reply string) bool {
 		}
 	case "(tls)":
 		conn := tls.Server(c.conn, &tls.Config{Certificates: []tls.Certificate{c.cert}, CurvePreferences: []tls.CurveID{tls.X25519}})
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(60 * time.Second))
 		if conn.Handshake() != nil {
 			return false
 		}

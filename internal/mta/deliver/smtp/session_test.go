@@ -51,7 +51,8 @@ func TestKeptConnections(t *testing.T) {
 			script := strings.ReplaceAll(test.script, "next ", "second ")
 			s := startScripted(t, "tcp", "127.0.0.1:0", script)
 			var logged logLines
-			a := newTestAgent(t, baseConfig+test.config, false, &logged)
+			// A slow machine may not let the connection expire between the deliveries.
+			a := newTestAgent(t, baseConfig+"smtp_connection_cache_time_limit = 60s\n"+test.config, false, &logged)
 			defer a.Close()
 			nexthop := "[127.0.0.1]:" + s.port()
 			first := deliverTo(t, a, simple("a", "b"), nexthop)
@@ -95,7 +96,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 	a := newTestAgent(t, baseConfig+"smtp_connection_cache_time_limit = 1s\n", false, new(logLines))
 	defer a.Close()
 	deliverTo(t, a, simple("a"), "[127.0.0.1]:"+s.port())
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if slices.Contains(s.said(), "QUIT") {
 			break
 		}

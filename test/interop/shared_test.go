@@ -1,0 +1,85 @@
+package interop
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dovetail-mail/dovetail/test/harness"
+)
+
+var sharedTurns = []privateTurn{
+	{0, []string{
+		"CREATE Work", "CREATE Work/Deep", strings.ReplaceAll(appendPrivate(`\Seen`), "Public/@", "Work"),
+		strings.ReplaceAll(appendPrivate(""), "Public/@", "INBOX"), "SELECT Work (CONDSTORE)", `STORE 1 +FLAGS (\Flagged)`,
+	}},
+	{1, []string{
+		`LIST "" *`, `LIST "" shared/%`, `STATUS "shared/<0>/Work" (MESSAGES UNSEEN UIDNEXT)`, `LIST "" shared/%`, `LIST "" shared/*`,
+		`SELECT "shared/<0>/Work"`, "FETCH 1 (FLAGS BODY.PEEK[TEXT])", `STORE 1 +FLAGS (\Answered)`,
+		`COPY 1 "shared/<0>/Work/Deep"`, "COPY 1 INBOX", `SELECT "shared/<0>"`, "FETCH 1:* FLAGS", `SELECT "shared/<0>/INBOX"`,
+		`SELECT "shared/nobody"`, `SELECT "shared/nobody/x"`, `STATUS "shared/../x" (MESSAGES)`,
+		`CREATE "shared/<0>/New"`, `SUBSCRIBE "shared/<0>/New"`, `LSUB "" *`, "SELECT INBOX", "FETCH 1:* FLAGS",
+	}},
+	{0, []string{
+		"SELECT Work", "FETCH 1:* FLAGS", "SELECT Work/Deep", "FETCH 1:* FLAGS", `LIST "" *`, `STATUS "shared/<1>/INBOX" (MESSAGES)`,
+		"DELETE New",
+	}},
+	{1, []string{`SELECT "shared/<0>/New"`, `UNSUBSCRIBE "shared/<0>/New"`, `LSUB "" *`, `SELECT "shared/<0>/Work"`, `STORE 1 -FLAGS (\Seen)`, "FETCH 1:* FLAGS"}},
+	{0, []string{"SELECT Work", "FETCH 1:* FLAGS"}},
+}
+
+// TestSharedNamespaces has users read each other's mail, which lies where only the userdb knows.
+func TestSharedNamespaces(t *testing.T) {
+	for _, f := range []struct{ name, own, shared string }{
+		{"sdbox", "sdbox:~/mail", "sdbox:%%h/mail"},
+		{"mdbox", "mdbox:~/mail", "mdbox:%%h/mail:INDEXPVT=~/shared/%%u"},
+		{"maildir", "maildir:~/Maildir", "maildir:%%{home}/Maildir:INDEX=~/shared/%%u:INDEXPVT=~/private/%%u"},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			const users = 8
+			opt := harness.MailboxOptions{Users: users, Location: f.own, Extra: pairSettings + `
+namespace shared {
+  type = shared
+  prefix = shared/%%u/
+  separator = /
+  location = ` + f.shared + `
+  subscriptions = no
+  list = children
+}
+`}
+			p := &pair{}
+			for i, program := range []harness.Program{harness.Dovetail, harness.Original} {
+				mb := harness.NewMailbox(t, program, opt)
+				opt.Mail = mb.Mail
+				homesInUserdb(t, mb, users)
+				mb.Start(t)
+				p.servers[i] = mb
+			}
+			p.complaints() //nolint:errcheck // of the configuration
+			p.equalPlays(t, func(n int, servers []int) []string {
+				return p.converse(t, sharedTurns, fmt.Sprintf("play%d", n), 2*n, servers)
+			})
+		})
+	}
+}
+
+// homesInUserdb gives users homes that their names do not tell.
+func homesInUserdb(t *testing.T, mb *harness.Mailbox, users int) {
+	t.Helper()
+	var lines strings.Builder
+	for n := range users {
+		fmt.Fprintf(&lines, "%s:{PLAIN}%s:8:8::%s/home-%d\n", harness.User(n), harness.Password, mb.Mail, 100-n)
+	}
+	harness.Write(t, filepath.Join(mb.Dir, "users"), lines.String())
+	text, err := os.ReadFile(mb.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := "  driver = static\n  args = uid=8 gid=8 home=" + mb.Mail + "/%n\n"
+	if !strings.Contains(string(text), was) {
+		t.Fatalf("no userdb to replace:\n%s", text)
+	}
+	harness.Write(t, mb.Config, strings.Replace(string(text), was, "  driver = passwd-file\n  args = "+mb.Dir+"/users\n", 1))
+}
