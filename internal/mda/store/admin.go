@@ -32,8 +32,8 @@ func (u *User) SubscribeName(ctx context.Context, name string) error {
 }
 
 // Path returns a directory of a mailbox, which need not exist: "dir",
-// "mailbox" (that of the messages), "alt-dir", "alt-mailbox", "control" or
-// "index". It is empty if the mailbox has no such directory.
+// "mailbox" (that of the messages), "alt-dir", "alt-mailbox", "control", "index" or
+// "index-private". It is empty if the mailbox has no such directory.
 func (u *User) Path(name, kind string) (string, error) {
 	p, err := u.resolve(name)
 	if err != nil {
@@ -61,7 +61,12 @@ func (u *User) Path(name, kind string) (string, error) {
 		}
 		return alt, nil
 	case "control":
+		if st.format == "mbox" {
+			return st.mboxControl(p.disk, loc.Dir), nil
+		}
 		return cmpOr(loc.ControlDir, loc.Dir), nil
+	case "index-private":
+		return loc.PrivateDir, nil
 	case "index":
 		if st.indexMemory {
 			return "", nil

@@ -76,7 +76,11 @@ func (u *User) create(ctx context.Context, p place) error {
 	if err != nil {
 		return err
 	}
-	return list.created(u, p, validity)
+	if err := list.created(u, p, validity); err != nil {
+		return err
+	}
+	u.mailLog.created(p.name)
+	return nil
 }
 
 // createDir makes a name for mailboxes below it.

@@ -12,7 +12,7 @@ import (
 // A hierarchy as deep as names can be: every command ends, and nothing is lost.
 func TestDeepHierarchy(t *testing.T) {
 	const depth = 1000
-	for _, location := range []string{"sdbox:~/mail", "maildir:~/mail:LAYOUT=fs", "sdbox:~/mail:LAYOUT=index", "sdbox:~/mail:NO-NOSELECT"} {
+	for _, location := range []string{"sdbox:~/mail", "maildir:~/mail:LAYOUT=fs", "sdbox:~/mail:LAYOUT=index", "mbox:~/mail", "mbox:~/mail:LAYOUT=index", "sdbox:~/mail:NO-NOSELECT"} {
 		t.Run(strings.ReplaceAll(location, "/", "_"), func(t *testing.T) {
 			u := openTestUser(t, "mail_location = "+location+"\nnamespace inbox {\n  inbox = yes\n  separator = /\n}\n", t.TempDir())
 			ctx := context.Background()

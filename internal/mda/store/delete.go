@@ -62,5 +62,12 @@ func (u *User) deleteMailbox(ctx context.Context, p place) error {
 	} else if !errors.Is(err, mailbox.ErrNotExist) {
 		u.log.Errorf("Mailbox %s: %v", p.name, err) // it is deleted all the same
 	}
-	return u.pool.Delete(ctx, loc, u.set)
+	if u.mailLog == nil {
+		return u.pool.Delete(ctx, loc, u.set)
+	}
+	err = u.pool.DeleteNotified(ctx, loc, u.set, u.mailLog)
+	if err == nil {
+		u.mailLog.deleted(p.name)
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -68,12 +69,20 @@ func (ns *Namespace) nameless(ctx context.Context, root *rootDir) (found [][16]b
 	}
 	for _, e := range entries {
 		b, err := hex.DecodeString(e.Name())
-		if err != nil || len(b) != 16 || known[[16]byte(b)] || !isDirectory(root, "", e) {
+		if err != nil || len(b) != 16 || known[[16]byte(b)] || !ns.namedByGUID(root, e) {
 			continue
 		}
 		found = append(found, [16]byte(b))
 	}
 	return found, nil
+}
+
+// namedByGUID reports whether a mailbox may be what has the name of one.
+func (ns *Namespace) namedByGUID(root *rootDir, e fs.DirEntry) bool {
+	if ns.st.format == "mbox" {
+		return isMboxFile(root, e.Name())
+	}
+	return isDirectory(root, "", e)
 }
 
 // A foundBox is what the index of a mailbox tells of it.

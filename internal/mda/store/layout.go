@@ -26,7 +26,7 @@ type layout interface {
 
 // names returns how the names of the mailboxes are kept.
 func (s *storage) names() layout {
-	if s.format == "mbox" {
+	if s.format == "mbox" && s.layout != layoutIndex {
 		return mboxLayout{}
 	}
 	switch s.layout {

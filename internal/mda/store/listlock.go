@@ -41,10 +41,8 @@ func (ns *Namespace) lock(ctx context.Context) (*listLock, error) {
 			return nil, err
 		}
 	}
-	if ns.st.format == "mbox" { // other programs make the mail, but not this directory
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return nil, err
-		}
+	if err := ns.ensure(filepath.Dir(path)); err != nil {
+		return nil, err
 	}
 	deadline := time.Now().Add(listLockTimeout)
 	for {

@@ -40,6 +40,8 @@ type storage struct {
 	inboxInRoot   bool   // the root itself is INBOX in a namespace with inbox=yes
 	index         string // root of index files; "" for beside the mailboxes
 	indexMemory   bool   // index files last no longer than this process; index is where they are
+	indexPrivate  string // root of dovecot.index.pvt; "" for none
+	public        bool   // the namespace is a public one
 	indexCache    string // root of dovecot.index.cache; "" for beside the index
 	control       string // root of control files, root by default
 	alt           string // second storage
@@ -216,7 +218,7 @@ func (p *locationParser) setDir(key, value string) (err error) {
 			return nil
 		}
 	case "INDEXPVT":
-		return errors.New("INDEXPVT is not supported by this version of Dovetail")
+		dst = &s.indexPrivate
 	case "INDEXCACHE":
 		dst = &s.indexCache
 	case "CONTROL":
@@ -265,13 +267,16 @@ func (p *locationParser) finish(f format) (*storage, error) {
 	if s.control == "" {
 		s.control = s.root
 	}
-	for _, dir := range []*string{&s.index, &s.indexCache} {
+	for _, dir := range []*string{&s.index, &s.indexPrivate, &s.indexCache} {
 		if *dir == s.root {
 			*dir = ""
 		}
 	}
 	if f.name == "mbox" {
 		s.inbox, s.owner = cmpOr(s.inbox, filepath.Join(s.root, s.mailboxDir, mboxInbox)), p.name
+	}
+	if s.layout == layoutIndex {
+		s.inbox = "" // INBOX has a GUID as all have
 	}
 	s.inboxInRoot = f.name == "maildir" && s.dirName == "" && s.layout != layoutIndex && s.inbox == ""
 	if s.layout == layoutIndex {
@@ -298,9 +303,6 @@ func (p *locationParser) checkLayout() error {
 		return p.layoutError(s.layout, "there would be no mailboxes")
 	default:
 		return p.layoutError(p.layoutSet, "Unknown driver name")
-	}
-	if s.layout == layoutIndex && s.format == "mbox" {
-		return p.layoutError(s.layout, "not supported by this version of Dovetail for mbox")
 	}
 	return nil
 }

@@ -52,8 +52,25 @@ func (s *storage) mboxLocation(disk string, loc *mailbox.Location) {
 	loc.Owner = s.owner
 }
 
+// mboxControl returns where the control files of a mailbox would be, of which it has none: with
+// its index, if there is no root for them.
+func (s *storage) mboxControl(disk, index string) string {
+	if s.control == s.root {
+		return index
+	}
+	if disk == inboxDisk {
+		disk = inbox
+	}
+	if s.dirName != "" {
+		return filepath.Join(s.control, s.mailboxDir, disk)
+	}
+	return filepath.Join(s.control, s.mailboxDir, path.Dir(disk), mboxIndexDir, path.Base(disk))
+}
+
 // noInferiors reports whether a mailbox can have none below it.
-func (s *storage) noInferiors() bool { return s.format == "mbox" && s.dirName == "" }
+func (s *storage) noInferiors() bool {
+	return s.format == "mbox" && s.dirName == "" && s.layout != layoutIndex
+}
 
 // missing is the error for a mailbox that is none.
 func (p place) missing(name string) error {

@@ -172,6 +172,15 @@ func (ns *Namespace) makeRoot(dir string) error {
 	return nil
 }
 
+// ensure makes the directories of files about the list if this one is missing: who has made the
+// mail, another program or another user, need not have made them.
+func (ns *Namespace) ensure(dir string) error {
+	if isDirPath(dir) {
+		return nil
+	}
+	return ns.makeRoot(ns.st.boxes())
+}
+
 func (ns *Namespace) close() {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()

@@ -90,7 +90,7 @@ func (u *User) makeNamespace(t *template, set *namespaceSettings, location strin
 		ns.setSeparator(set.Separator)
 		err = ns.makeSharedRoot(set, location)
 	} else if ns.st, err = parseLocation(location, owner{u.info.Username, u.info.Home}); err == nil {
-		ns.st.minIndex = int64(t.box.MboxMinIndexSize)
+		ns.st.minIndex, ns.st.public = int64(t.box.MboxMinIndexSize), ns.Type == Public
 		ns.setSeparator(set.Separator)
 	} else {
 		err = fmt.Errorf("Namespace '%s': %w", prefix, err)

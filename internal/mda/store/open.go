@@ -31,6 +31,9 @@ func (u *User) Mailbox(ctx context.Context, name string) (*mailbox.Mailbox, erro
 	if err != nil {
 		return nil, internal(err)
 	}
+	if u.mailLog != nil {
+		m.SetNotifier(u.mailLog)
+	}
 	return m, nil
 }
 

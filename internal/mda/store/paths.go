@@ -77,6 +77,7 @@ func (s *storage) location(disk, name string) mailbox.Location {
 	disk = s.beside(disk)
 	loc.IndexDir = s.under(s.index, disk)
 	loc.CacheDir = s.under(s.indexCache, disk)
+	loc.PrivateDir, loc.Public = s.under(s.indexPrivate, disk), s.public
 	if s.control != s.root {
 		loc.ControlDir = s.under(s.control, disk)
 	}
@@ -84,7 +85,7 @@ func (s *storage) location(disk, name string) mailbox.Location {
 		s.mboxLocation(was, &loc)
 		return loc
 	}
-	if s.format != "maildir" {
+	if loc.OwnIndex = s.format == "maildir" && s.index != "" && !s.indexMemory; s.format != "maildir" {
 		loc.TrashDir = filepath.Join(s.root, trashDir)
 	}
 	if s.format == "mdbox" {

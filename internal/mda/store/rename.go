@@ -41,7 +41,18 @@ func (u *User) rename(ctx context.Context, src, dst place) error {
 		return err
 	}
 	defer lock.unlock()
-	return src.ns.st.names().rename(u, src, dst)
+	at := src.ns.st.location(src.disk, src.name)
+	if err := u.pool.Settle(&at); err != nil {
+		return err
+	}
+	err = src.ns.st.names().rename(u, src, dst)
+	if err == nil {
+		err = u.pool.Settle(&at)
+	}
+	if err == nil {
+		u.mailLog.renamed(src.name, dst.name)
+	}
+	return err
 }
 
 // renameBeside renames the directories outside of the mail root. Where they are

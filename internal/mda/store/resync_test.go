@@ -37,12 +37,17 @@ func TestDamagedListFiles(t *testing.T) {
 	}
 }
 
+// damageRand gives the same garbage each time.
+var damageRand = rand.New(rand.NewPCG(1, 2))
+
 var listDamages = map[string]func(path string) error{
-	"deleted":      os.Remove,
-	"empty":        func(path string) error { return cut(path, 0) },
-	"cut":          func(path string) error { return cut(path, 2) },
-	"zeroed":       func(path string) error { return overwrite(path, func([]byte) byte { return 0 }) },
-	"garbage":      func(path string) error { return overwrite(path, func([]byte) byte { return byte(rand.IntN(256)) }) },
+	"deleted": os.Remove,
+	"empty":   func(path string) error { return cut(path, 0) },
+	"cut":     func(path string) error { return cut(path, 2) },
+	"zeroed":  func(path string) error { return overwrite(path, func([]byte) byte { return 0 }) },
+	"garbage": func(path string) error {
+		return overwrite(path, func([]byte) byte { return byte(damageRand.IntN(256)) })
+	},
 	"not readable": func(path string) error { return os.Chmod(path, 0) },
 	"directory":    func(path string) error { return instead(path, func() error { return os.Mkdir(path, 0o700) }) },
 	"FIFO":         func(path string) error { return instead(path, func() error { return unix.Mkfifo(path, 0o600) }) },
@@ -89,7 +94,7 @@ func damagedListFiles(t *testing.T, format, file string, damage func(path string
 	t.Helper()
 	home := t.TempDir()
 	conf := fmt.Sprintf("mail_location = %s:~/mail\nnamespace inbox {\n  inbox = yes\n  separator = /\n}\n", format)
-	stuck := time.AfterFunc(30*time.Second, func() { panic("stuck: " + format + " " + file) })
+	stuck := time.AfterFunc(3*time.Minute, func() { panic("stuck: " + format + " " + file) })
 	defer stuck.Stop()
 	u := openTestUser(t, conf, home)
 	for _, name := range []string{"Work", "Work/Sub"} {

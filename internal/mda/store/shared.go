@@ -25,7 +25,7 @@ type sharedRoot struct {
 type OwnerLookup func(ctx context.Context, username string) (home string, found bool, err error)
 
 // LookUpOwners has other users looked up in the userdb, when a mailbox of a shared
-// namespace is named. Without it each is believed to exist, and %%h cannot be used.
+// namespace is named whose location has %%h. Without it their homes are what mail_home says.
 func (u *User) LookUpOwners(lookup OwnerLookup) { u.owners = lookup }
 
 var errCannotCreate = &Error{Code: CodeCannot, Text: "Mailbox can't be created"}
@@ -176,15 +176,38 @@ func (u *User) sharedNamespace(root *Namespace, name string) *Namespace {
 	return ns
 }
 
+// homeOf looks up the home directory of another user, if the location has it: that of the userdb
+// or else mail_home.
+func (u *User) homeOf(root *Namespace, o *otherUser) (home string, found bool, err error) {
+	if !usesHome(root.shared.location, o) {
+		return "", true, nil
+	}
+	found = true
+	if u.owners != nil {
+		home, found, err = u.owners(context.Background(), o.name)
+	}
+	if err == nil && found && home == "" && root.conf.Home != "" {
+		home, err = dovecot.ExpandVars(root.conf.Home, o.vars(""))
+	}
+	if err == nil && found && home == "" {
+		err = errors.New("his home directory is not known")
+	}
+	return home, found, err
+}
+
+// usesHome reports whether a location has the variable %h, in whatever form.
+func usesHome(location string, o *otherUser) bool {
+	one, err1 := dovecot.ExpandVars(location, o.vars("/1"))
+	other, err2 := dovecot.ExpandVars(location, o.vars("/2"))
+	return err1 == nil && err2 == nil && one != other
+}
+
 // makeShared makes the namespace of another user. Where there is no such user, or he has no
 // mail, it looks the same to the client.
 func (u *User) makeShared(root *Namespace, o *otherUser, prefix string) (*Namespace, error) {
-	home, found := "", true
-	if u.owners != nil {
-		var err error
-		if home, found, err = u.owners(context.Background(), o.name); err != nil {
-			return nil, err
-		}
+	home, found, err := u.homeOf(root, o)
+	if err != nil {
+		return nil, err
 	}
 	ns := &Namespace{
 		Name: root.Name, Type: Shared, Prefix: prefix, Sep: root.Sep, Hidden: true, List: root.List, Order: root.Order,
@@ -193,9 +216,6 @@ func (u *User) makeShared(root *Namespace, o *otherUser, prefix string) (*Namesp
 	}
 	if !found {
 		return ns, nil
-	}
-	if home == "" && strings.Contains(root.shared.location, "%h") {
-		return nil, errors.New("his home directory is not known")
 	}
 	location, err := dovecot.ExpandVars(root.shared.location, o.vars(home))
 	if err != nil {
@@ -207,6 +227,7 @@ func (u *User) makeShared(root *Namespace, o *otherUser, prefix string) (*Namesp
 		return nil, err
 	}
 	st.setSeparator(ns.Sep)
+	st.minIndex = int64(root.set.MboxMinIndexSize)
 	ns.st = st
 	_, err = os.Stat(st.root)
 	ns.unusable = err != nil

@@ -65,6 +65,9 @@ func (u *User) statusCached(p place) bool {
 	if p.ns.Inbox && p.name == inbox && !p.ns.conf.ListIndexInbox {
 		return false
 	}
+	if p.ns.st.indexPrivate != "" {
+		return false // who has read what differs
+	}
 	return p.ns.conf.ListIndex && p.ns.st.listIndexPath() != "" && p.disk != ""
 }
 

@@ -225,7 +225,7 @@ func TestMaildirLocations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := mailbox.Location{Format: "maildir", Name: "x", Dir: c.dir, IndexDir: c.index, ControlDir: c.control}
+		want := mailbox.Location{Format: "maildir", Name: "x", Dir: c.dir, IndexDir: c.index, ControlDir: c.control, OwnIndex: c.index != ""}
 		if got := st.location(c.disk, "x"); got != want {
 			t.Errorf("%s %s\n got %+v\nwant %+v", c.location, c.disk, got, want)
 		}

@@ -280,6 +280,9 @@ func (ns *Namespace) updateSubscriptions(ctx context.Context, change func(*subsc
 		return false, err
 	}
 	path := ns.subscriptionPath()
+	if err := ns.ensure(filepath.Dir(path)); err != nil {
+		return false, err
+	}
 	lock, err := dotlock.Take(ctx, path, subscriptionsLock)
 	if err != nil {
 		return false, err

@@ -35,6 +35,7 @@ type User struct {
 	log        *maillog.Logger
 	namespaces []*Namespace
 	owners     OwnerLookup
+	mailLog    *mailLog // nil without the plugin
 
 	mu      sync.Mutex
 	dynamic []*Namespace // of other users; replaced, never changed
@@ -59,6 +60,9 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 		return nil, err
 	}
 	if u.set, err = u.boxSettings(t); err != nil {
+		return nil, err
+	}
+	if u.mailLog, err = newMailLog(u); err != nil {
 		return nil, err
 	}
 	return u, nil

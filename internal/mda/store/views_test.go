@@ -33,6 +33,9 @@ var viewLocations = []string{
 	"maildir:~/mail:LAYOUT=fs:DIRNAME=msgs",
 	"maildir:~/mail:LAYOUT=index",
 	"maildir:~/mail:INDEX=MEMORY",
+	"sdbox:~/mail:ALT=~/alt:ALTNOCHECK:INDEXCACHE=~/cache:INDEXPVT=~/private:BROKENCHAR=%%:NO-FS-VALIDATION",
+	"mbox:~/mail:LAYOUT=index",
+	"mbox:~/mail:LAYOUT=index:INDEX=~/index:CONTROL=~/control:INBOX=~/in/box",
 }
 
 // viewNames are mailboxes as a client with the separator "/" has them.
@@ -167,8 +170,11 @@ func samePaths(t *testing.T, u testUser, conf, home, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loc := p.location()
-	for kind, ours := range map[string]string{"mailbox": loc.Dir, "index": cmpOr(loc.IndexDir, loc.Dir), "control": cmpOr(loc.ControlDir, loc.Dir)} {
+	for _, kind := range []string{"mailbox", "index", "control", "index-private"} {
+		ours, err := u.Path(p.name, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
 		theirs := strings.TrimSuffix(string(doveadm(t, conf, home, "", "mailbox", "path", "-t", kind, name)), "\n")
 		if theirs == "" && strings.Contains(conf, "MEMORY") {
 			continue
