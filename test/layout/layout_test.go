@@ -55,7 +55,7 @@ func goList(t *testing.T, options ...string) []byte {
 // those of its own layer and of the ones before it.
 var layers = [][]string{
 	{"conf", "maillog", "metrics"},
-	{"message", "smtp", "sasl", "dns", "tlsconf", "master", "table", "sqldb", "ldapdb", "auth"},
+	{"message", "smtp", "otp", "sasl", "dns", "tlsconf", "master", "table", "sqldb", "ldapdb", "dict", "auth"},
 	{"mta", "mda"},
 }
 

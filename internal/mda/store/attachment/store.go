@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 )
 
 // Options are the settings about attachments.
@@ -59,6 +61,20 @@ func (s *Store) Same(o *Store) bool {
 
 // MinSize returns the size of the smallest part that is cut out.
 func (s *Store) MinSize() int64 { return s.opt.MinSize }
+
+// FlushAll has the files with their names on disk, and with them all that is on that file system.
+func (s *Store) FlushAll() error {
+	root, err := s.dir(false)
+	if err != nil {
+		return err
+	}
+	d, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return commit.All(int(d.Fd()))
+}
 
 // Close gives the directory up.
 func (s *Store) Close() {

@@ -46,6 +46,16 @@ func Data(fd int) error {
 	}
 }
 
+// All has everything on the file system of fd on disk.
+func All(fd int) error {
+	for {
+		err := unix.Syncfs(fd)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // Content has a file's content written, on a [Volume] that is ordered. It is durable
 // after the next flush of a file that grows after this.
 func Content(fd int) error {

@@ -12,6 +12,12 @@
 // one directory, and a [Group] flushes these once for all who came before it
 // began.
 //
+// # Package journal
+//
+// Where a process saves much, and the file system is local, all this is written to a journal of our own
+// as well, and only that is flushed: package journal. What follows is for those that have none:
+// doveadm, mail_fsync=always, Maildir, mbox.
+//
 // # One journal
 //
 // ext4 puts all changes of names, sizes and block maps into one journal, in

@@ -29,7 +29,7 @@ var mailboxNames = namesFor(IndexName)
 // A Dir is an open directory, with the permissions that files in it get. It
 // stays usable when the directory is renamed.
 type Dir struct {
-	Path string // for messages only
+	Path string // by which it was opened
 	FD   int
 	Mode uint32 // of new files
 	GID  int    // of new files; -1 to leave it to the system

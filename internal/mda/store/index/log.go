@@ -96,6 +96,9 @@ func (l Log) Flush() error {
 	return nil
 }
 
+// Is reports whether both are the same log.
+func (l Log) Is(other Log) bool { return l.l == other.l }
+
 // FD returns the descriptor, valid until Close.
 func (l Log) FD() int { return l.l.fd }
 

@@ -103,6 +103,9 @@ func (s *State) ExtHeader(name string) []byte {
 // Light tells whether the state lacks the messages.
 func (s *State) Light() bool { return s.light }
 
+// LogEnd is the offset in the log up to which the state has read it.
+func (s *State) LogEnd() int64 { return int64(s.logOff) }
+
 // Deleted tells whether the mailbox was deleted.
 func (s *State) Deleted() bool { return s.deleted }
 

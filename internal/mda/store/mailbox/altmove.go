@@ -160,6 +160,9 @@ func (s *sdboxStore) altMoveSome(ctx context.Context, b *box, f *altFiles) error
 		return err
 	}
 	for _, uid := range placed {
+		if f.from == s.Dir {
+			s.recordRemoved(dbox.FileName(uid))
+		}
 		if err := f.from.Remove(dbox.FileName(uid)); err != nil {
 			return err
 		}

@@ -21,6 +21,15 @@ type batch struct {
 // another one is being appended, or the lock is waited for, go into one log
 // transaction.
 func (b *box) appendBatch(ctx context.Context, ba *batch) error {
+	b.hidePrivate(ba.news)
+	err := b.appendGathered(ctx, ba)
+	if err == nil {
+		b.keepPrivate(ctx, ba.news)
+	}
+	return err
+}
+
+func (b *box) appendGathered(ctx context.Context, ba *batch) error {
 	if g, ok := b.store.(gatherer); ok {
 		return g.gather(ctx, b, ba)
 	}

@@ -39,6 +39,7 @@ type box struct {
 	tx       index.Tx
 	distrust bool // a flush failed: what it covered may be lost from the log
 	values   boxCache
+	private  *private // nil without private flags
 
 	full   atomic.Bool // changes by others could not be taken over, since the disk is full
 	todo   atomic.Bool // something is to be done when nothing is locked:
@@ -46,9 +47,12 @@ type box struct {
 
 	snap atomic.Pointer[Snapshot]
 
-	logMu sync.Mutex
-	log   index.Log // what flush flushes
-	flush commit.Group
+	logMu  sync.Mutex
+	log    index.Log // what flush flushes
+	logEnd int64     // of what is in it
+	flush  commit.Group
+
+	journaled logEnd // what is durable without log being flushed; the flusher's
 
 	queueMu sync.Mutex
 	queue   []*batch
@@ -82,6 +86,10 @@ func (b *box) openLocked(ctx context.Context) error {
 		return b.check()
 	}
 	if err := b.openDirs(ctx); err != nil {
+		b.closeFiles()
+		return err
+	}
+	if err := b.openPrivate(); err != nil {
 		b.closeFiles()
 		return err
 	}
@@ -131,6 +139,12 @@ func (b *box) openDirs(ctx context.Context) (err error) {
 		Location: &b.loc, Settings: b.set, Fsync: b.mode,
 		Dir: b.dir, IndexDir: b.indexDir, Volume: b.volume, Log: b.pool.log,
 	}
+	if b.files.Journal, err = b.pool.journal(&b.loc, b.mode); err != nil {
+		return err
+	}
+	if j := b.files.Journal; j != nil && (b.volume == nil || !j.Covers(b.dir.Path) || !j.Covers(b.indexDir.Path)) {
+		b.files.Journal = nil
+	}
 	format, err := b.pool.format(&b.loc)
 	if err == nil {
 		b.store, err = format.Open(ctx, &b.files)
@@ -173,6 +187,7 @@ func (b *box) close() {
 func (b *box) closeFiles() {
 	b.pool.cache.dropBox(b)
 	b.closeCache()
+	b.closePrivate()
 	if b.ix != nil {
 		b.ix.Close()
 		b.ix = nil
@@ -180,6 +195,8 @@ func (b *box) closeFiles() {
 	b.logMu.Lock()
 	b.log.Close()
 	b.log = index.Log{}
+	b.journaled.log.Close()
+	b.journaled = logEnd{}
 	b.logMu.Unlock()
 	if b.store != nil {
 		b.store.Close()
@@ -195,19 +212,21 @@ func (b *box) closeFiles() {
 
 // publish makes the index's state the one that readers get. mu is held.
 func (b *box) publish() {
+	b.syncPrivate()
 	b.logMu.Lock()
 	replaced := !b.log.Same(b.ix) || b.watchAgain()
 	if replaced {
 		b.log.Close()
 		b.log = b.ix.Log()
 	}
+	b.logEnd = b.ix.State().LogEnd()
 	b.logMu.Unlock()
 	if replaced {
 		b.rewatch()
 	}
 	st := b.ix.State()
 	b.values.follow(st)
-	if old := b.snap.Load(); !st.Light() && (old == nil || old.st != st) {
+	if old := b.snap.Load(); !st.Light() && (old == nil || old.st != st || !old.private.same(b.privateView())) {
 		b.snap.Store(b.newSnapshot(st))
 		b.wake()
 		return

@@ -226,28 +226,33 @@ func (b *box) purgeCache(ctx context.Context) {
 	}
 	_ = b.locked(ctx, func() error { // see commitCache
 		st := b.ix.State()
-		h := &st.Hdr
-		if b.values.NeedsPurge(st.Len(), h.DayStamp()) == "" {
+		if b.values.NeedsPurge(st.Len(), st.Hdr.DayStamp()) == "" {
 			return nil
 		}
-		seq, ext := cacheAt(st)
-		msgs := make([]cache.Message, st.Len())
-		for i := range msgs {
-			msgs[i] = cache.Message{UID: st.UID(i), Offset: binaryU32(st.ExtRecord(i, ext))}
-		}
-		newSeq, err := b.values.Purge(ctx, h.IndexID(), seq, h.FirstNewUID(), h.DayStamp(), msgs)
-		if err != nil || newSeq == seq {
-			return nil
-		}
-		var offsets []index.ExtU32
-		for _, m := range msgs {
-			if m.Offset != 0 {
-				offsets = append(offsets, index.ExtU32{UID: m.UID, Value: m.Offset})
-			}
-		}
-		b.recordOffsets(seq, newSeq, offsets)
-		return b.commit()
+		return b.remakeCache(ctx, st)
 	})
+}
+
+// remakeCache makes the file anew. The log's lock is held.
+func (b *box) remakeCache(ctx context.Context, st *index.State) error {
+	h := &st.Hdr
+	seq, ext := cacheAt(st)
+	msgs := make([]cache.Message, st.Len())
+	for i := range msgs {
+		msgs[i] = cache.Message{UID: st.UID(i), Offset: binaryU32(st.ExtRecord(i, ext))}
+	}
+	newSeq, err := b.values.Purge(ctx, h.IndexID(), seq, h.FirstNewUID(), h.DayStamp(), msgs)
+	if err != nil || newSeq == seq {
+		return nil
+	}
+	var offsets []index.ExtU32
+	for _, m := range msgs {
+		if m.Offset != 0 {
+			offsets = append(offsets, index.ExtU32{UID: m.UID, Value: m.Offset})
+		}
+	}
+	b.recordOffsets(seq, newSeq, offsets)
+	return b.commit()
 }
 
 // forgetCached has the index not refer to the values of a message, which are wrong.

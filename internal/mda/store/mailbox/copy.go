@@ -24,6 +24,9 @@ func (m *Mailbox) Copy(ctx context.Context, uids []uint32, dst *Mailbox) (CopyRe
 	if errors.Is(err, mdbox.ErrExpunged) && m.b.sync(ctx) == nil {
 		r, err = m.copyTo(ctx, uids, dst) // a rebuild by another process gave messages other map uids
 	}
+	if err == nil && dst.notifier != nil && len(r.Dst) > 0 {
+		dst.notifier.Copied(m, dst, r.Dst)
+	}
 	return r, wrap("copy from "+m.b.loc.Name+" to "+dst.b.loc.Name, err)
 }
 

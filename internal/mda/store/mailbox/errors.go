@@ -32,6 +32,11 @@ var (
 	errUnknownFile = errors.New("mail file is missing in the index")
 )
 
+// isGone reports whether another has deleted or renamed the mailbox.
+func isGone(err error) bool {
+	return errors.Is(err, ErrDeleted) || errors.Is(err, index.ErrDeleted) || errors.Is(err, os.ErrNotExist)
+}
+
 // wrap adds what was done, and one of the conditions if err is one.
 func wrap(what string, err error) error {
 	if err == nil {

@@ -12,6 +12,7 @@ import (
 // Expunge removes the messages for good. Uids that do not exist are ignored.
 func (m *Mailbox) Expunge(ctx context.Context, uids []uint32) error {
 	b := m.b
+	done := m.expunging(uids)
 	guids := b.guids(ctx, m.Snapshot().st, uids) // may read files: not under the lock
 	err := b.expunge(ctx, func(st *index.State) []index.Expunged {
 		var gone []index.Expunged
@@ -22,6 +23,9 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []uint32) error {
 		}
 		return gone
 	}, func() error { return nil })
+	if err == nil {
+		done()
+	}
 	return wrap("expunge in "+b.loc.Name, err)
 }
 

@@ -50,9 +50,13 @@ type FlagChange struct {
 // UnchangedSince.
 func (m *Mailbox) SetFlags(ctx context.Context, c FlagChange) (modified []uint32, err error) {
 	b := m.b
+	done := m.changing(&c)
 	wrote := false
 	err = b.locked(ctx, func() error {
 		s := newFlagSetter(b.ix.State(), &c)
+		if err := b.takePrivate(ctx, s); err != nil {
+			return err
+		}
 		modified = s.run(&b.tx)
 		wrote = !b.tx.Empty()
 		if !wrote {
@@ -61,10 +65,16 @@ func (m *Mailbox) SetFlags(ctx context.Context, c FlagChange) (modified []uint32
 		if err := b.keepFlags(ctx, c.UIDs); err != nil {
 			return err
 		}
+		if err := b.commitPrivate(ctx, s.private); err != nil {
+			return err
+		}
 		return b.commit()
 	})
 	if err == nil && wrote && b.mode.Flags() {
 		err = b.durable()
+	}
+	if err == nil {
+		done(modified)
 	}
 	return modified, wrap("change flags in "+b.loc.Name, err)
 }
@@ -94,6 +104,7 @@ type flagSetter struct {
 	removes  [][]index.Range // by keyword number: messages that lose it
 	numbers  []int           // keyword numbers of c.Keywords, -1 for new ones
 	modified []uint32
+	private  *privateChange // nil without private flags
 }
 
 func newFlagSetter(st *index.State, c *FlagChange) *flagSetter {
@@ -127,7 +138,10 @@ func (s *flagSetter) run(tx *index.Tx) (modified []uint32) {
 		}
 		s.message(i, uid)
 	}
-	if len(s.flags) > 0 {
+	switch {
+	case s.private != nil && len(s.private.updates) > 0:
+		tx.FlagUpdates(s.private.updates)
+	case len(s.flags) > 0:
 		tx.Flags(s.flags, s.add, s.remove)
 	}
 	for k, ranges := range s.removes {
@@ -145,7 +159,12 @@ func (s *flagSetter) run(tx *index.Tx) (modified []uint32) {
 
 func (s *flagSetter) message(i int, uid uint32) {
 	one := [1]uint32{uid}
-	if old := s.st.Flags(i); old&^s.remove|s.add != old {
+	old := s.st.Flags(i)
+	changes := old&^s.remove|s.add != old
+	switch {
+	case s.private != nil:
+		s.private.message(s, i, uid, changes)
+	case changes:
 		s.flags = index.AppendRanges(s.flags, one[:])
 	}
 	if s.c.Op != FlagsReplace && len(s.c.Keywords) == 0 {

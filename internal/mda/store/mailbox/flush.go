@@ -19,7 +19,7 @@ func (b *box) commit() error {
 func (b *box) durable() error {
 	return b.flush.Do(func() error {
 		b.logMu.Lock()
-		log := b.log.Clone()
+		log, end := b.log.Clone(), b.logEnd
 		b.logMu.Unlock()
 		defer log.Close()
 		var err error
@@ -29,11 +29,17 @@ func (b *box) durable() error {
 		if b.mode == commit.Optimized && b.filesSuffice() {
 			return err
 		}
-		if err == nil {
-			err = log.Flush()
-		}
-		if err == nil && !b.volume.Ordered() {
-			err = b.flushDirs()
+		if b.files.Journal != nil {
+			if err == nil {
+				err = b.journalLog(log, end)
+			}
+		} else {
+			if err == nil {
+				err = log.Flush()
+			}
+			if err == nil && !b.volume.Ordered() {
+				err = b.flushDirs()
+			}
 		}
 		if err != nil {
 			// Flushing again would report success for what was lost.

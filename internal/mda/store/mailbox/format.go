@@ -11,6 +11,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
 // A Format is how messages are kept besides dovecot.index, which all formats have
@@ -37,8 +38,9 @@ type Files struct {
 	Settings *Settings
 	Fsync    commit.Mode
 	Dir      *index.Dir
-	IndexDir *index.Dir     // may be Dir
-	Volume   *commit.Volume // nil unless both are on one
+	IndexDir *index.Dir       // may be Dir
+	Volume   *commit.Volume   // nil unless both are on one
+	Journal  *journal.Journal // what is recorded there need not be flushed; nil for none
 	Log      *maillog.Logger
 }
 
@@ -48,7 +50,7 @@ func (f *Files) Flush(fd int) error {
 	switch {
 	case !f.Fsync.Saves():
 		return nil
-	case f.Volume.Ordered():
+	case f.Volume.Ordered() && f.Journal == nil:
 		return commit.Content(fd)
 	}
 	return commit.Data(fd)
@@ -235,6 +237,7 @@ type New struct {
 	attached   []attachment.Ref // attachments of the original
 	attachedTo string           // what ends the names of their files
 
+	private   Flags  // private flags
 	cached    []byte // what the cache is to have of it
 	offset    int64  // where Place put it in a file that it shares (mbox)
 	vsize     int64  // -1 if unknown

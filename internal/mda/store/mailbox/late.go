@@ -120,7 +120,7 @@ func (b *box) writeBack() {
 			}
 			return b.commit()
 		})
-		if err == nil || errors.Is(err, context.DeadlineExceeded) {
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || isGone(err) {
 			return
 		}
 		if try > 0 || !errors.Is(err, errMoved) {

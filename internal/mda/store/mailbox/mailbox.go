@@ -16,9 +16,12 @@ type Mailbox struct {
 
 	mu      sync.Mutex
 	cancels []func()
+	claimed uint32 // first uid that was recent when ClaimRecent was called first; 0 before
 
 	viewMu sync.Mutex
 	view   sessionView
+
+	notifier Notifier // nil for none
 }
 
 // Close gives the handle back. Saves not yet committed must be aborted before.
@@ -101,6 +104,11 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) (firstRecent uint32, err erro
 		}
 		return b.commit()
 	})
+	m.mu.Lock()
+	if m.claimed == 0 {
+		m.claimed = firstRecent
+	}
+	m.mu.Unlock()
 	return firstRecent, wrap("claim recent messages of "+b.loc.Name, err)
 }
 

@@ -70,7 +70,7 @@ func (m maildirFormat) Open(ctx context.Context, f *Files) (Store, error) {
 }
 
 func openMaildir(f *Files) (s *maildirStore, err error) {
-	s = &maildirStore{Files: f, control: f.Dir}
+	s = &maildirStore{Files: f, control: f.Dir, private: maildirPrivate(f)}
 	if f.Location.ControlDir != "" {
 		if err := os.MkdirAll(f.Location.ControlDir, 0o700); err != nil {
 			return nil, err
@@ -92,12 +92,29 @@ func openMaildir(f *Files) (s *maildirStore, err error) {
 	return s, nil
 }
 
+// sharedName is of a file by which an administrator says that a Maildir is shared.
+const sharedName = "dovecot-shared"
+
+// maildirPrivate returns the flags that each user has for himself. With private indexes they
+// are there; users of a shared Maildir who have indexes of their own have them in these.
+func maildirPrivate(f *Files) byte {
+	if f.Location.PrivateDir != "" {
+		return byte(privateMask)
+	}
+	var st unix.Stat_t
+	if f.Location.OwnIndex && f.Dir.Stat(sharedName, &st) == nil {
+		return byte(privateMask)
+	}
+	return 0
+}
+
 // A maildirStore is the files of one mailbox.
 type maildirStore struct {
 	*Files
 	control *index.Dir // of the uidlist
 	box     *maildir.Box
 	placed  map[*New][]maildir.Placing // since the lock was taken
+	private byte                       // flags that file names are not asked for
 }
 
 func (s *maildirStore) Close() {

@@ -160,7 +160,7 @@ func TestMaildirNotify(t *testing.T) {
 	for m.Snapshot().Len() == 0 {
 		select {
 		case <-heard:
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatal("heard nothing")
 		}
 	}

@@ -113,6 +113,7 @@ func (m *maildirMerge) add(msg *maildir.Message) {
 // compare notes what the file name says otherwise than the index, or renames the file.
 func (m *maildirMerge) compare(i int, msg *maildir.Message) error {
 	flags, info := m.st.Flags(i), infoOf(m.st, i, m.letters)
+	info.Flags = info.Flags&^m.s.private | msg.Info.Flags&m.s.private // no difference
 	if info == msg.Info && flags&dirtyFlag == 0 {
 		return nil
 	}
@@ -194,7 +195,7 @@ func (m *maildirMerge) recordAdded(tx *index.Tx) {
 	recent := max(m.st.Hdr.FirstRecent(), 1)
 	firstRecent := recent
 	for i, msg := range m.added {
-		msgs[i] = index.New{UID: msg.UID, Flags: msg.Info.Flags}
+		msgs[i] = index.New{UID: msg.UID, Flags: msg.Info.Flags &^ m.s.private}
 		if v := vsizeRecord(msg.VirtualSize); v != 0 {
 			sizes = append(sizes, index.ExtU32{UID: msg.UID, Value: v})
 		}
@@ -211,6 +212,14 @@ func (m *maildirMerge) recordAdded(tx *index.Tx) {
 	if firstRecent > recent {
 		tx.FirstRecent(firstRecent)
 	}
+}
+
+// setInfo renames the file of a message.
+func (s *maildirStore) setInfo(uid uint32, from, to maildir.Info) error {
+	if s.private != 0 {
+		return s.box.ChangeInfo(uid, from, to, s.private)
+	}
+	return s.box.SetInfo(uid, from, to)
 }
 
 // KeepFlags renames the files of messages. was is the state that the files have.
@@ -244,7 +253,7 @@ func (s *maildirStore) KeepFlags(_ context.Context, was, st *index.State, uids [
 			}
 			old, _ := was.Find(uid)
 			if from, to := infoOf(was, old, before), infoOf(st, i, after); from != to {
-				if err := s.box.SetInfo(uid, from, to); err != nil && !errors.Is(err, maildir.ErrNotExist) {
+				if err := s.setInfo(uid, from, to); err != nil && !errors.Is(err, maildir.ErrNotExist) {
 					s.Log.Warningf("Mailbox %s: UID=%d: %v; its flags are only in the index", s.Location.Name, uid, err)
 					failed = append(failed, uid)
 				}

@@ -368,7 +368,7 @@ func TestMboxNotify(t *testing.T) {
 	m.Notify(func() { changed <- struct{}{} })
 	wait := func(n int) {
 		t.Helper()
-		for timeout := time.After(20 * time.Second); m.Snapshot().Len() != n; {
+		for timeout := time.After(60 * time.Second); m.Snapshot().Len() != n; {
 			select {
 			case <-changed:
 			case <-timeout:

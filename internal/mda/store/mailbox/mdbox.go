@@ -43,7 +43,7 @@ func (m *mdboxFormat) acquire(ctx context.Context, f *Files) (*mdboxStorage, err
 	if f.Location.Storage == nil {
 		return nil, fmt.Errorf("mailbox %s: %w", f.Location.Name, errNoStorage)
 	}
-	key := f.Location.Storage.key()
+	key := f.storageKey()
 	m.mu.Lock()
 	s := m.storages[key]
 	if s == nil {
@@ -66,7 +66,11 @@ func (m *mdboxFormat) acquire(ctx context.Context, f *Files) (*mdboxStorage, err
 	return s, nil
 }
 
-func (s *Storage) key() string { return s.Root + "\x00" + s.IndexDir }
+// storageKey tells storages apart. Protocols may differ in what they have flushed.
+func (f *Files) storageKey() string {
+	s := f.Location.Storage
+	return s.Root + "\x00" + s.IndexDir + "\x00" + string('0'+rune(f.Fsync))
+}
 
 func (m *mdboxFormat) release(key string, s *mdboxStorage) {
 	m.mu.Lock()
@@ -86,7 +90,7 @@ func mdboxOptions(f *Files) (mdbox.Options, error) {
 	opt := mdbox.Options{
 		Dir:        filepath.Join(at.Root, mdboxStorageName),
 		RotateSize: int64(set.MdboxRotateSize), RotateInterval: set.MdboxRotateInterval, Preallocate: set.MdboxPreallocate,
-		Fsync: f.Fsync, Log: f.Log,
+		Fsync: f.Fsync, Journal: f.Journal, Log: f.Log,
 		Boxes: mdbox.Boxes{Dir: filepath.Join(at.Root, at.Boxes), DirName: at.DirName, IndexName: at.IndexName},
 		Index: indexOptions(f.Log, f.Location, set),
 	}
@@ -108,7 +112,7 @@ func (m *mdboxFormat) Create(ctx context.Context, f *Files, id Identity, tx *ind
 	if err != nil {
 		return err
 	}
-	defer m.release(f.Location.Storage.key(), s)
+	defer m.release(f.storageKey(), s)
 	h := mdbox.Header{MapValidity: s.Validity(), GUID: id.GUID}
 	tx.Intro(&mdbox.ExtHeader)
 	tx.ExtHeader(0, h.Append(nil))
@@ -126,6 +130,9 @@ func (m *mdboxFormat) Open(ctx context.Context, f *Files) (Store, error) {
 		return nil, err
 	}
 	s.Join(f.Volume)
+	if s.Journal() != f.Journal {
+		f.Journal = nil
+	}
 	return &mdboxStore{Files: f, packing: p, format: m, storage: s}, nil
 }
 
@@ -139,7 +146,7 @@ type mdboxStore struct {
 
 func (s *mdboxStore) Close() {
 	s.packing.close()
-	s.format.release(s.Location.Storage.key(), s.storage)
+	s.format.release(s.storageKey(), s.storage)
 }
 
 func (s *mdboxStore) Identity(st *index.State) (guid [16]byte, ok bool) {
@@ -215,6 +222,14 @@ func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append) {
 			_ = t.b.afterwards(context.WithoutCancel(ctx))
 		}()
 	}
+}
+
+// FlushFiles has the map on disk, if only that is recorded in a journal.
+func (s *mdboxStore) FlushFiles() error {
+	if j := s.storage.Journal(); j != nil && s.Files.Journal == nil {
+		return j.Sync()
+	}
+	return nil
 }
 
 // Place has nothing to do: messages have no names.
@@ -374,10 +389,14 @@ func (p *Pool) Purge(ctx context.Context, loc Location, set *Settings) error {
 	if !ok {
 		return nil
 	}
-	s, err := m.acquire(ctx, &Files{Location: &loc, Settings: set, Fsync: fsyncMode(set), Log: p.log})
+	files := Files{Location: &loc, Settings: set, Fsync: fsyncMode(set), Log: p.log}
+	if files.Journal, err = p.journal(&loc, files.Fsync); err != nil {
+		return err
+	}
+	s, err := m.acquire(ctx, &files)
 	if err != nil {
 		return err
 	}
-	defer m.release(loc.Storage.key(), s)
+	defer m.release(files.storageKey(), s)
 	return wrap("purge "+loc.Storage.Root, s.Purge(ctx))
 }

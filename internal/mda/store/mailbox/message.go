@@ -22,6 +22,8 @@ type Message struct {
 	uid uint32
 	st  *index.State // in which it is
 	i   int          // number i
+
+	onlyCached bool // it must not be opened
 }
 
 // Message returns the message with the uid. ErrExpunged if it is gone. Nothing
@@ -200,6 +202,9 @@ func (msg *Message) readDetails() (*Details, error) {
 // open opens the mail file. If it is missing or damaged, what can be done is
 // done: the message is gone from the mailbox or its file repaired.
 func (msg *Message) open() (File, error) {
+	if msg.onlyCached {
+		return nil, errNotCached
+	}
 	b := msg.b
 	f, err := b.store.Open(context.Background(), msg.st, msg.i)
 	switch {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
@@ -29,6 +30,9 @@ type Location struct {
 	ControlDir string // empty means Dir
 	AltDir     string // second storage for mail files; empty for none
 	TrashDir   string // where message directories go to be removed, on the same volume; empty for beside Dir
+	PrivateDir string // of dovecot.index.pvt*, the flags that a user has for himself; empty for none
+	Public     bool   // private flags of new messages begin as those that the shared index has
+	OwnIndex   bool   // IndexDir is one user's, the messages may be of several
 	Owner      string // user name, which mbox gives as sender of messages without one
 
 	Storage *Storage // where formats keep what mailboxes share; nil for sdbox
@@ -51,8 +55,12 @@ func (l *Location) indexDir() string {
 	return l.IndexDir
 }
 
-// key tells mailboxes apart.
-func (l *Location) key() string { return l.Dir + "\x00" + l.indexDir() }
+// key tells mailboxes apart. Protocols may differ in what they have flushed.
+func (l *Location) key(mode commit.Mode) string {
+	return l.Dir + "\x00" + l.indexDir() + "\x00" + l.PrivateDir + "\x00" + string('0'+rune(mode))
+}
+
+func (b *box) key() string { return b.loc.key(b.mode) }
 
 // An Identity is what a mailbox is created with. A zero GUID asks for a new one.
 type Identity struct {
@@ -76,10 +84,11 @@ var maxIdle = sync.OnceValue(func() int {
 // A Pool holds the mailboxes that are open in this process. State is shared by
 // all handles of a mailbox and dropped soon after the last is closed.
 type Pool struct {
-	log   *maillog.Logger
-	cache *messageCache
-	watch watcher
-	now   func() time.Time
+	log      *maillog.Logger
+	cache    *messageCache
+	watch    watcher
+	journals journals
+	now      func() time.Time
 
 	mu      sync.Mutex
 	formats map[string]Format
@@ -178,6 +187,9 @@ func (p *Pool) createIndex(ctx context.Context, format Format, loc *Location, se
 	}
 	var tx index.Tx
 	files := Files{Location: loc, Settings: set, Fsync: fsyncMode(set), Dir: dir, IndexDir: indexDir, Log: p.log}
+	if files.Journal, err = p.journal(loc, files.Fsync); err != nil {
+		return err
+	}
 	if err := format.Create(ctx, &files, id, &tx); err != nil {
 		return err
 	}
@@ -218,10 +230,11 @@ func (p *Pool) Open(ctx context.Context, loc Location, set *Settings) (*Mailbox,
 func (p *Pool) take(loc Location, set *Settings) *box {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b := p.boxes[loc.key()]
+	fresh := newBox(p, loc, set)
+	b := p.boxes[fresh.key()]
 	if b == nil {
-		b = newBox(p, loc, set)
-		p.boxes[loc.key()] = b
+		b = fresh
+		p.boxes[b.key()] = b
 	}
 	b.users++
 	if b.idle != nil {
@@ -257,7 +270,7 @@ func (p *Pool) release(b *box, err error) {
 	}
 	var drop []*box
 	if b.users == 0 {
-		if p.boxes[b.loc.key()] == b {
+		if p.boxes[b.key()] == b {
 			b.idleSince = time.Now()
 			b.idle = p.idle.PushBack(b)
 			drop = p.expire(b.idleSince)
@@ -271,8 +284,8 @@ func (p *Pool) release(b *box, err error) {
 
 // forget has the next Open start anew. The pool's lock is held.
 func (p *Pool) forget(b *box) {
-	if p.boxes[b.loc.key()] == b {
-		delete(p.boxes, b.loc.key())
+	if p.boxes[b.key()] == b {
+		delete(p.boxes, b.key())
 	}
 }
 
@@ -316,7 +329,11 @@ func (p *Pool) Renamed(old, new Location) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, loc := range []Location{old, new} {
-		if b := p.boxes[loc.key()]; b != nil {
+		for mode := range commit.Never + 1 {
+			b := p.boxes[loc.key(mode)]
+			if b == nil {
+				continue
+			}
 			p.forget(b)
 			if b.idle != nil {
 				p.idle.Remove(b.idle)
@@ -337,6 +354,7 @@ func (p *Pool) Close() error {
 	drop := p.expire(time.Now().Add(2 * idleTime))
 	p.mu.Unlock()
 	closeAll(drop)
+	p.closeJournals()
 	p.watch.close()
 	return nil
 }

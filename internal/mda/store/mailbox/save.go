@@ -27,6 +27,7 @@ type SaveResult struct {
 // A Save is a message being saved. Its methods belong to one goroutine.
 type Save struct {
 	b    *box
+	m    *Mailbox // through which it is saved
 	opt  SaveOptions
 	w    Writer
 	p    *saveParser // nil if nothing is to be cached of the message
@@ -42,7 +43,7 @@ func (m *Mailbox) Save(ctx context.Context, opt SaveOptions) (*Save, error) {
 	if opt.Received.IsZero() {
 		opt.Received = now
 	}
-	s := &Save{b: m.b, opt: opt, w: m.b.store.NewWriter(now), p: m.b.newSaveParser()}
+	s := &Save{b: m.b, m: m, opt: opt, w: m.b.store.NewWriter(now), p: m.b.newSaveParser()}
 	if f, ok := s.w.(filter); ok && s.p != nil {
 		f.Tee(s.p.Write)
 		s.filtered = true
@@ -115,6 +116,9 @@ func commitAll(ctx context.Context, saves []*Save, results []SaveResult) error {
 	}
 	if b.mode.Saves() {
 		err = b.durable()
+	}
+	if err == nil {
+		saved(saves, results)
 	}
 	return wrap("save to "+b.loc.Name, err)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/attachment"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
@@ -90,6 +91,13 @@ func (s *sdboxStore) NewWriter(now time.Time) Writer {
 // know of a message whose text a power failure could take.
 func (d sdboxWriter) Finish(opt *SaveOptions) error {
 	err := d.Writer.Finish(&dbox.Fields{Received: opt.Received, GUID: opt.GUID, POP3UIDL: opt.POP3UIDL})
+	if err != nil {
+		return err
+	}
+	recorded, err := d.files.record(d.FD(), d.Name())
+	if recorded {
+		return d.files.Journal.Sync()
+	}
 	if err == nil {
 		err = d.files.Flush(d.FD())
 	}
@@ -118,7 +126,13 @@ func (s *sdboxStore) placeOne(n *New) error {
 	if err := s.placeAttachments(n); err != nil {
 		return err
 	}
-	err := s.placeFile(n)
+	var err error
+	if s.Journal != nil && len(n.attachmentsOf()) > 0 {
+		err = s.attachments.FlushAll()
+	}
+	if err == nil {
+		err = s.placeFile(n)
+	}
 	if err != nil {
 		s.unplaceAttachments(n)
 	}
@@ -135,7 +149,7 @@ func (s *sdboxStore) placeFile(n *New) error {
 	}
 	switch {
 	case err == nil:
-		return nil
+		return s.recordPlaced(n, name)
 	case n.Source != nil && errors.Is(err, unix.ENOENT):
 		return ErrExpunged // the source, by somebody else, a moment ago
 	case errors.Is(err, unix.EEXIST):
@@ -144,10 +158,48 @@ func (s *sdboxStore) placeFile(n *New) error {
 	return sysError("rename", s.Dir.File(name), err)
 }
 
+// recordPlaced has the journal know of a name, with the file if that is a link of another.
+func (s *sdboxStore) recordPlaced(n *New, name string) error {
+	if s.Journal == nil {
+		return nil
+	}
+	if n.Source == nil {
+		s.Journal.Placed(s.Dir.Path, n.temp(), name)
+		return nil
+	}
+	err := s.recordLink(name)
+	if err != nil {
+		_ = s.Dir.Remove(name)
+	}
+	return err
+}
+
+// recordLink has a link durable. The original may be in the journal only, and may go before the link.
+func (s *sdboxStore) recordLink(name string) error {
+	fd, _, err := s.Dir.OpenRegular(name, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	recorded, err := s.record(fd, name)
+	if recorded {
+		s.Journal.Placed(s.Dir.Path, name, name)
+		return nil
+	}
+	if err == nil {
+		err = commit.Data(fd)
+	}
+	if err == nil {
+		err = commit.Data(s.Dir.FD)
+	}
+	return err
+}
+
 func (s *sdboxStore) Unplace(news []New) {
 	for i := range news {
 		n := &news[i]
 		name := dbox.FileName(n.UID)
+		s.recordRemoved(name)
 		if n.Source != nil {
 			_ = s.Dir.Remove(name)
 		} else if err := s.Dir.Rename(name, n.temp()); err != nil {
@@ -370,6 +422,7 @@ func (s *sdboxStore) removeFiles(uid uint32) error {
 		}
 	}
 	name := dbox.FileName(uid)
+	s.recordRemoved(name)
 	err := s.Dir.Remove(name)
 	if alt := s.altDir(); err == nil && alt != nil {
 		err = alt.Remove(name)
@@ -378,6 +431,13 @@ func (s *sdboxStore) removeFiles(uid uint32) error {
 		err = s.attachments.RemoveAll(refs, s.attachmentSuffix(s.guid, uid))
 	}
 	return err
+}
+
+// recordRemoved has the journal know that a file is about to go for good.
+func (s *sdboxStore) recordRemoved(name string) {
+	if s.Journal != nil {
+		s.Journal.Removed(s.Dir.Path, name)
+	}
 }
 
 func (s *sdboxStore) Rebuilding() index.Rebuild {

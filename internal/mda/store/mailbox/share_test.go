@@ -34,7 +34,7 @@ func TestNotify(t *testing.T) {
 	})
 	wait := func(n int) {
 		t.Helper()
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(60 * time.Second)
 		for m.Snapshot().Len() != n {
 			select {
 			case <-woken:

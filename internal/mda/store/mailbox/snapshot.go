@@ -8,10 +8,12 @@ type Snapshot struct {
 	st    *index.State
 	vsize int // number of the extension with virtual sizes, -1 for none
 	guid  [16]byte
+
+	private *privateView // nil without private flags
 }
 
 func (b *box) newSnapshot(st *index.State) *Snapshot {
-	s := &Snapshot{st: st, vsize: st.ExtNumber(extVsize.Name)}
+	s := &Snapshot{st: st, vsize: st.ExtNumber(extVsize.Name), private: b.privateView()}
 	s.guid, _ = b.store.Identity(st)
 	return s
 }
@@ -23,7 +25,13 @@ func (s *Snapshot) Len() int { return s.st.Len() }
 func (s *Snapshot) UID(i int) uint32 { return s.st.UID(i) }
 
 // Flags returns the system flags of message i.
-func (s *Snapshot) Flags(i int) Flags { return Flags(s.st.Flags(i)) & allFlags }
+func (s *Snapshot) Flags(i int) Flags {
+	flags := Flags(s.st.Flags(i)) & allFlags
+	if s.private != nil {
+		flags = s.private.merge(flags, i, s.st.UID(i))
+	}
+	return flags
+}
 
 // ModSeq returns the modification sequence of message i.
 func (s *Snapshot) ModSeq(i int) uint64 { return s.st.ModSeq(i) }
@@ -74,15 +82,25 @@ func (s *Snapshot) GUID() [16]byte { return s.guid }
 // Counts are numbers of messages.
 type Counts struct{ Messages, Seen, Unseen, Deleted, Recent int }
 
-// Counts returns them without looking at every message.
+// Counts returns them without looking at every message, unless there are private flags.
 func (s *Snapshot) Counts() Counts {
 	n, seen := s.st.Len(), int(s.st.Hdr.Seen())
+	if s.private != nil {
+		s.private.count(s.st)
+		seen = s.private.seen
+	}
 	firstRecent, _ := s.st.Find(s.st.Hdr.FirstRecent())
 	return Counts{Messages: n, Seen: seen, Unseen: n - seen, Deleted: int(s.st.Hdr.Deleted()), Recent: n - firstRecent}
 }
 
 // FirstUnseen returns the number of the first message without \Seen.
-func (s *Snapshot) FirstUnseen() (i int, ok bool) { return s.st.FirstUnseen() }
+func (s *Snapshot) FirstUnseen() (i int, ok bool) {
+	if s.private == nil {
+		return s.st.FirstUnseen()
+	}
+	s.private.count(s.st)
+	return s.private.unseen, s.private.unseen < s.st.Len()
+}
 
 // Deleted tells whether the mailbox itself was deleted.
 func (s *Snapshot) Deleted() bool { return s.st.Deleted() }

@@ -39,7 +39,7 @@ func (b *box) sync(ctx context.Context) error {
 	if errors.Is(err, index.ErrDamaged) {
 		err, changed = b.repair(ctx, err), true
 	}
-	if err == nil && (changed || b.snap.Load() == nil) {
+	if err == nil && (changed || b.snap.Load() == nil || b.privateChanged()) {
 		b.publish()
 	}
 	st := b.ix.State()

@@ -23,7 +23,7 @@ type watcher struct {
 
 	mu    sync.Mutex
 	file  *os.File
-	boxes map[int32]*box // by watch descriptor
+	boxes map[int32][]*box // by watch descriptor; users with private flags have a box each
 	wds   map[*box][]int32
 }
 
@@ -64,7 +64,9 @@ func (w *watcher) watch(wds []int32, b *box, path string, mask uint32) []int32 {
 		w.log.Warningf("Mailbox %s: inotify_add_watch: %v", b.loc.Name, err)
 		return wds
 	}
-	w.boxes[int32(wd)] = b
+	if !slices.Contains(w.boxes[int32(wd)], b) {
+		w.boxes[int32(wd)] = append(w.boxes[int32(wd)], b)
+	}
 	return append(wds, int32(wd))
 }
 
@@ -79,7 +81,12 @@ func (w *watcher) remove(b *box) {
 }
 
 func (w *watcher) forget(b *box, wd int32) {
-	if w.boxes[wd] == b {
+	i := slices.Index(w.boxes[wd], b)
+	if i < 0 {
+		return
+	}
+	w.boxes[wd] = slices.Delete(w.boxes[wd], i, i+1)
+	if len(w.boxes[wd]) == 0 {
 		delete(w.boxes, wd)
 		// It fails if the file is gone, and the watch with it.
 		_, _ = unix.InotifyRmWatch(int(w.file.Fd()), uint32(wd))
@@ -93,7 +100,7 @@ func (w *watcher) start() bool {
 		return false
 	}
 	w.file = os.NewFile(uintptr(fd), "inotify")
-	w.boxes, w.wds = make(map[int32]*box), make(map[*box][]int32)
+	w.boxes, w.wds = make(map[int32][]*box), make(map[*box][]int32)
 	go w.read(w.file)
 	return true
 }
@@ -115,10 +122,12 @@ func (w *watcher) read(file *os.File) {
 
 func (w *watcher) event(wd int32) {
 	w.mu.Lock()
-	b := w.boxes[wd]
+	boxes := slices.Clone(w.boxes[wd])
 	w.mu.Unlock()
-	if b != nil && !b.waking.Swap(true) {
-		go b.lookAtChange()
+	for _, b := range boxes {
+		if !b.waking.Swap(true) {
+			go b.lookAtChange()
+		}
 	}
 }
 
@@ -152,7 +161,7 @@ func (b *box) look() (again bool) {
 		return false
 	}
 	defer b.pool.release(b, nil)
-	if err := b.sync(context.Background()); err != nil {
+	if err := b.sync(context.Background()); err != nil && !isGone(err) {
 		b.pool.log.Errorf("Mailbox %s: %v", b.loc.Name, err)
 	}
 	_, again = b.store.(Scanner)

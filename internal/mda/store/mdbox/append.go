@@ -97,6 +97,8 @@ type round struct {
 	bytes  [][]byte // to be written to the last file
 	refs   []uint32 // map uids to refer to once more
 	good   []*Append
+
+	recorded bool // the journal has what was written
 }
 
 // A placed message lies in a file that may have no number yet.
@@ -218,6 +220,9 @@ func (r *round) flush() error {
 	if !r.s.opt.Fsync.Saves() {
 		return nil
 	}
+	if r.s.journal != nil {
+		return r.recordMessages()
+	}
 	flush := commit.Data
 	if r.s.volume.Ordered() {
 		flush = commit.Content
@@ -233,6 +238,10 @@ func (r *round) flush() error {
 // discard undoes what was written.
 func (r *round) discard() {
 	for _, f := range r.files {
+		if r.recorded && f.id != 0 && r.s.journal.Cut(r.s.dir.Path, fileName(f.id), f.fd, f.start) != nil {
+			f.close() // what was written stays, nobody refers to it
+			continue
+		}
 		f.discard(r.s.dir)
 	}
 }

@@ -47,6 +47,8 @@ const (
 // mapName is the first part of the map's file names.
 const mapName = "dovecot.map.index"
 
+const mapLogName = mapName + ".log"
+
 // A Header is what mdbox-hdr of a mailbox's index contains.
 type Header struct {
 	MapValidity uint32 // uid validity of the map that the mailbox refers to

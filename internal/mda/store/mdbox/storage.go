@@ -16,6 +16,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
 // Options say where a storage lies and how it is kept.
@@ -29,6 +30,7 @@ type Options struct {
 	RotateInterval time.Duration // ... or older; 0 for never
 	Preallocate    bool          // reserve RotateSize for a new m.N at once
 	Fsync          commit.Mode
+	Journal        *journal.Journal  // nil for none
 	Index          index.Options     // of the map
 	Attachments    *attachment.Store // nil for none; Close closes it
 
@@ -49,6 +51,9 @@ type Storage struct {
 	alt    *index.Dir                // nil for none
 	altNow atomic.Pointer[index.Dir] // the same, without lock
 	volume *commit.Volume
+	// journal has what is recorded instead of flushed; nil for none.
+	journal   *journal.Journal
+	journaled journaled
 
 	// mu guards the map and what follows: one round of appends, one purge of a
 	// file or one rebuild at a time. Nobody waits for it with a mailbox locked.
@@ -104,6 +109,9 @@ func (s *Storage) openDirs() (err error) {
 	}
 	if s.opt.Fsync == commit.Optimized {
 		s.volume = commit.VolumeOf(s.dir.FD, s.mapDir.FD)
+	}
+	if j := s.opt.Journal; j != nil && s.volume != nil && j.Covers(s.dir.Path) && j.Covers(s.mapDir.Path) {
+		s.journal = j
 	}
 	return s.openAlt()
 }
@@ -202,6 +210,7 @@ func (s *Storage) Close() {
 	if s.opt.Attachments != nil {
 		s.opt.Attachments.Close()
 	}
+	s.journaled.log.Close()
 	if s.ix != nil {
 		s.writeIndex()
 		s.ix.Close()
@@ -359,15 +368,25 @@ func (s *Storage) flushMap(newFile bool) error {
 	}
 	log := s.ix.Log()
 	defer log.Close()
-	if s.volume.Ordered() {
+	var err error
+	switch {
+	case s.journal != nil:
+		err = s.recordMap(log, newFile)
+	case s.volume.Ordered():
 		return commit.Content(log.FD())
-	}
-	err := commit.Data(log.FD())
-	if err == nil && newFile {
-		err = commit.Data(s.dir.FD)
+	default:
+		err = s.flushAll(log, newFile)
 	}
 	if err != nil {
 		s.distrust = true
+	}
+	return err
+}
+
+func (s *Storage) flushAll(log index.Log, newFile bool) error {
+	err := commit.Data(log.FD())
+	if err == nil && newFile {
+		err = commit.Data(s.dir.FD)
 	}
 	return err
 }
