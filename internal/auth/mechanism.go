@@ -146,7 +146,7 @@ func (r *request) refused(res result) {
 		return
 	}
 	// Who does not wait for the failure has failed all the same.
-	if !r.noPenalty {
+	if r.conn.server().penalizes(r) {
 		r.punish()
 		r.noPenalty = true
 	}

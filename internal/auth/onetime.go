@@ -58,8 +58,9 @@ func (r *request) store(stored string) {
 		return
 	}
 	r.chain.enter(p)
+	err := setter.SetCredentials(r.conn.ctx, &r.Request, "{"+r.chain.fetch+"}"+stored)
 	r.conn.server().flushCache(r.User)
-	if err := setter.SetCredentials(r.conn.ctx, &r.Request, "{"+r.chain.fetch+"}"+stored); err != nil {
+	if err != nil {
 		r.Errorf("%v", err)
 		r.fail(resultInternal)
 		return

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dovetail-mail/dovetail/internal/sqldb"
@@ -16,12 +17,20 @@ type Setter interface {
 	SetCredentials(ctx context.Context, req *Request, stored string) error
 }
 
-// SetCredentials implements [Setter] with update_query.
+// SetCredentials implements [Setter] with update_query. A query that changes nothing is an error: the
+// password would be good once more.
 func (s *sqlDB) SetCredentials(ctx context.Context, r *Request, stored string) error {
 	tried := r.Password
 	r.Password = stored // %w
 	defer func() { r.Password = tried }()
-	err := s.query(ctx, r, &s.update, func([]string, sqldb.Row) bool { return false })
+	statement, values, err := s.update.Expand(r.Expand)
+	var rows []int64
+	if err == nil {
+		rows, err = s.pool.Update(ctx, []sqldb.Statement{{Text: statement, Values: values}})
+	}
+	if err == nil && rows[0] == 0 {
+		err = errors.New("it has changed no row")
+	}
 	if err != nil {
 		return fmt.Errorf("Set credentials query failed: %w%s", err, s.update.builtIn)
 	}
