@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ const (
 	maxSize = 256 << 20
 	// MaxData is how much of a file is recorded; more is cheaper to flush.
 	MaxData = 256 << 10
+	// maxSpare bounds the buffer that is kept for the next batch.
+	maxSpare = 1 << 20
 	// lostTime is how long a failed flush is reported to all: whoever has recorded something before
 	// asks soon.
 	lostTime = time.Minute
@@ -48,6 +51,7 @@ type Journal struct {
 	mu      sync.Mutex
 	next    *batch // gathers records; nil if there are none
 	running bool   // a batch is being written
+	spare   []byte // a buffer for the next batch
 	lost    error  // of a batch at lostAt
 	lostAt  time.Time
 
@@ -153,7 +157,7 @@ func (j *Journal) add(r *record, size int, read func(b []byte) error) error {
 	before := len(b.buf)
 	b.buf = r.appendHead(b.buf, size)
 	n := len(b.buf)
-	b.buf = append(b.buf, make([]byte, size)...)
+	b.buf = slices.Grow(b.buf, size)[:n+size]
 	if size == 0 {
 		return nil
 	}
@@ -167,7 +171,11 @@ func (j *Journal) add(r *record, size int, read func(b []byte) error) error {
 // gather returns the next batch. mu is held.
 func (j *Journal) gather() *batch {
 	if j.next == nil {
-		j.next = &batch{buf: make([]byte, batchHead, blockSize), lead: make(chan struct{}), done: make(chan struct{})}
+		buf := j.spare
+		if j.spare = nil; buf == nil {
+			buf = make([]byte, batchHead, blockSize)
+		}
+		j.next = &batch{buf: buf, lead: make(chan struct{}), done: make(chan struct{})}
 	}
 	return j.next
 }
@@ -282,6 +290,9 @@ func (j *Journal) syncNext() {
 	if err != nil {
 		j.lost, j.lostAt = err, time.Now()
 	}
+	if cap(b.buf) <= maxSpare {
+		j.spare = b.buf[:batchHead]
+	}
 	j.pass()
 	close(b.done)
 }
@@ -301,7 +312,8 @@ func (j *Journal) write(b *batch) error {
 	if len(b.buf) > batchHead && j.broken.Load() == nil {
 		err := j.turn(int64(len(b.buf)))
 		if err == nil {
-			err = j.files[j.cur].write(sealBatch(b.buf, j.h.salt))
+			b.buf = sealBatch(b.buf, j.h.salt)
+			err = j.files[j.cur].write(b.buf)
 		}
 		if errors.Is(err, errFull) {
 			b.all = true
