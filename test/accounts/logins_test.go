@@ -155,7 +155,7 @@ func TestChannelBinding(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			c := &authConn{conn, bufio.NewReader(conn)}
+			c := &authConn{conn: conn, r: bufio.NewReader(conn)}
 			next := func() string { return strings.TrimSuffix(c.line(t), "\r") }
 			state := conn.ConnectionState()
 			binding := sasl.Binding{Name: tt.binding, Data: state.TLSUnique}

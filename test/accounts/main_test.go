@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -8,6 +9,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Tests here wait most of their time, for answers that failures delay.
+	flag.Set("test.parallel", "8") //nolint:errcheck // it exists
 	status := m.Run()
 	harness.CleanUp()
 	os.Exit(status)

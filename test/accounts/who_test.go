@@ -110,7 +110,7 @@ func popLogin(t *testing.T, port int, user string) *authConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	c := &authConn{conn, bufio.NewReader(conn)}
+	c := &authConn{conn: conn, r: bufio.NewReader(conn)}
 	c.line(t)
 	for _, command := range []string{"USER " + user, "PASS secret", "NOOP"} {
 		c.put(t, command+"\r")
