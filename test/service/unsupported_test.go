@@ -51,19 +51,17 @@ func TestDovecotRefusesToIgnore(t *testing.T) {
 // What would do nothing is reported, once, and stops nothing.
 func TestDovecotReportsWhatItIgnores(t *testing.T) {
 	mb := harness.StartMailbox(t, harness.Dovetail, harness.MailboxOptions{Extra: `
-ssl_require_crl = no
 shutdown_clients = no
 verbose_ssl = yes
-mail_plugins = notify
+mail_plugins = fts
 service imap {
   vsz_limit = 1 G
 }
 `})
 	for _, want := range []string{
-		"setting ssl_require_crl has no effect: clients are not asked for certificates",
 		"setting shutdown_clients has no effect: a reload disconnects no client, a stop disconnects all",
 		"setting verbose_ssl has no effect: why a TLS handshake failed is always logged",
-		"setting mail_plugins has no effect: there is no plugin notify",
+		"setting mail_plugins has no effect: there is no plugin fts",
 		"setting service/vsz_limit has no effect: the sizes of all input are limited one by one",
 	} {
 		if n := strings.Count(tail(mb.Log, 0), want); n != 1 {
