@@ -27,8 +27,10 @@ var benchmarks = []*benchmark{
 	{rows: []row{{"SMTP accept, a connection each, 100 clients", "messages/s", times(5)}}, run: acceptance(processLimit)},
 	{rows: []row{{"SMTP accept, connections kept, 100 clients", "messages/s", times(9)}}, run: acceptance(processLimit, "-d")},
 	{rows: []row{{"SMTP relay", "messages/s", times(7)}}, run: relay},
-	{rows: []row{{"SMTP to mailbox (sdbox)", "messages/s", times(4)}}, run: smtpToMailbox},
-	{rows: []row{{"LMTP to mailbox (sdbox)", "messages/s", times(2.5)}}, run: lmtpToMailbox},
+	{rows: []row{{"SMTP to mailbox (sdbox)", "messages/s", times(4)}}, run: smtpToMailbox("sdbox")},
+	{rows: []row{{"SMTP to mailbox (mdbox)", "messages/s", times(8)}}, run: smtpToMailbox("mdbox")},
+	{rows: []row{{"LMTP to mailbox (sdbox)", "messages/s", times(2.5)}}, run: lmtpToMailbox("sdbox")},
+	{rows: []row{{"LMTP to mailbox (mdbox)", "messages/s", times(8)}}, run: lmtpToMailbox("mdbox")},
 	{rows: []row{{"IMAP APPEND (sdbox)", "messages/s", times(2.5)}}, run: appends("")},
 	{rows: []row{{"IMAP APPEND (mdbox)", "messages/s", times(6)}}, run: appends("mdbox:~/mail")},
 	{rows: []row{
@@ -52,6 +54,11 @@ const (
 	users        = 200 // whose mailboxes take turns
 	messageSize  = 10 << 10
 )
+
+// dboxes starts a mailbox service of the usual users with mailboxes of a format.
+func (e *env) dboxes(p harness.Program, format string) *harness.Mailbox {
+	return harness.StartMailbox(e, p, harness.MailboxOptions{Users: users, SocketUser: "postfix", Location: format + ":~/mail"})
+}
 
 // mailboxes starts a mailbox service of n users.
 func (e *env) mailboxes(p harness.Program, n int, config string) *harness.Mailbox {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -14,37 +15,41 @@ import (
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
-// lmtpToMailbox measures deliveries over kept LMTP connections.
-func lmtpToMailbox(e *env, p harness.Program) []float64 {
-	mb := e.mailboxes(p, users, "")
-	g := &generator{addr: mb.LMTP, hello: "LHLO"}
-	e.createMailboxes(g)
-	g.run(e, never, warmUp)
-	before := g.sent.Load()
-	elapsed := g.run(e, never, e.duration)
-	n := g.sent.Load() - before
-	e.checkStored(mb, g)
-	return []float64{float64(n) / elapsed.Seconds()}
+// lmtpToMailbox returns a benchmark of deliveries over kept LMTP connections.
+func lmtpToMailbox(format string) func(*env, harness.Program) []float64 {
+	return func(e *env, p harness.Program) []float64 {
+		mb := e.dboxes(p, format)
+		g := &generator{addr: mb.LMTP, hello: "LHLO"}
+		e.createMailboxes(g)
+		g.run(e, never, warmUp)
+		before := g.sent.Load()
+		elapsed := g.run(e, never, e.duration)
+		n := g.sent.Load() - before
+		e.checkStored(mb, g)
+		return []float64{float64(n) / elapsed.Seconds()}
+	}
 }
 
-// smtpToMailbox measures the way through a transport and the mailbox service of
-// the same program.
-func smtpToMailbox(e *env, p harness.Program) []float64 {
-	mb := e.mailboxes(p, users, "")
-	tr := harness.StartTransport(e, p, harness.TransportOptions{Deliver: "lmtp:unix:" + mb.LMTPSocket, Users: users})
-	log := openLog(e, tr.Log)
-	g := &generator{addr: tr.SMTP, hello: "EHLO"}
-	e.createMailboxes(g)
-	total := users
-	rate := e.rate(func(n int) time.Duration {
-		begin := time.Now()
-		total += n
-		g.limited(e, total)
-		log.waitSent(e, total)
-		return time.Since(begin)
-	})
-	e.checkStored(mb, g)
-	return []float64{rate}
+// smtpToMailbox returns a benchmark of the way through a transport and the mailbox service
+// of the same program.
+func smtpToMailbox(format string) func(*env, harness.Program) []float64 {
+	return func(e *env, p harness.Program) []float64 {
+		mb := e.dboxes(p, format)
+		tr := harness.StartTransport(e, p, harness.TransportOptions{Deliver: "lmtp:unix:" + mb.LMTPSocket, Users: users})
+		log := openLog(e, tr.Log)
+		g := &generator{addr: tr.SMTP, hello: "EHLO"}
+		e.createMailboxes(g)
+		total := users
+		rate := e.rate(func(n int) time.Duration {
+			begin := time.Now()
+			total += n
+			g.limited(e, total)
+			log.waitSent(e, total)
+			return time.Since(begin)
+		})
+		e.checkStored(mb, g)
+		return []float64{rate}
+	}
 }
 
 // createMailboxes delivers to each user once: the first delivery makes the
@@ -53,12 +58,23 @@ func (e *env) createMailboxes(g *generator) { g.limited(e, users) }
 
 func never() bool { return false }
 
-// checkStored fails unless as many messages are in sdbox mailboxes as were sent.
+// afterText is what dbox has between the text of a message and what it says of it.
+var afterText = []byte("\n\x01\x03\n")
+
+// checkStored fails unless as many messages are in sdbox or mdbox mailboxes as were sent.
 func (e *env) checkStored(mb *harness.Mailbox, g *generator) {
 	files, err := filepath.Glob(filepath.Join(mb.Mail, "*/mail/mailboxes/INBOX/dbox-Mails/u.*"))
 	e.check(err)
-	if sent := int(g.sent.Load()); len(files) != sent {
-		e.Fatalf("%d messages in the mailboxes, %d were sent", len(files), sent)
+	stored := len(files)
+	files, err = filepath.Glob(filepath.Join(mb.Mail, "*/mail/storage/m.*"))
+	e.check(err)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		e.check(err)
+		stored += bytes.Count(text, afterText)
+	}
+	if sent := int(g.sent.Load()); stored != sent {
+		e.Fatalf("%d messages in the mailboxes, %d were sent", stored, sent)
 	}
 }
 
