@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dovetail-mail/dovetail/test/harness"
@@ -21,7 +22,7 @@ func TestJournalAfterPowerFailure(t *testing.T) {
 	for name, location := range map[string]string{"sdbox": "sdbox:~/mail", "mdbox": "mdbox:~/mail"} {
 		t.Run(name, func(t *testing.T) {
 			const users, messages = 10, 6
-			mb := harness.StartMailbox(t, harness.Dovetail, harness.MailboxOptions{Users: users, Location: location})
+			mb := harness.StartMailbox(t, harness.Dovetail, harness.MailboxOptions{Users: users, Location: location, Mail: localDisk(t)})
 			for user := range users { // another if the file system was flushed meanwhile, as it is every few seconds
 				if losePower(t, mb, user, messages) {
 					mb.Start(t)
@@ -33,6 +34,27 @@ func TestJournalAfterPowerFailure(t *testing.T) {
 			t.Fatalf("the journal was empty %d times", users)
 		})
 	}
+}
+
+// localDisk returns a directory for mail on an ext4 of its own: there are journals on local file systems
+// only, and what else is flushed on a shared one is not known.
+func localDisk(t *testing.T) string {
+	t.Helper()
+	dir := harness.Dir(t)
+	image, mount := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
+	for _, args := range [][]string{
+		{"truncate", "-s", "256M", image}, {"mkfs.ext4", "-q", "-F", image}, {"mkdir", mount}, {"mount", "-o", "loop", image, mount},
+	} {
+		harness.Run(t, "", args[0], args[1:]...)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(mount, syscall.MNT_DETACH); err != nil {
+			t.Errorf("umount %s: %v", mount, err)
+		}
+	})
+	mail := filepath.Join(mount, "mail")
+	harness.Run(t, "", "install", "-d", "-m", "700", "-o", "mail", "-g", "mail", mail)
+	return mail
 }
 
 // losePower delivers messages to a user, kills the server and takes away what was not flushed of all but the
