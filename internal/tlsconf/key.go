@@ -62,7 +62,7 @@ func decryptBlock(b *pem.Block, password []byte) (*pem.Block, error) {
 		return nil, errNoPassword
 	case old:
 		der, err := x509.DecryptPEMBlock(b, password) //nolint:staticcheck // as above
-		if err != nil {
+		if err != nil || !isSequence(der) {
 			return nil, errWrongPassword
 		}
 		return &pem.Block{Type: b.Type, Bytes: der}, nil
@@ -71,7 +71,17 @@ func decryptBlock(b *pem.Block, password []byte) (*pem.Block, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !isSequence(der) {
+		return nil, errWrongPassword
+	}
 	return &pem.Block{Type: "PRIVATE KEY", Bytes: der}, nil
+}
+
+// isSequence tells whether der can be a key. What a wrong password leaves has valid padding one time in 256.
+func isSequence(der []byte) bool {
+	var v asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &v)
+	return err == nil && len(rest) == 0 && v.Tag == asn1.TagSequence && v.IsCompound
 }
 
 // The structures of RFC 5958 section 3 and RFC 8018 appendix A.

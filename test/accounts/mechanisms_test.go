@@ -21,6 +21,9 @@ import (
 //
 //	MECHANISM USER / PASSWORD          a login with a client that knows the mechanism
 //	RAW MECHANISM "MESSAGE" "MESSAGE"  what a client says, whatever the server does
+//
+// A scenario with what both were recorded to say is not played to Dovecot again: its auth process uses
+// requests for one-time passwords that it has freed, and mostly dies of it.
 func TestMechanisms(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/mechanisms/*.txtar")
@@ -36,24 +39,16 @@ func TestMechanisms(t *testing.T) {
 			}
 			port := ""
 			if strings.Contains(string(archive.Files[1].Data), "pgsql") {
-				users := onetimeUsers("ours")
-				for n := range originalTries {
-					users += onetimeUsers(fmt.Sprint("theirs", n))
-				}
-				port = fmt.Sprint(harness.StartPostgreSQL(t, users).Port)
+				port = fmt.Sprint(harness.StartPostgreSQL(t, onetimeUsers).Port)
 			}
+			here := strings.NewReplacer("@POSTGRES@", port)
 			var theirs []string
-			for n, ok := 0, false; !ok; n++ {
-				if n == originalTries {
-					t.Fatal("Dovecot has ended the connection each time")
-				}
-				table := fmt.Sprint("theirs", n)
-				theirs, ok = playMechanisms(t, harness.Original, archive, strings.NewReplacer("@POSTGRES@", port, "@TABLE@", table))
+			if last := archive.Files[len(archive.Files)-1]; last.Name == "recorded" {
+				theirs = strings.Split(strings.TrimSuffix(string(last.Data), "\n"), "\n")
+			} else {
+				theirs = playMechanisms(t, harness.Original, archive, here)
 			}
-			ours, ok := playMechanisms(t, harness.Dovetail, archive, strings.NewReplacer("@POSTGRES@", port, "@TABLE@", "ours"))
-			if !ok {
-				t.Fatal("Dovetail has ended the connection")
-			}
+			ours := playMechanisms(t, harness.Dovetail, archive, here)
 			if diff := cmp.Diff(theirs, ours); diff != "" {
 				t.Errorf("(-Dovecot +Dovetail)\n%s", diff)
 			}
@@ -61,25 +56,19 @@ func TestMechanisms(t *testing.T) {
 	}
 }
 
-// originalTries is how often Dovecot may begin again. It frees requests for one-time passwords that it
-// still uses, and then its auth process dies now and then.
-const originalTries = 6
-
 // onetimeUsers makes a table of users of one-time passwords, which the server changes.
-func onetimeUsers(table string) string {
-	return strings.ReplaceAll(`CREATE TABLE @TABLE@ (username TEXT, password TEXT);
-GRANT UPDATE ON @TABLE@ TO dovecot;
-INSERT INTO @TABLE@ VALUES ('otp', '{OTP}sha1 1023 5d1b3f1f1f6e5a9c f06d1d1e4d1a3ff2');
-INSERT INTO @TABLE@ VALUES ('example', '{OTP}md5 99 test 50fe1962c4965880');
-INSERT INTO @TABLE@ VALUES ('last', '{OTP}md5 1 test 50fe1962c4965880');
-INSERT INTO @TABLE@ VALUES ('broken', '{OTP}md7 99 test 50fe1962c4965880');
-INSERT INTO @TABLE@ VALUES ('plain', 'secret');
-INSERT INTO @TABLE@ VALUES ('hashed', '{SHA1}5en6G6MezRroT3XKqkdPOmY/BfQ=');
-`, "@TABLE@", table)
-}
+const onetimeUsers = `CREATE TABLE onetime (username TEXT, password TEXT);
+GRANT UPDATE ON onetime TO dovecot;
+INSERT INTO onetime VALUES ('otp', '{OTP}sha1 1023 5d1b3f1f1f6e5a9c f06d1d1e4d1a3ff2');
+INSERT INTO onetime VALUES ('example', '{OTP}md5 99 test 50fe1962c4965880');
+INSERT INTO onetime VALUES ('last', '{OTP}md5 1 test 50fe1962c4965880');
+INSERT INTO onetime VALUES ('broken', '{OTP}md7 99 test 50fe1962c4965880');
+INSERT INTO onetime VALUES ('plain', 'secret');
+INSERT INTO onetime VALUES ('hashed', '{SHA1}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+`
 
-// playMechanisms returns what a program says and logs. ok is false if it has ended the connection.
-func playMechanisms(t *testing.T, program harness.Program, archive *txtar.Archive, here *strings.Replacer) (said []string, ok bool) {
+// playMechanisms returns what a program says and logs.
+func playMechanisms(t *testing.T, program harness.Program, archive *txtar.Archive, here *strings.Replacer) (said []string) {
 	t.Helper()
 	files := map[string]string{}
 	for _, f := range archive.Files {
@@ -90,19 +79,15 @@ func playMechanisms(t *testing.T, program harness.Program, archive *txtar.Archiv
 	}
 	r := start(t, program, files)
 	client := dialAuth(t, r.socket("auth-client"), "VERSION\t1\t2\nCPID\t4242\n", "DONE")
-	client.mayEnd = true
 	for i, line := range strings.Split(strings.TrimSuffix(files["requests"], "\n"), "\n") {
 		said = append(said, line)
 		said = append(said, speak(t, client, i+1, line)...)
-		if client.ended {
-			return nil, false
-		}
 	}
 	r.Stop()
 	for _, line := range authLines(t, r.dir) {
 		said = append(said, random.ReplaceAllString(line, "${1}VARIES"))
 	}
-	return said, true
+	return said
 }
 
 // random is what is never the same in challenges.

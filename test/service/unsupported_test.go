@@ -64,6 +64,7 @@ service imap {
 		"setting mail_plugins has no effect: there is no plugin fts",
 		"setting service/vsz_limit has no effect: the sizes of all input are limited one by one",
 	} {
+		harness.Eventually(t, want, func() bool { return strings.Contains(tail(mb.Log, 0), want) })
 		if n := strings.Count(tail(mb.Log, 0), want); n != 1 {
 			t.Errorf("%q is logged %d times", want, n)
 		}
@@ -174,6 +175,7 @@ func TestPostfixReportsWhatItIgnores(t *testing.T) {
 		"has no effect: qmqpd is not available",
 	}
 	for _, want := range wants {
+		harness.Eventually(t, want, func() bool { return strings.Contains(tail(tr.Log, 0), want) })
 		if strings.Count(output, want) != 1 || strings.Count(tail(tr.Log, 0), want) != 1 {
 			t.Errorf("%q is not said and logged once:\n%s\n%s", want, output, tail(tr.Log, 0))
 		}
