@@ -321,10 +321,15 @@ func (j *Journal) write(b *batch) error {
 			j.fail(fmt.Errorf("journal %s: %w", j.files[j.cur].f.Name(), err))
 		}
 	}
-	if b.all || j.broken.Load() != nil {
-		return j.flushAll()
+	if !b.all && j.broken.Load() == nil {
+		return nil
 	}
-	return nil
+	err := j.flushAll()
+	if err != nil {
+		// What callers think is recorded may be nowhere: later records must not build on it.
+		j.fail(fmt.Errorf("flushing the file system of %s: %w", j.path, err))
+	}
+	return err
 }
 
 // fail gives up the journal: what it has stays for recovery, and from now on everything flushes the
