@@ -166,8 +166,28 @@ func (x *Index) checkRest(size int64) error {
 // Commit appends the transaction to the log and makes it part of the state. The
 // lock must be held. The log is not flushed.
 func (x *Index) Commit(tx *Tx) error {
+	p, err := x.Prepare(tx)
+	if err != nil {
+		return err
+	}
+	return x.Append(p)
+}
+
+// A Prepared transaction has its place in the log, and is not there yet. The zero value has nothing
+// to append.
+type Prepared struct {
+	b []byte
+	s *State
+}
+
+// Bytes returns what the log gets, valid as long as the [Tx] is not changed.
+func (p Prepared) Bytes() []byte { return p.b }
+
+// Prepare checks a transaction, which [Index.Append] then appends where the log ends now. The lock must
+// be held from here until then.
+func (x *Index) Prepare(tx *Tx) (Prepared, error) {
 	if tx.Empty() {
-		return nil
+		return Prepared{}, nil
 	}
 	b := tx.bytes()
 	if x.opt.Tail {
@@ -175,15 +195,23 @@ func (x *Index) Commit(tx *Tx) error {
 	}
 	s := x.st.edit()
 	if err := x.apply(s, x.log, b); err != nil {
-		return err
+		return Prepared{}, err
 	}
-	if err := WriteAll(x.log.fd, b); err != nil {
+	return Prepared{b, s}, nil
+}
+
+// Append does what [Index.Commit] does, of a prepared transaction.
+func (x *Index) Append(p Prepared) error {
+	if p.s == nil {
+		return nil
+	}
+	if err := WriteAll(x.log.fd, p.b); err != nil {
 		// A part of it may be there. If it cannot be cut off now, whoever
 		// locks the log next does.
 		unix.Ftruncate(x.log.fd, int64(x.st.logOff)) //nolint:errcheck // see above
 		return sysError("write", x.dir.File(x.names.log), err)
 	}
-	x.st = s
+	x.st = p.s
 	return nil
 }
 

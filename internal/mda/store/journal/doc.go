@@ -22,10 +22,10 @@
 //	data    bytes that are in a file, by name, inode number and offset
 //	place   a file got another name
 //	remove  a file was removed
-//	void    what was recorded at an offset of a file was cut off again
+//	void    a file was cut off: what was recorded before from there on is void
 //
-// All tell what has happened, and every file was durable with its name before it was first
-// recorded, or is recorded whole from its begin ([Range.New]). Appends to logs
+// Every file was durable with its name before it was first recorded, or is recorded whole from its begin
+// ([Range.New]). Data may be recorded before it is in the file, if a failure to write it is followed by a void. Appends to logs
 // are recorded without gap: the caller remembers how much of a log is durable or
 // recorded and begins there, whoever wrote it. So recovering is: where a file with the inode number is
 // shorter than recorded, or has zeros, as file systems leave them behind, write the bytes;

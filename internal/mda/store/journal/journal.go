@@ -183,20 +183,41 @@ func (j *Journal) gather() *batch {
 // A Range is bytes of a file.
 type Range struct {
 	Dir, Name string
-	FD        int // of the file, to read the bytes
+	FD        int   // of the file
+	File      *File // what is known of it; nil to find it out
 	From, To  int64
-	New       bool // the file is not durable with its name; From is 0
-	Log       bool // the file is used up to its first gap
+	Bytes     [][]byte // what is there, or will be as soon as the journal knows; nil to read it
+	New       bool     // the file is not durable with its name; From is 0
+	Log       bool     // the file is used up to its first gap
+}
+
+// A File is what a journal knows of a file as long as it is open. The zero value is ready.
+type File struct {
+	id    identity
+	known bool
+}
+
+// identity returns that of the file.
+func (r *Range) identity() (identity, error) {
+	if r.File != nil && r.File.known {
+		return r.File.id, nil
+	}
+	id, err := identify(r.FD, r.Log)
+	if r.File != nil {
+		r.File.id, r.File.known = id, err == nil
+	}
+	return id, err
 }
 
 // Data records bytes of a file, which are durable when a later [Journal.Sync] returns
-// without error. They must be in the file. It returns an error if they cannot be read.
+// without error. What is recorded and then not written must be taken back by [Journal.Cut]. It returns
+// an error if it cannot read the bytes.
 func (j *Journal) Data(r *Range) error {
 	size := r.To - r.From
 	if size < 0 || size > maxWaiting {
 		return fmt.Errorf("%d bytes of %s are not for a journal", size, r.Name)
 	}
-	id, err := identify(r.FD, r.Log)
+	id, err := r.identity()
 	if err != nil {
 		return fmt.Errorf("journal %s: statx(%s): %w", j.path, r.Name, err)
 	}
@@ -207,7 +228,22 @@ func (j *Journal) Data(r *Range) error {
 	if r.Log {
 		rec.flags |= bitLog
 	}
-	return j.add(&rec, int(size), func(b []byte) error { return readFull(r.FD, b, r.From) })
+	return j.add(&rec, int(size), r.read)
+}
+
+// read fills b with the bytes.
+func (r *Range) read(b []byte) error {
+	if r.Bytes == nil {
+		return readFull(r.FD, b, r.From)
+	}
+	n := 0
+	for _, part := range r.Bytes {
+		n += copy(b[n:], part)
+	}
+	if n < len(b) {
+		return errShort
+	}
+	return nil
 }
 
 // errShort is about a file that does not have what was to be read.
@@ -240,12 +276,12 @@ func (j *Journal) Removed(dir, name string) {
 	j.add(&record{kind: kindRemove, dir: dir, name: name}, 0, nil) //nolint:errcheck // there is nothing to read
 }
 
-// Cut records that a file is about to be cut off at the begin of what was recorded in one
-// [Range]. It is durable when it returns: somebody else may then write there.
-func (j *Journal) Cut(dir, name string, fd int, at int64) error {
-	id, err := identify(fd, false)
+// Cut takes back what was recorded of a file from the begin of the range on: it was not written, or is
+// about to be cut off. That is durable when it returns: somebody else may then write there.
+func (j *Journal) Cut(r *Range) error {
+	id, err := r.identity()
 	if err == nil {
-		err = j.add(&record{kind: kindVoid, dir: dir, name: name, id: id, off: at}, 0, nil)
+		err = j.add(&record{kind: kindVoid, dir: r.Dir, name: r.Name, id: id, off: r.From}, 0, nil)
 	}
 	if err == nil {
 		err = j.Sync()

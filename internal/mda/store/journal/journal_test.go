@@ -119,16 +119,46 @@ func (p *place) read(name string) string {
 // record records a part of a file, from an offset to its end.
 func (p *place) record(j *Journal, name string, from int64, isNew, isLog bool) {
 	p.t.Helper()
+	p.with(name, func(f *os.File, size int64) error {
+		return j.Data(&Range{Dir: p.dir, Name: name, FD: int(f.Fd()), From: from, To: size, New: isNew, Log: isLog})
+	})
+}
+
+// announce records what will be appended to a log.
+func (p *place) announce(j *Journal, name, text string) {
+	p.t.Helper()
+	p.with(name, func(f *os.File, size int64) error {
+		return j.Data(&Range{Dir: p.dir, Name: name, FD: int(f.Fd()), From: size, To: size + int64(len(text)), Bytes: [][]byte{[]byte(text)}, Log: true})
+	})
+}
+
+// cut takes back what was recorded of a file.
+func (p *place) cut(j *Journal, name string, from int64) {
+	p.t.Helper()
+	p.with(name, func(f *os.File, _ int64) error {
+		return j.Cut(&Range{Dir: p.dir, Name: name, FD: int(f.Fd()), From: from})
+	})
+}
+
+// cutLog is cut for a log.
+func (p *place) cutLog(j *Journal, name string, from int64) {
+	p.t.Helper()
+	p.with(name, func(f *os.File, _ int64) error {
+		return j.Cut(&Range{Dir: p.dir, Name: name, FD: int(f.Fd()), From: from, Log: true})
+	})
+}
+
+func (p *place) with(name string, do func(f *os.File, size int64) error) {
+	p.t.Helper()
 	f, err := os.Open(p.path(name))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
-	if err != nil {
-		p.t.Fatal(err)
+	if err == nil {
+		err = do(f, st.Size())
 	}
-	err = j.Data(&Range{Dir: p.dir, Name: name, FD: int(f.Fd()), From: from, To: st.Size(), New: isNew, Log: isLog})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -370,19 +400,44 @@ func TestRecover(t *testing.T) {
 				p.write("m.1", "onetwo")
 				p.record(j, "m.1", 3, false, false)
 				p.sync(j)
-				f, err := os.OpenFile(p.path("m.1"), os.O_RDWR, 0)
-				if err != nil {
-					p.t.Fatal(err)
-				}
-				if err := j.Cut(p.dir, "m.1", int(f.Fd()), 3); err != nil {
-					p.t.Fatal(err)
-				}
-				if _, err := f.WriteAt([]byte("THREE"), 3); err != nil {
-					p.t.Fatal(err)
-				}
-				f.Close()
+				p.cut(j, "m.1", 3)
+				p.write("m.1", "oneTHREE") // the same inode
 			},
 			want: map[string]string{"m.1": "oneTHREE"},
+		},
+		{
+			name: "a message was cut off, another written and recorded there",
+			do: func(p *place, j *Journal) {
+				p.write("m.1", "onetwo")
+				p.record(j, "m.1", 3, false, false)
+				p.sync(j)
+				p.cut(j, "m.1", 3)
+				p.write("m.1", "oneTHREE") // the same inode
+				p.record(j, "m.1", 3, false, false)
+				p.sync(j)
+				p.truncate("m.1", 3)
+			},
+			want: map[string]string{"m.1": "oneTHREE"},
+		},
+		{
+			name: "recorded before it was written, and not written",
+			do: func(p *place, j *Journal) {
+				p.write("log", logHead)
+				p.announce(j, "log", "one")
+				p.sync(j)
+			},
+			want: map[string]string{"log": logHead + "one"},
+		},
+		{
+			name: "recorded before it was written, which failed",
+			do: func(p *place, j *Journal) {
+				p.write("log", logHead)
+				p.announce(j, "log", "one")
+				p.sync(j)
+				p.cutLog(j, "log", int64(len(logHead)))
+				p.write("log", logHead+"two")
+			},
+			want: map[string]string{"log": logHead + "two"},
 		},
 		{
 			name: "the file before a message is missing",

@@ -23,7 +23,7 @@ func recoverIn(dir *os.File, log *maillog.Logger) (last uint64, err error) {
 		return last, err
 	}
 	defer closeAll(list)
-	r := recovery{log: log, top: filepath.Dir(dir.Name()), names: make(map[fileName]string), removed: make(map[fileName]bool), void: make(map[span]bool),
+	r := recovery{log: log, top: filepath.Dir(dir.Name()), names: make(map[fileName]string), removed: make(map[fileName]bool), cuts: make(map[recorded][]cut),
 		placed: make(map[fileName]bool), newest: make(map[inode]string)}
 	defer r.leave()
 	for i := range list {
@@ -31,6 +31,7 @@ func recoverIn(dir *os.File, log *maillog.Logger) (last uint64, err error) {
 			return last, err
 		}
 	}
+	r.read = 0
 	for i := range list {
 		r.restarted = list[i].boot != thisBoot()
 		if err := r.each(&list[i], r.apply); err != nil {
@@ -56,11 +57,16 @@ type inode struct {
 	ino uint64
 }
 
-// A span is a part of a file that one process has recorded.
-type span struct {
+// A recorded file is one that a process has recorded something of.
+type recorded struct {
 	process string
 	id      identity
-	off     int64
+}
+
+// A cut is where a file was cut off, after so many records had been read.
+type cut struct {
+	off  int64
+	when int
 }
 
 // A recovery is under way.
@@ -71,7 +77,8 @@ type recovery struct {
 	removed   map[fileName]bool
 	placed    map[fileName]bool // names that files got
 	newest    map[inode]string  // of new files, the name of the last one that was recorded with an inode number
-	void      map[span]bool
+	cuts      map[recorded][]cut
+	read      int    // records so far
 	process   string // whose journal is being read
 	restarted bool   // the computer was, after the journal was written
 	conflicts bool
@@ -91,6 +98,7 @@ func (r *recovery) each(l *leftover, fn func(*record) error) error {
 	return eachBatch(l.f, &l.header, func(b []byte) error {
 		for len(b) > 0 {
 			rec, rest, err := nextRecord(b)
+			r.read++
 			if err == nil {
 				err = fn(&rec)
 			}
@@ -116,7 +124,8 @@ func (r *recovery) learn(rec *record) error {
 	case kindRemove:
 		r.removed[fileName{rec.dir, rec.name}] = true
 	case kindVoid:
-		r.void[span{r.process, rec.id, rec.off}] = true
+		of := recorded{r.process, rec.id}
+		r.cuts[of] = append(r.cuts[of], cut{rec.off, r.read})
 	}
 	return nil
 }
@@ -129,8 +138,10 @@ func (r *recovery) apply(rec *record) error {
 	case kindRemove, kindVoid:
 		return nil
 	}
-	if r.void[span{r.process, rec.id, rec.off}] {
-		return nil
+	for _, c := range r.cuts[recorded{r.process, rec.id}] {
+		if c.off <= rec.off && c.when > r.read {
+			return nil
+		}
 	}
 	if err := r.enter(rec.dir); err != nil || r.dir == nil {
 		return err

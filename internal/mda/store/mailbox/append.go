@@ -13,6 +13,7 @@ import (
 type batch struct {
 	news        []New
 	uidValidity uint32
+	durable     bool // without the log being flushed
 	err         error
 	done        chan struct{}
 }
@@ -50,7 +51,7 @@ func (b *box) appendGathered(ctx context.Context, ba *batch) error {
 		if all == nil {
 			all = b.takeQueue()
 		}
-		return b.appendLocked(all)
+		return b.appendLocked(all, nil)
 	})
 	if all == nil {
 		all = b.takeQueue()
@@ -74,8 +75,8 @@ func (b *box) takeQueue() []*batch {
 
 // appendLocked gives the mail files their names and appends them to the log. A
 // batch that fails has its error set and leaves nothing behind; the error
-// returned is one of all.
-func (b *box) appendLocked(all []*batch) error {
+// returned is one of all. What ready is, if it is not nil, says [mdbox.Mailbox].
+func (b *box) appendLocked(all []*batch, ready func() error) error {
 	st := b.ix.State()
 	next := st.Hdr.NextUID()
 	first := next
@@ -96,9 +97,13 @@ func (b *box) appendLocked(all []*batch) error {
 		return nil
 	}
 	b.recordAppend(st, placed, first)
-	if err := b.commit(); err != nil {
+	durable, err := b.commitReady(ready)
+	if err != nil {
 		b.unplace(placed)
 		return err
+	}
+	for _, ba := range placed {
+		ba.durable = durable
 	}
 	return nil
 }

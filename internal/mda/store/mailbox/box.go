@@ -52,7 +52,7 @@ type box struct {
 	logEnd int64     // of what is in it
 	flush  commit.Group
 
-	journaled logEnd // what is durable without log being flushed; the flusher's
+	journaled journaled
 
 	queueMu sync.Mutex
 	queue   []*batch
@@ -195,8 +195,7 @@ func (b *box) closeFiles() {
 	b.logMu.Lock()
 	b.log.Close()
 	b.log = index.Log{}
-	b.journaled.log.Close()
-	b.journaled = logEnd{}
+	b.journaled.forget()
 	b.logMu.Unlock()
 	if b.store != nil {
 		b.store.Close()

@@ -70,7 +70,7 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 			d.Close()
 		}
 	}
-	if dst.b.mode.Saves() {
+	if dst.b.mode.Saves() && !ba.durable {
 		err = dst.b.durable()
 	}
 	return r, err

@@ -14,6 +14,33 @@ func (b *box) commit() error {
 	return err
 }
 
+// commitReady is commit for messages that the mailbox gets with ready. durable says that ready has made the
+// transaction durable.
+func (b *box) commitReady(ready func() error) (durable bool, err error) {
+	if ready == nil {
+		return false, b.commit()
+	}
+	defer b.tx.Reset()
+	p, err := b.ix.Prepare(&b.tx)
+	if err != nil {
+		return false, err
+	}
+	begin := b.ix.State().LogEnd()
+	if b.recordable() {
+		if err := b.recordTx(begin, p.Bytes()); err != nil {
+			return false, err
+		}
+		durable = true
+	}
+	if err = ready(); err == nil {
+		err = b.ix.Append(p)
+	}
+	if err != nil && durable {
+		b.takeBack(begin)
+	}
+	return durable, err
+}
+
 // durable returns when everything appended to the log before the call is on
 // disk, with the entries of the directories.
 func (b *box) durable() error {

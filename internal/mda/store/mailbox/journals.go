@@ -107,47 +107,119 @@ func (p *Pool) closeJournals() {
 	js.open = nil
 }
 
-// A logEnd is a position in a log.
-type logEnd struct {
-	log index.Log // open as long as it is noted
-	end int64
+// journaled is the part of a mailbox's log that is durable without the log being flushed: it is on disk, or
+// recorded in the journal, whoever wrote it.
+type journaled struct {
+	mu   sync.Mutex
+	log  index.Log // open as long as it is noted
+	file journal.File
+	end  int64
 }
 
-// journalLog makes what the mailbox's log says up to end durable by the journal: all of it from what is
-// durable or recorded already, whoever wrote it. Only the one who flushes calls it.
+// forget is for when the files are closed.
+func (was *journaled) forget() {
+	was.mu.Lock()
+	defer was.mu.Unlock()
+	was.log.Close()
+	was.log, was.file, was.end = index.Log{}, journal.File{}, 0
+}
+
+// journalLog makes what the mailbox's log says up to end durable by the journal. Only the one who flushes
+// calls it.
 func (b *box) journalLog(log index.Log, end int64) error {
 	j, was := b.files.Journal, &b.journaled
 	if !b.dirsInPlace() {
 		return commit.All(b.dir.FD) // nobody would find what is recorded by their names
 	}
-	if !was.log.Is(log) {
-		// A log that is new here: it has to be durable with its name before it is recorded.
-		err := log.Flush()
-		if err == nil {
-			err = b.flushDirs()
-		}
+	was.mu.Lock()
+	known := was.log.Is(log)
+	var err error
+	if known {
+		err = b.recordLog(end)
+	}
+	was.mu.Unlock()
+	if known {
 		if err == nil {
 			err = j.Sync()
 		}
-		if err == nil {
-			was.log.Close()
-			*was = logEnd{log.Clone(), end}
-		}
 		return err
 	}
-	if end > was.end {
-		err := j.Data(&journal.Range{
-			Dir: b.indexDir.Path, Name: index.LogName, FD: log.FD(), From: was.end, To: end, Log: true,
-		})
-		if err != nil {
-			return err
-		}
+	// It has to be durable with its name before it is recorded.
+	if err = log.Flush(); err == nil {
+		err = b.flushDirs()
 	}
-	err := j.Sync()
 	if err == nil {
-		was.end = max(was.end, end)
+		err = j.Sync()
+	}
+	if err == nil {
+		was.mu.Lock()
+		defer was.mu.Unlock()
+		was.log.Close()
+		was.log, was.file, was.end = log.Clone(), journal.File{}, end
 	}
 	return err
+}
+
+// recordLog records what is in the log up to end. The lock of journaled is held.
+func (b *box) recordLog(end int64) error {
+	was := &b.journaled
+	if end <= was.end {
+		return nil
+	}
+	part := b.logRange(was.end)
+	part.To = end
+	err := b.files.Journal.Data(part)
+	if err == nil {
+		was.end = end
+	}
+	return err
+}
+
+// logRange is what is in the log from some offset on.
+func (b *box) logRange(from int64) *journal.Range {
+	was := &b.journaled
+	return &journal.Range{Dir: b.indexDir.Path, Name: index.LogName, FD: was.log.FD(), File: &was.file, From: from, Log: true}
+}
+
+// recordable tells whether a transaction can be in the journal before it is in the log, which is locked.
+func (b *box) recordable() bool {
+	if b.files.Journal == nil || !b.mode.Saves() || !b.dirsInPlace() {
+		return false
+	}
+	log := b.ix.Log()
+	defer log.Close()
+	b.journaled.mu.Lock()
+	defer b.journaled.mu.Unlock()
+	return b.journaled.log.Is(log)
+}
+
+// recordTx records a transaction that will be appended to the log at its end, and what is there
+// already and not recorded.
+func (b *box) recordTx(end int64, tx []byte) error {
+	was := &b.journaled
+	was.mu.Lock()
+	defer was.mu.Unlock()
+	if err := b.recordLog(end); err != nil {
+		return err
+	}
+	part := b.logRange(end)
+	part.To, part.Bytes = end+int64(len(tx)), [][]byte{tx}
+	err := b.files.Journal.Data(part)
+	if err == nil {
+		was.end = part.To
+	}
+	return err
+}
+
+// takeBack takes back what was recorded of the log and not written. The log is locked.
+func (b *box) takeBack(from int64) {
+	was := &b.journaled
+	was.mu.Lock()
+	defer was.mu.Unlock()
+	was.end = from
+	if b.files.Journal.Cut(b.logRange(from)) != nil {
+		b.distrust = true
+	}
 }
 
 // dirsInPlace tells whether the directories still have the names by which they were opened.

@@ -200,7 +200,7 @@ func (s *mdboxStore) gather(ctx context.Context, b *box, ba *batch) error {
 // An mdboxTarget is a mailbox that messages are appended to.
 type mdboxTarget struct{ b *box }
 
-func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append) {
+func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append, ready func() error) {
 	batches := make([]*batch, len(list))
 	for n, a := range list {
 		ba := a.Value.(*batch)
@@ -209,7 +209,7 @@ func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append) {
 		}
 		batches[n] = ba
 	}
-	err := t.b.lockOnly(ctx, func() error { return t.b.appendLocked(batches) })
+	err := t.b.lockOnly(ctx, func() error { return t.b.appendLocked(batches, ready) })
 	for n, a := range list {
 		if a.Err = batches[n].err; a.Err == nil {
 			a.Err = err

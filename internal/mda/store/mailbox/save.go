@@ -114,7 +114,7 @@ func commitAll(ctx context.Context, saves []*Save, results []SaveResult) error {
 		s.w.Close()
 		results[i] = SaveResult{UIDValidity: batch.uidValidity, UID: batch.news[i].UID, ModSeq: batch.news[i].modseq}
 	}
-	if b.mode.Saves() {
+	if b.mode.Saves() && !batch.durable {
 		err = b.durable()
 	}
 	if err == nil {

@@ -16,7 +16,10 @@ type Mailbox interface {
 	// Add makes messages of the mailbox of what the appends say, which are all
 	// for this mailbox, in one transaction. It sets Err of those that fail. The
 	// map is locked meanwhile.
-	Add(ctx context.Context, list []*Append)
+	//
+	// If ready is not nil the messages are in the journal, but neither in the map nor durable. Add puts
+	// what it is going to write into the journal, too, calls ready, and then writes; not if ready fails.
+	Add(ctx context.Context, list []*Append, ready func() error)
 }
 
 // A Message is one that is stored or, if it is already, referred to once more.
@@ -99,6 +102,9 @@ type round struct {
 	good   []*Append
 
 	recorded bool // the journal has what was written
+	// direct says that all is in the journal, or will be: it is synced once, when the mailbox
+	// has put in its part, and nothing that refers to the messages is written before.
+	direct bool
 }
 
 // A placed message lies in a file that may have no number yet.
@@ -115,7 +121,7 @@ func (s *Storage) round(ctx context.Context, all []*Append) error {
 		return err
 	}
 	defer s.unlock()
-	r := &round{s: s}
+	r := &round{s: s, direct: s.recordable()}
 	err := r.store(all)
 	if err == nil {
 		err = r.flush()
@@ -124,11 +130,7 @@ func (s *Storage) round(ctx context.Context, all []*Append) error {
 		r.discard()
 		return err
 	}
-	if err := r.enter(ctx, all); err != nil {
-		return err
-	}
-	r.add(ctx)
-	return nil
+	return r.enter(ctx, all)
 }
 
 // store writes the new messages into m.N.
@@ -161,10 +163,11 @@ func (r *round) storeOne(m *Message) error {
 	if err := r.writeGathered(); err != nil {
 		return err
 	}
+	from := f.end
 	if err := f.writeFrom(m.Writer.FD(), 0, size); err != nil {
 		return sysError("write", r.s.dir.File(f.temp+fileName(f.id)), err)
 	}
-	return nil
+	return r.recordMessages(f, from, f.end, nil)
 }
 
 // fileEnd returns where the next message of the last file will be.
@@ -206,7 +209,11 @@ func (r *round) writeGathered() error {
 		return nil
 	}
 	f := r.files[len(r.files)-1]
-	err := f.write(r.bytes)
+	err := r.recordMessages(f, f.end, r.fileEnd(), r.bytes)
+	if err != nil {
+		return err
+	}
+	err = f.write(r.bytes)
 	clear(r.bytes)
 	r.bytes = r.bytes[:0]
 	if err != nil {
@@ -221,7 +228,7 @@ func (r *round) flush() error {
 		return nil
 	}
 	if r.s.journal != nil {
-		return r.recordMessages()
+		return r.flushUnrecorded()
 	}
 	flush := commit.Data
 	if r.s.volume.Ordered() {
@@ -238,7 +245,7 @@ func (r *round) flush() error {
 // discard undoes what was written.
 func (r *round) discard() {
 	for _, f := range r.files {
-		if r.recorded && f.id != 0 && r.s.journal.Cut(r.s.dir.Path, fileName(f.id), f.fd, f.start) != nil {
+		if r.recorded && f.id != 0 && r.s.journal.Cut(r.messages(f, f.start)) != nil {
 			f.close() // what was written stays, nobody refers to it
 			continue
 		}
@@ -246,7 +253,8 @@ func (r *round) discard() {
 	}
 }
 
-// enter makes the transaction of the map, which is locked, and flushes it.
+// enter makes the transaction of the map, which is locked, flushes it, and has the mailboxes take
+// their messages.
 func (r *round) enter(ctx context.Context, all []*Append) error {
 	s := r.s
 	if err := r.countRefs(ctx, all); err != nil {
@@ -256,6 +264,9 @@ func (r *round) enter(ctx context.Context, all []*Append) error {
 	newFile, err := r.nameFiles()
 	if err == nil {
 		r.record()
+		if r.direct {
+			return r.enterDirect(ctx)
+		}
 		err = s.commit()
 	}
 	if err != nil {
@@ -271,6 +282,8 @@ func (r *round) enter(ctx context.Context, all []*Append) error {
 		r.giveBack()
 		return err
 	}
+	r.add(ctx, nil)
+	r.giveBack()
 	return nil
 }
 
@@ -387,7 +400,7 @@ func (r *round) keepLast() {
 }
 
 // add has the mailboxes take their messages.
-func (r *round) add(ctx context.Context) {
+func (r *round) add(ctx context.Context, ready func() error) {
 	rest := append([]*Append(nil), r.good...)
 	for len(rest) > 0 {
 		box := rest[0].Mailbox
@@ -399,10 +412,9 @@ func (r *round) add(ctx context.Context) {
 				others = append(others, a)
 			}
 		}
-		box.Add(ctx, own)
+		box.Add(ctx, own, ready)
 		rest = others
 	}
-	r.giveBack()
 }
 
 // giveBack takes the references of appends that failed back.

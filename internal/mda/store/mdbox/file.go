@@ -14,6 +14,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
 const (
@@ -103,6 +104,9 @@ type appendFile struct {
 	end     int64
 	locked  bool
 	places  int // messages of this round in it
+
+	file       journal.File
+	unrecorded bool // the journal does not have all of this round
 }
 
 func (f *appendFile) lock() bool {
@@ -146,7 +150,7 @@ func (s *Storage) reopen(n int64) (*appendFile, bool) {
 	var st unix.Stat_t
 	if f.end+n <= s.opt.RotateSize && !f.created.Before(s.oldest()) && f.lock() &&
 		s.dir.Stat(fileName(f.id), &st) == nil && st.Ino == f.ino && (st.Size == f.end || s.findEnd(&f, st.Size)) && f.end+n <= s.opt.RotateSize {
-		f.start, f.places = f.end, 0
+		f.start, f.places, f.unrecorded = f.end, 0, false
 		return &f, true
 	}
 	f.close()

@@ -1,6 +1,7 @@
 package mdbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +27,16 @@ type bin struct {
 	fail   error
 }
 
-func (b *bin) Add(_ context.Context, list []*Append) {
+func (b *bin) Add(_ context.Context, list []*Append, ready func() error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.groups++
+	var err error
+	if ready != nil {
+		err = ready()
+	}
 	for _, a := range list {
-		if a.Err = b.fail; a.Err != nil {
+		if a.Err = cmp.Or(b.fail, err); a.Err != nil {
 			continue
 		}
 		for i := range a.Messages {
