@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -43,7 +42,6 @@ func Run(p *master.Process) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(200) // short-lived garbage of many sessions: speed before memory
 	m := &process{p: p, ctx: ctx, files: newFiles(p.Control), log: p.Log.With}
 	reloads := make(chan *master.Message, maxReloads)
 	go func() {
