@@ -54,6 +54,7 @@ type Journal struct {
 	spare   []byte // a buffer for the next batch
 	lost    error  // of a batch at lostAt
 	lostAt  time.Time
+	company company
 
 	// Owned by whoever writes a batch.
 	files [2]*file
@@ -74,6 +75,9 @@ type batch struct {
 	led  bool          // somebody will
 	all  bool          // has the whole file system flushed
 	done chan struct{}
+
+	waiting int           // goroutines that wait for it
+	full    chan struct{} // closed when there are as many as expected; nil if nobody wants to know
 }
 
 // open makes the files of a journal in dir, which [Open] has locked.
@@ -307,7 +311,11 @@ func (j *Journal) Sync() error {
 // it waits.
 func (j *Journal) syncNext() {
 	b := j.gather()
+	b.waiting++
 	if b.led {
+		if b.full != nil && b.waiting == j.company.expected {
+			close(b.full)
+		}
 		j.mu.Unlock()
 		<-b.done
 		j.mu.Lock()
@@ -319,13 +327,22 @@ func (j *Journal) syncNext() {
 		<-b.lead
 		j.mu.Lock()
 	}
-	j.running, j.next = true, nil
+	j.running = true
+	j.awaitCompany(b)
+	j.next = nil
 	j.mu.Unlock()
+	begin := time.Now()
 	err := j.write(b)
+	took := time.Since(begin)
 	j.mu.Lock()
 	if err != nil {
 		j.lost, j.lostAt = err, time.Now()
 	}
+	waited := b.waiting
+	if j.next != nil {
+		waited += j.next.waiting
+	}
+	j.company.took(took, waited)
 	if cap(b.buf) <= maxSpare {
 		j.spare = b.buf[:batchHead]
 	}
