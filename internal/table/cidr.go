@@ -2,8 +2,10 @@ package table
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -29,7 +31,7 @@ func openCIDR(_, name string, o *Options) (Table, error) {
 		}
 		return prefix, rest, nil
 	}
-	p.result = func(_ netip.Prefix, _ bool, text string) (template, error) {
+	p.result = func(_ int, _ netip.Prefix, _ bool, text string) (template, error) {
 		if text == "" {
 			return nil, skipRule("no lookup result: skipping this rule")
 		}
@@ -81,10 +83,14 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 	if !hasMask {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil || mask == "" {
+	bits, err := strconv.ParseUint(mask, 10, 31)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
+		return netip.Prefix{}, fmt.Errorf("bad mask value in %q", s)
+	case err != nil || int(bits) > addr.BitLen():
 		return netip.Prefix{}, fmt.Errorf("bad mask length in %q", s)
 	}
+	prefix := netip.PrefixFrom(addr, int(bits))
 	if prefix.Masked() != prefix {
 		return prefix, fmt.Errorf("non-null host address bits in %q, perhaps you should use %q instead", s, prefix.Masked())
 	}

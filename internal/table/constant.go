@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -243,7 +244,17 @@ func passwdEntry(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strings.Join([]string{u.Username, "x", u.Uid, u.Gid, u.Name, u.HomeDir, ""}, ":"), nil
+	return strings.Join([]string{u.Username, "x", u.Uid, u.Gid, u.Name, u.HomeDir, shell(u.Username)}, ":"), nil
+}
+
+// shell returns what package os/user leaves out. A user who is not in the file of this system,
+// but in a directory, has none here.
+func shell(name string) string {
+	fields := systemEntry("/etc/passwd", name, 7)
+	if fields == nil {
+		return ""
+	}
+	return fields[6]
 }
 
 func groupEntry(name string) (string, error) {
@@ -251,5 +262,30 @@ func groupEntry(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return g.Name + ":x:" + g.Gid + ":", nil
+	return g.Name + ":x:" + g.Gid + ":" + groupMembers(g.Name), nil
+}
+
+// groupMembers returns the members of a group of this system, with commas between.
+func groupMembers(name string) string {
+	fields := systemEntry("/etc/group", name, 4)
+	if fields == nil {
+		return ""
+	}
+	return fields[3]
+}
+
+// systemEntry returns the fields of the line that begins with name, in a file like passwd(5).
+func systemEntry(file, name string, count int) []string {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if fields := strings.Split(lines.Text(), ":"); len(fields) == count && fields[0] == name {
+			return fields
+		}
+	}
+	return nil
 }

@@ -3,11 +3,17 @@
 //
 // # Types
 //
-//	hash                  NAME.db, a Berkeley DB hash file made by postmap
+//	hash btree lmdb cdb   NAME.db, NAME.lmdb, NAME.cdb: files made by postmap
 //	texthash              NAME, the source that postmap would read
 //	inline static         in the name itself
 //	regexp pcre cidr      NAME, rules in order, the first match counts
-//	environ internal fail unionmap pipemap randmap unix proxy
+//	ldap mysql pgsql sqlite memcache
+//	                      NAME, a file that describes a server, or NAME_* in main.cf
+//	tcp socketmap         a server, in the name itself
+//	environ internal fail unionmap pipemap randmap unix proxy debug
+//
+// A file made by postmap may be made again at any time, by Postfix's postmap, too: lookups
+// see the old content or the new.
 //
 // # Failure
 //

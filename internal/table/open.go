@@ -30,11 +30,6 @@ func (o *Options) stat(name string) (os.FileInfo, error) {
 	return f.Stat()
 }
 
-// changed reports whether a file is another, or has been written to.
-func changed(before, now os.FileInfo) bool {
-	return !os.SameFile(before, now) || !now.ModTime().Equal(before.ModTime()) || now.Size() != before.Size()
-}
-
 // maxListFile bounds a file of list items.
 const maxListFile = 64 << 20
 

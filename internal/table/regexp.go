@@ -2,11 +2,13 @@ package table
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
 )
@@ -26,6 +28,52 @@ type expression struct {
 
 // match returns the texts of the groups, or nil. Element 0 is the whole match.
 func (e *expression) match(s string) []string {
+	wide := bytesAsRunes(s)
+	groups := e.groups(wide)
+	if len(wide) == len(s) {
+		return groups
+	}
+	for i := range groups {
+		groups[i] = runesAsBytes(groups[i])
+	}
+	return groups
+}
+
+// firstByte is the private character that stands for byte 0.
+const firstByte = 0xe000
+
+// bytesAsRunes makes each byte that is no ASCII character a character of its own, that has no
+// case: the C library and PCRE see bytes, as Postfix uses them.
+func bytesAsRunes(s string) string {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			var b strings.Builder
+			for i := range len(s) {
+				if c := s[i]; c < utf8.RuneSelf {
+					b.WriteByte(c)
+				} else {
+					b.WriteRune(firstByte + rune(c))
+				}
+			}
+			return b.String()
+		}
+	}
+	return s
+}
+
+// runesAsBytes undoes bytesAsRunes.
+func runesAsBytes(s string) string {
+	b := make([]byte, 0, len(s))
+	for _, c := range s {
+		if c >= firstByte {
+			c -= firstByte
+		}
+		b = append(b, byte(c))
+	}
+	return string(b)
+}
+
+func (e *expression) groups(s string) []string {
 	if e.re != nil {
 		return e.re.FindStringSubmatch(s)
 	}
@@ -87,14 +135,25 @@ func openExpressions(typ, name string, o *Options, compile func(pattern, flags s
 	p := ruleParser[*expression]{typ: typ, name: name, o: o}
 	p.compile = func(text string) (*expression, string, error) {
 		pattern, flags, rest, err := delimited(text)
+		if err != nil && typ == "pcre" && strings.HasPrefix(err.Error(), "no closing") {
+			err = skipRule(strings.Replace(err.Error(), "skipping", "ignoring", 1))
+		}
 		if err != nil {
 			return nil, "", err
 		}
-		e, err := compile(pattern, flags)
+		e, err := compile(bytesAsRunes(pattern), flags)
 		return e, rest, err
 	}
-	p.result = func(e *expression, negate bool, text string) (template, error) {
-		return expressionResult(e, negate, text, o)
+	p.result = func(l int, e *expression, negate bool, text string) (template, error) {
+		if text == "" {
+			p.warn(l, "no replacement text: using empty string")
+		}
+		t, err := expressionResult(e, negate, text, o)
+		var bad *badReplacement
+		if typ == "regexp" && errors.As(err, &bad) {
+			bad.why = strings.Replace(bad.why, "out of range", "out-of-range", 1)
+		}
+		return t, err
 	}
 	rules, err := p.parse()
 	if err != nil {
@@ -124,7 +183,7 @@ func delimited(text string) (pattern, flags, rest string, err error) {
 		return "", "", "", skipRule("no regexp: skipping this rule")
 	}
 	delim := text[0]
-	if delim|0x20 >= 'a' && delim|0x20 <= 'z' || delim >= '0' && delim <= '9' || delim == '{' {
+	if delim|0x20 >= 'a' && delim|0x20 <= 'z' || delim >= '0' && delim <= '9' {
 		return "", "", "", skipRule("ignoring unrecognized request")
 	}
 	for i := 1; i < len(text); i++ {
@@ -169,8 +228,11 @@ func compilePOSIX(pattern, flags string) (*expression, error) {
 	if hasBackReference(pattern) {
 		return compileBacktracking(pattern, options)
 	}
-	pattern = strings.NewReplacer(`\<`, `\b`, `\>`, `\b`).Replace(pattern)
-	mode := syntax.ClassNL | syntax.OneLine | syntax.PerlX // PerlX for \b, which glibc has too
+	pattern, err := translatePOSIX(pattern)
+	if err != nil {
+		return nil, skipRule(err.Error())
+	}
+	mode := syntax.ClassNL | syntax.DotNL | syntax.OneLine | syntax.PerlX // PerlX for what translatePOSIX writes
 	if options['m'] {
 		mode = syntax.PerlX
 	}
@@ -179,11 +241,11 @@ func compilePOSIX(pattern, flags string) (*expression, error) {
 	}
 	tree, err := syntax.Parse(pattern, mode)
 	if err != nil {
-		return nil, skipRule("Invalid regular expression: " + err.Error())
+		return nil, skipRule(posixReason(err).Error())
 	}
 	re, err := regexp.Compile(tree.String())
 	if err != nil {
-		return nil, skipRule("Invalid regular expression: " + err.Error())
+		return nil, skipRule(posixReason(err).Error())
 	}
 	re.Longest()
 	return &expression{re: re, count: re.NumSubexp()}, nil
@@ -264,10 +326,71 @@ func compileBacktracking(pattern string, options map[byte]bool) (*expression, er
 	if _, perl := options['A']; perl && options['x'] {
 		flags |= regexp2.IgnorePatternWhitespace
 	}
-	re, err := regexp2.Compile(pattern, flags)
+	re, err := regexp2.Compile(classes.Replace(possessive(pattern)), flags)
 	if err != nil {
 		return nil, skipRule("error in regex: " + err.Error() + ": skipping this rule")
 	}
 	re.MatchTimeout = matchTimeout
 	return &expression{back: re, count: len(re.GetGroupNumbers()) - 1}, nil
+}
+
+// classes are POSIX's classes of characters, which only brackets of the backtracking engine do not know.
+var classes = strings.NewReplacer("[:alpha:]", "a-zA-Z", "[:digit:]", "0-9", "[:alnum:]", "a-zA-Z0-9", "[:upper:]", "A-Z",
+	"[:lower:]", "a-z", "[:space:]", `\s`, "[:blank:]", ` \t`, "[:xdigit:]", "0-9a-fA-F", "[:word:]", `\w`,
+	"[:punct:]", "!-/:-@\\[-`{-~", "[:cntrl:]", `\x00-\x1f\x7f`, "[:print:]", ` -~`, "[:graph:]", `!-~`)
+
+// possessive writes a++, a*+, a?+ and a{n}+ as (?>a+): the backtracking engine has only the latter.
+func possessive(pattern string) string {
+	var out []byte
+	atom := -1
+	var groups []int
+	for i := 0; i < len(pattern); {
+		n := 1
+		switch c := pattern[i]; {
+		case c == '\\' && i+1 < len(pattern):
+			atom, n = len(out), 2
+		case c == '[':
+			atom, n = len(out), classLength(pattern[i:])
+		case c == '(':
+			groups = append(groups, len(out))
+		case c == ')' && len(groups) > 0:
+			atom, groups = groups[len(groups)-1], groups[:len(groups)-1]
+		case strings.IndexByte("*+?{", c) >= 0 && atom >= 0:
+			if end := strings.IndexByte(pattern[i:], '}'); c == '{' && end > 0 {
+				n = end + 1
+			}
+			if i+n < len(pattern) && pattern[i+n] == '+' {
+				body := string(out[atom:]) + pattern[i:i+n]
+				out = append(out[:atom], "(?>"+body+")"...)
+				i += n + 1
+				continue
+			}
+		default:
+			atom = len(out)
+		}
+		out = append(out, pattern[i:i+n]...)
+		i += n
+	}
+	return string(out)
+}
+
+// classLength is how long the bracket expression at the beginning of s is.
+func classLength(s string) int {
+	i := 1
+	for i < len(s) && (s[i] == '^' || s[i] == ']' && (i == 1 || s[i-1] == '^')) {
+		i++
+	}
+	for ; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			i++
+		case strings.HasPrefix(s[i:], "[:"):
+			if end := strings.Index(s[i:], ":]"); end > 0 {
+				i += end + 1
+			}
+		case s[i] == ']':
+			return i + 1
+		}
+	}
+	return len(s)
 }

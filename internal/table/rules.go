@@ -1,6 +1,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -27,7 +28,7 @@ type ruleParser[M any] struct {
 	// returns what follows it.
 	compile func(text string) (m M, rest string, err error)
 	// result checks and compiles the result of a rule.
-	result func(m M, negate bool, text string) (template, error)
+	result func(line int, m M, negate bool, text string) (template, error)
 }
 
 // ruleLine is a logical line with its number.
@@ -41,6 +42,29 @@ type skipRule string
 
 func (s skipRule) Error() string { return string(s) }
 
+// skip tells why a rule is left out.
+func (p *ruleParser[M]) skip(n int, err error) {
+	var bad *badReplacement
+	if !errors.As(err, &bad) {
+		p.warn(n, err.Error())
+		return
+	}
+	if bad.everywhere {
+		p.o.warnf("%s", bad.why)
+	} else {
+		p.warn(n, bad.why)
+	}
+	p.warn(n, "bad replacement syntax: skipping this rule")
+}
+
+// A badReplacement is a result that cannot be understood.
+type badReplacement struct {
+	why        string
+	everywhere bool // why is said of macros in all files, without the rule's place
+}
+
+func (b *badReplacement) Error() string { return b.why }
+
 func (p *ruleParser[M]) warn(n int, text string) {
 	p.o.warnf("%s map %s, line %d: %s", p.typ, p.name, n, text)
 }
@@ -51,7 +75,7 @@ func (p *ruleParser[M]) parse() ([]rule[M], error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, rest := p.block(lines, 0)
+	rules, rest := p.block(lines, nil)
 	for _, l := range rest {
 		p.warn(l.n, "ignoring ENDIF without matching IF")
 	}
@@ -88,27 +112,23 @@ func (p *ruleParser[M]) lines() ([]ruleLine, error) {
 // maxNesting bounds if within if.
 const maxNesting = 100
 
-// block compiles lines up to the endif of its if, and returns what follows.
-func (p *ruleParser[M]) block(lines []ruleLine, depth int) (rules []rule[M], rest []ruleLine) {
+// block compiles lines up to the endif of the innermost of the ifs around it, and returns what
+// follows. An if that is wrong is left out, and does not lead to its endif.
+func (p *ruleParser[M]) block(lines []ruleLine, ifs []int) (rules []rule[M], rest []ruleLine) {
+	depth := len(ifs)
 	for len(lines) > 0 {
 		l := lines[0]
 		lines = lines[1:]
 		word, args := firstWord(l.text)
 		switch {
 		case strings.EqualFold(word, "endif"):
-			if depth == 0 {
-				p.warn(l.n, "ignoring ENDIF without matching IF")
-				continue
+			if p.endif(l.n, depth, args) {
+				return rules, lines
 			}
-			if args != "" {
-				p.warn(l.n, "ignoring extra text after ENDIF")
-			}
-			return rules, lines
 		case strings.EqualFold(word, "if") && depth < maxNesting:
 			var r rule[M]
-			ok := p.condition(l, args, &r)
-			r.body, lines = p.block(lines, depth+1)
-			if ok {
+			if p.condition(l, args, &r) {
+				r.body, lines = p.block(lines, append(ifs[:depth:depth], l.n))
 				rules = append(rules, r)
 			}
 		default:
@@ -118,9 +138,26 @@ func (p *ruleParser[M]) block(lines []ruleLine, depth int) (rules []rule[M], res
 		}
 	}
 	if depth > 0 {
-		p.warn(0, "IF has no matching ENDIF")
+		p.warn(ifs[depth-1], "IF has no matching ENDIF")
 	}
 	return rules, nil
+}
+
+// endif reports whether an ENDIF counts.
+func (p *ruleParser[M]) endif(line, depth int, extra string) bool {
+	strict := p.typ == "cidr"
+	switch {
+	case extra != "" && strict:
+		p.warn(line, "garbage after ENDIF: skipping this rule")
+		return false
+	case depth == 0 && strict:
+		p.warn(line, "ENDIF without IF: skipping this rule")
+	case depth == 0:
+		p.warn(line, "ignoring ENDIF without matching IF")
+	case extra != "":
+		p.warn(line, "ignoring extra text after ENDIF")
+	}
+	return depth > 0
 }
 
 // firstWord splits "if /pattern/" and "if!/pattern/" after the keyword.
@@ -137,10 +174,14 @@ func (p *ruleParser[M]) condition(l ruleLine, text string, r *rule[M]) bool {
 	r.negate, text = negation(text)
 	m, rest, err := p.compile(text)
 	if err != nil {
-		p.warn(l.n, err.Error())
+		p.skip(l.n, err)
 		return false
 	}
-	if rest = strings.TrimSpace(rest); rest != "" {
+	if rest = strings.TrimSpace(rest); rest != "" && p.typ == "cidr" {
+		p.warn(l.n, fmt.Sprintf("bad mask value in \"%s\": skipping this rule", text))
+		return false
+	}
+	if rest != "" {
 		p.warn(l.n, fmt.Sprintf("ignoring extra text after IF statement: %q", rest))
 	}
 	r.match = m
@@ -161,12 +202,12 @@ func (p *ruleParser[M]) rule(l ruleLine) (r rule[M], ok bool) {
 	r.negate, text = negation(l.text)
 	m, rest, err := p.compile(text)
 	if err != nil {
-		p.warn(l.n, err.Error())
+		p.skip(l.n, err)
 		return r, false
 	}
 	r.match = m
-	if r.result, err = p.result(m, r.negate, strings.TrimSpace(rest)); err != nil {
-		p.warn(l.n, err.Error())
+	if r.result, err = p.result(l.n, m, r.negate, strings.TrimSpace(rest)); err != nil {
+		p.skip(l.n, err)
 		return r, false
 	}
 	return r, true
@@ -183,10 +224,14 @@ type templatePart struct {
 
 // parseTemplate parses $1, ${1}, $(1) and $$.
 func parseTemplate(s string) (t template, highest int, err error) {
+	whole := s
 	for s != "" {
 		i := strings.IndexByte(s, '$')
-		if i < 0 || i+1 == len(s) {
+		if i < 0 {
 			return append(t, templatePart{text: s}), highest, nil
+		}
+		if i+1 == len(s) {
+			return nil, 0, &badReplacement{fmt.Sprintf("empty macro name: \"%s\"", whole), true}
 		}
 		if i > 0 {
 			t = append(t, templatePart{text: s[:i]})
@@ -215,7 +260,7 @@ func groupNumber(s string) (n int, rest string, err error) {
 	case '{', '(':
 		end := strings.IndexAny(s, "})")
 		if end < 0 {
-			return 0, "", skipRule("bad replacement syntax: skipping this rule")
+			return 0, "", &badReplacement{fmt.Sprintf("truncated macro reference: \"$%s\"", s), true}
 		}
 		name, rest = s[1:end], s[end+1:]
 	default:
@@ -227,12 +272,15 @@ func groupNumber(s string) (n int, rest string, err error) {
 	}
 	for _, c := range []byte(name) {
 		if c < '0' || c > '9' || n > 99 {
-			return 0, "", skipRule(fmt.Sprintf("non-numeric replacement index %q: skipping this rule", name))
+			return 0, "", &badReplacement{why: fmt.Sprintf("non-numeric replacement index \"%s\"", name)}
 		}
 		n = n*10 + int(c-'0')
 	}
+	if name == "" {
+		return 0, "", &badReplacement{fmt.Sprintf("empty macro name: \"$%s\"", s), true}
+	}
 	if n == 0 {
-		return 0, "", skipRule("bad replacement syntax: skipping this rule")
+		return 0, "", &badReplacement{why: fmt.Sprintf("out of range replacement index \"%s\"", name)}
 	}
 	return n, rest, nil
 }

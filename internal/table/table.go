@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 
+	"golang.org/x/text/cases"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 )
 
@@ -38,6 +42,14 @@ type Options struct {
 	NoSubstitution bool
 	// NoFold keeps the case of keys.
 	NoFold bool
+	// UTF8 makes keys and values UTF-8 (smtputf8_enable): what is not is no key, and
+	// letters of all scripts fold to lower case. Main turns it on if it says so.
+	UTF8 bool
+	// Main is the configuration: for tables that are described there, and the list of
+	// those that "proxy:" may open. Without it neither can be opened.
+	Main *postfix.Main
+	// Files makes values what the files hold that they name (postmap -F).
+	Files bool
 	// Open opens the files of tables; nil is [os.Open]. A process without
 	// privileges can have another open for it what the configuration names.
 	Open func(name string) (*os.File, error)
@@ -57,18 +69,29 @@ var kinds []kind
 
 func init() {
 	kinds = []kind{
+		{"btree", openIndex("btree")},
+		{"cdb", openIndex("cdb")},
 		{"cidr", openCIDR},
+		{"debug", openDebug},
 		{"environ", openEnviron},
 		{"fail", openFail},
-		{"hash", openHash},
+		{"hash", openIndex("hash")},
 		{"inline", openInline},
 		{"internal", openInternal},
+		{"ldap", openLDAP},
+		{"lmdb", openIndex("lmdb")},
+		{"memcache", openMemcache},
+		{"mysql", openSQL("mysql")},
 		{"pcre", openPCRE},
+		{"pgsql", openSQL("pgsql")},
 		{"pipemap", openPipemap},
 		{"proxy", openProxy},
 		{"randmap", openRandmap},
 		{"regexp", openRegexp},
+		{"socketmap", openSocketmap},
+		{"sqlite", openSQL("sqlite")},
 		{"static", openStatic},
+		{"tcp", openTCP},
 		{"texthash", openTexthash},
 		{"unionmap", openUnionmap},
 		{"unix", openUnix},
@@ -84,23 +107,45 @@ func Types() []string {
 	return names
 }
 
+// refused are types of Postfix that there will not be, and what to do instead.
+var refused = map[string]error{
+	"dbm":     refuse("dbm", "hash"),
+	"sdbm":    refuse("sdbm", "hash"),
+	"nis":     refuse("nis", "ldap"),
+	"nisplus": refuse("nisplus", "ldap"),
+	"mongodb": refuse("mongodb", "ldap, mysql, pgsql or sqlite"),
+}
+
+func refuse(typ, instead string) error {
+	return fmt.Errorf("unsupported dictionary type: %s is not supported by Dovetail; use %s", typ, instead)
+}
+
+// ErrNoSequence is why a table cannot be listed.
+var ErrNoSequence = errors.New("sequence operation is not supported")
+
+// ErrContent is content of a table that cannot be used, of which warnings tell.
+var ErrContent = errors.New("content of the table is wrong")
+
 // Open opens the table that "type:name" names. Errors are Postfix's texts.
 func Open(spec string, o Options) (Table, error) {
 	typ, name, ok := strings.Cut(spec, ":")
 	if !ok || typ == "" || name == "" {
-		return nil, fmt.Errorf("open dictionary: expecting \"type:name\" form instead of %q", spec)
+		return nil, fmt.Errorf("open dictionary: expecting \"type:name\" form instead of \"%s\"", spec)
+	}
+	if err := refused[typ]; err != nil {
+		return nil, err
 	}
 	for _, k := range kinds {
 		if k.name == typ {
-			return k.open(spec, name, &o)
+			t, err := k.open(spec, name, &o)
+			if err != nil {
+				return nil, err
+			}
+			return checked(t, spec, &o), nil
 		}
 	}
 	return nil, fmt.Errorf("unsupported dictionary type: %s", typ)
 }
-
-// openProxy opens the table behind "proxy:type:name". Postfix lends its chrooted
-// processes tables that way; here no table is out of reach.
-func openProxy(_, name string, o *Options) (Table, error) { return Open(name, *o) }
 
 // OpenOrFail opens a table; one that cannot be opened is reported once and
 // fails each lookup, as Postfix's daemons have it.
@@ -147,5 +192,24 @@ func (o *Options) fold(key string) string {
 	if o.NoFold {
 		return key
 	}
-	return strings.ToLower(key)
+	ascii := true
+	for i := range len(key) {
+		if key[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return strings.ToLower(key)
+	}
+	if o.UTF8 && utf8.ValidString(key) {
+		return cases.Fold().String(key)
+	}
+	b := []byte(key)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }

@@ -1,5 +1,5 @@
-// Package bdb reads and writes Berkeley DB hash files, the NAME.db that
-// postmap(1) makes for "hash:" tables, without the C library that new
+// Package bdb reads and writes Berkeley DB hash and btree files, the NAME.db that
+// postmap(1) makes for "hash:" and "btree:" tables, without the C library that new
 // distributions no longer have.
 //
 // # Format
@@ -24,6 +24,11 @@
 // offset before it. An item begins with its type: 1 bytes follow, 3 the item is in
 // overflow pages (4 first page, 8 length). Pages of type 13 are sorted by key: bytewise, and of
 // two keys that agree as far as the shorter goes, the longer is first.
+//
+// A btree file has magic 0x00053162, type 9, and the root page's number at 88. Leaves (type
+// 5) hold pairs of items in the order of keys and are chained; an item is its length in 2
+// bytes, its type (1, or 3 for one in overflow pages) and its bytes. Internal pages
+// (type 3) hold, for each page below, the least key that may be there (4 page, 12 key).
 //
 // postmap stores keys and values with a terminating NUL.
 package bdb

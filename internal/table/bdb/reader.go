@@ -24,47 +24,69 @@ const (
 	maxItem = 16 << 20
 )
 
-// ErrFormat is a file that is no Berkeley DB hash file, or a damaged one.
-var ErrFormat = errors.New("not a Berkeley DB hash file, or damaged")
+// ErrFormat is a file that is not of the access method it should be, or a damaged one.
+var ErrFormat = errors.New("not such a Berkeley DB file, or damaged")
 
 func format(what string) error { return fmt.Errorf("%w: %s", ErrFormat, what) }
+
+// A pager reads pages of a file.
+type pager struct {
+	in       io.ReaderAt
+	order    binary.ByteOrder
+	pageSize int
+	lastPage uint32
+	cache    blocks // nil if in has none
+}
+
+// blocks is a reader that may have pages at hand, and lends them.
+type blocks interface {
+	Block(off int64, size int) (b []byte, ok bool)
+}
+
+// newPager reads the meta page and checks what all access methods have there.
+func newPager(in io.ReaderAt, magic, oldest uint32) (p pager, meta []byte, err error) {
+	meta = make([]byte, metaSize)
+	if _, err := in.ReadAt(meta, 0); err != nil {
+		return p, nil, format("no meta page")
+	}
+	p = pager{in: in, order: binary.LittleEndian}
+	if binary.BigEndian.Uint32(meta[12:]) == magic {
+		p.order = binary.BigEndian
+	} else if binary.LittleEndian.Uint32(meta[12:]) != magic {
+		return p, nil, format("wrong magic number")
+	}
+	if v := p.order.Uint32(meta[16:]); v < oldest || v > 9 {
+		return p, nil, format(fmt.Sprintf("version %d", v))
+	}
+	p.pageSize = int(p.order.Uint32(meta[20:]))
+	if p.pageSize < minPage || p.pageSize > maxPage || p.pageSize&(p.pageSize-1) != 0 {
+		return p, nil, format(fmt.Sprintf("page size %d", p.pageSize))
+	}
+	if meta[24] != 0 || meta[26] != 0 || p.order.Uint32(meta[48:]) != 0 {
+		return p, nil, format("encryption, checksums, partitions or duplicates")
+	}
+	p.lastPage = p.order.Uint32(meta[32:])
+	p.cache, _ = in.(blocks)
+	return p, meta, nil
+}
 
 // A Reader looks keys up in a hash file. It reads pages as it needs them and is
 // safe for concurrent use.
 type Reader struct {
-	in        io.ReaderAt
-	order     binary.ByteOrder
-	pageSize  int
-	lastPage  uint32
+	pager
 	maxBucket uint32
 	highMask  uint32
 	lowMask   uint32
 	spares    [32]uint32
 }
 
-// NewReader reads the meta page.
+// NewReader reads the meta page of a hash file.
 func NewReader(in io.ReaderAt) (*Reader, error) {
-	meta := make([]byte, metaSize)
-	if _, err := in.ReadAt(meta, 0); err != nil {
-		return nil, format("no meta page")
+	p, meta, err := newPager(in, hashMagic, 7)
+	if err != nil {
+		return nil, err
 	}
-	r := &Reader{in: in, order: binary.LittleEndian}
-	if binary.BigEndian.Uint32(meta[12:]) == hashMagic {
-		r.order = binary.BigEndian
-	} else if binary.LittleEndian.Uint32(meta[12:]) != hashMagic {
-		return nil, format("wrong magic number")
-	}
-	if v := r.order.Uint32(meta[16:]); v < 7 || v > 9 {
-		return nil, format(fmt.Sprintf("version %d", v))
-	}
-	r.pageSize = int(r.order.Uint32(meta[20:]))
-	if r.pageSize < minPage || r.pageSize > maxPage || r.pageSize&(r.pageSize-1) != 0 {
-		return nil, format(fmt.Sprintf("page size %d", r.pageSize))
-	}
-	if meta[24] != 0 || meta[26] != 0 || r.order.Uint32(meta[48:]) != 0 {
-		return nil, format("encryption, checksums, partitions or duplicates")
-	}
-	r.lastPage = r.order.Uint32(meta[32:])
+	r := &Reader{pager: p}
 	r.maxBucket, r.highMask, r.lowMask = r.order.Uint32(meta[72:]), r.order.Uint32(meta[76:]), r.order.Uint32(meta[80:])
 	for i := range r.spares {
 		r.spares[i] = r.order.Uint32(meta[96+4*i:])
@@ -184,9 +206,14 @@ func (r *Reader) page(number uint32) (*page, error) {
 	return p, nil
 }
 
-func (r *Reader) read(number uint32) ([]byte, error) {
+func (r *pager) read(number uint32) ([]byte, error) {
 	if number == 0 || number > r.lastPage {
 		return nil, format(fmt.Sprintf("page %d of %d", number, r.lastPage))
+	}
+	if r.cache != nil {
+		if b, ok := r.cache.Block(int64(number)*int64(r.pageSize), r.pageSize); ok {
+			return b, nil
+		}
 	}
 	b := make([]byte, r.pageSize)
 	if _, err := r.in.ReadAt(b, int64(number)*int64(r.pageSize)); err != nil {
@@ -238,7 +265,7 @@ func (r *Reader) item(p *page, i int) ([]byte, error) {
 	return nil, format(fmt.Sprintf("item of type %d", raw[0]))
 }
 
-func (r *Reader) overflow(number, total uint32) ([]byte, error) {
+func (r *pager) overflow(number, total uint32) ([]byte, error) {
 	if total > maxItem {
 		return nil, format(fmt.Sprintf("item of %d bytes", total))
 	}

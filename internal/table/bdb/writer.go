@@ -17,14 +17,19 @@ const writePage = 4096
 const bigItem = writePage / 4
 
 // A Record is a key and its value as they are stored, with NULs if any.
-type Record struct{ Key, Value []byte }
+type Record = struct{ Key, Value []byte }
 
 // Write writes a hash file with the given records, whose keys must differ.
 func Write(out io.Writer, records []Record) error {
 	w := &writer{order: binary.LittleEndian}
 	w.layout(records)
+	return w.writeTo(out, w.meta(len(records)))
+}
+
+// writeTo writes the meta page and all others.
+func (w *writer) writeTo(out io.Writer, meta []byte) error {
 	b := bufio.NewWriterSize(out, 1<<16)
-	if _, err := b.Write(w.meta(len(records))); err != nil {
+	if _, err := b.Write(meta); err != nil {
 		return err
 	}
 	for _, p := range w.pages[1:] {
@@ -138,6 +143,11 @@ func (w *writer) put(number int, b []byte) {
 	} else {
 		item = append([]byte{itemBytes}, b...)
 	}
+	w.append(number, item)
+}
+
+// append puts the bytes of an item below the others of a page.
+func (w *writer) append(number int, item []byte) {
 	p := w.pages[number]
 	entries := int(w.order.Uint16(p[20:]))
 	low := int(w.order.Uint16(p[22:])) - len(item)
@@ -168,16 +178,23 @@ func (w *writer) overflow(b []byte) int {
 	return first
 }
 
-func (w *writer) meta(keys int) []byte {
+// generic makes a meta page with what all access methods have there.
+func (w *writer) generic(magic uint32, typ byte) []byte {
 	p := make([]byte, writePage)
 	put := func(at int, v uint32) { w.order.PutUint32(p[at:], v) }
 	put(4, 1)
-	put(12, hashMagic)
+	put(12, magic)
 	put(16, 9)
 	put(20, writePage)
-	p[25] = 8
+	p[25] = typ
 	put(32, uint32(len(w.pages)-1))
 	rand.Read(p[52:72]) //nolint:errcheck // crypto/rand does not fail
+	return p
+}
+
+func (w *writer) meta(keys int) []byte {
+	p := w.generic(hashMagic, 8)
+	put := func(at int, v uint32) { w.order.PutUint32(p[at:], v) }
 	high := uint32(w.buckets - 1)
 	put(72, high)
 	put(76, high)

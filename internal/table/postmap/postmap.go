@@ -1,322 +1,295 @@
-// Package postmap is postmap(1): it makes and queries lookup tables.
+// Package postmap is postmap(1): it makes and queries lookup tables. What postalias(1) has in
+// common with it is here, too.
 package postmap
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"syscall"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/table"
 )
 
-const usage = "usage: postmap [-NfinoprsuUvw] [-c config_dir] [-d key] [-q key] [map_type:]file..."
+// A Program is postmap or postalias: they differ in the source they read and in how they list.
+type Program struct {
+	Name    string
+	Usage   string // after the name
+	Options string // letters; with a colon those that have a value
+	Listing string // format of a key and its value
+	// Read reads the source of a table.
+	Read func(in io.Reader, name string, o table.SourceOptions, fn func(table.Record) error) error
+	// Finish adds what the program itself has to say, if it is not nil.
+	Finish func(b *table.Builder, main *postfix.Main) error
+}
+
+var postmap = Program{
+	Name:    "postmap",
+	Usage:   "[-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key] [map_type:]file...",
+	Options: "bc:d:fFhimnNopq:rsuUvw",
+	Listing: "%s\t%s\n",
+	Read:    table.ReadSource,
+}
+
+// Main runs postmap and returns its exit status.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return postmap.Run(args, stdin, stdout, stderr)
+}
 
 // command is one run.
 type command struct {
+	*Program
 	config string
+	main   *postfix.Main
 	query  *string
 	remove *string
 	list   bool
 	add    bool // -i
 	build  table.BuildOptions
-	noCopy bool // -p
+	source table.SourceOptions
+	noMode bool // -p: do not copy the source's permissions
+	noOwn  bool // -o: nor its owner
+	ascii  bool // -u
+	utf8   bool // -U
+	keys   keyMode
 
 	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
-// errUsage is a wrong command line.
-var errUsage = errors.New(usage)
+// keyMode is what of a message is looked up.
+type keyMode struct{ headers, body, mime bool }
 
-// Main runs postmap and returns its exit status.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &command{config: "/etc/postfix", stdin: stdin, stdout: stdout, stderr: stderr}
+// errUsage is a wrong command line.
+var errUsage = errors.New("usage")
+
+// Run runs the program and returns its exit status.
+func (p *Program) Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := &command{Program: p, config: "/etc/postfix", stdin: stdin, stdout: stdout, stderr: stderr}
 	if dir := os.Getenv("MAIL_CONFIG"); dir != "" {
 		c.config = dir
 	}
-	c.build.Warn = func(text string) { fmt.Fprintf(stderr, "postmap: warning: %s\n", text) }
-	files, err := c.parse(args)
-	if err != nil {
-		fmt.Fprintf(stderr, "postmap: fatal: %v\n", err)
-		return 1
+	c.build.Warn = c.warn
+	c.source.Warn = c.warn
+	status, err := c.do(args)
+	if errors.Is(err, errUsage) {
+		err = fmt.Errorf("usage: %s %s", p.Name, p.Usage)
 	}
-	status, err := c.run(files)
 	if err != nil {
-		fmt.Fprintf(stderr, "postmap: fatal: %v\n", err)
+		fmt.Fprintf(stderr, "%s: fatal: %v\n", p.Name, err)
 		return 1
 	}
 	return status
 }
 
-// flags are the options without argument.
-var flags = map[byte]func(*command){
-	'N': func(c *command) { c.build.NoNUL = false },
-	'f': func(c *command) { c.build.NoFold = true },
-	'i': func(c *command) { c.add, c.build.Keep = true, true },
-	'n': func(c *command) { c.build.NoNUL = true },
-	'o': func(*command) {},
-	'p': func(c *command) { c.noCopy = true },
-	'r': func(c *command) { c.build.Duplicates = table.ReplaceDuplicate },
-	's': func(c *command) { c.list = true },
-	'u': func(*command) {},
-	'U': func(*command) {},
-	'v': func(*command) {},
-	'w': func(c *command) { c.build.Duplicates = table.IgnoreDuplicate },
+func (c *command) warn(text string) { fmt.Fprintf(c.stderr, "%s: warning: %s\n", c.Name, text) }
+
+func (c *command) do(args []string) (int, error) {
+	args, err := c.options(args)
+	if err != nil {
+		return 1, err
+	}
+	if c.main, err = postfix.Load(c.config); err != nil {
+		return 1, err
+	}
+	core, err := postfix.Get[postfix.Core](c.main)
+	if err != nil {
+		return 1, err
+	}
+	if err := c.checkKeys(); err != nil {
+		return 1, err
+	}
+	ofMessage := c.keys.headers || c.keys.body
+	utf8 := core.SMTPUTF8Enable && !c.ascii && !ofMessage || c.utf8
+	c.build.UTF8, c.source.UTF8 = utf8, utf8
+	specs := make([]string, len(args))
+	for i, file := range args {
+		if !strings.Contains(file, ":") {
+			file = core.DefaultDatabaseType + ":" + file
+		}
+		specs[i] = file
+	}
+	return c.run(specs)
 }
 
-func (c *command) parse(args []string) ([]string, error) {
+// options reads the options and returns what follows them.
+func (c *command) options(args []string) ([]string, error) {
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
 		arg := args[0][1:]
 		args = args[1:]
 		if arg == "-" {
 			break
 		}
-		for i := 0; i < len(arg); i++ {
-			if set, ok := flags[arg[i]]; ok {
-				set(c)
+		for arg != "" {
+			letter := arg[0]
+			arg = arg[1:]
+			i := strings.IndexByte(c.Options, letter)
+			if i < 0 || letter == ':' {
+				fmt.Fprintf(c.stderr, "%s: invalid option -- '%c'\n", c.Name, letter)
+				return nil, errUsage
+			}
+			if i+1 == len(c.Options) || c.Options[i+1] != ':' {
+				if err := c.flag(letter); err != nil {
+					return nil, err
+				}
 				continue
 			}
-			value := arg[i+1:]
+			value := arg
+			arg = ""
 			if value == "" {
 				if len(args) == 0 {
+					fmt.Fprintf(c.stderr, "%s: option requires an argument -- '%c'\n", c.Name, letter)
 					return nil, errUsage
 				}
 				value, args = args[0], args[1:]
 			}
-			switch arg[i] {
-			case 'c':
-				c.config = value
-			case 'q':
-				c.query = &value
-			case 'd':
-				c.remove = &value
-			default:
-				return nil, errUsage
+			if err := c.value(letter, value); err != nil {
+				return nil, err
 			}
-			break
 		}
-	}
-	if btoi(c.query != nil)+btoi(c.remove != nil)+btoi(c.list) > 1 {
-		return nil, errors.New("specify only one of -s -q or -d")
-	}
-	if len(args) == 0 {
-		return nil, errUsage
 	}
 	return args, nil
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
+// flag is an option without value.
+func (c *command) flag(letter byte) error {
+	switch letter {
+	case 'N':
+		c.build.NUL = table.WithNUL
+	case 'b':
+		c.keys.body = true
+	case 'f':
+		c.build.NoFold = true
+	case 'F':
+		c.source.Files = true
+	case 'h':
+		c.keys.headers = true
+	case 'i':
+		c.add, c.build.Keep = true, true
+	case 'm':
+		c.keys.mime = true
+	case 'n':
+		c.build.NUL = table.WithoutNUL
+	case 'o':
+		c.noOwn = true
+	case 'p':
+		c.noMode = true
+	case 'r':
+		c.build.Duplicates = table.ReplaceDuplicate
+	case 's':
+		if c.query != nil || c.remove != nil {
+			return errors.New("specify only one of -s or -q or -d")
+		}
+		c.list = true
+	case 'u':
+		c.ascii = true
+	case 'U':
+		c.utf8 = true
+	case 'w':
+		c.build.Duplicates = table.IgnoreDuplicate
 	}
-	return 0
+	return nil // -v would have the steps of the original program written
 }
 
-func (c *command) run(files []string) (int, error) {
-	specs := make([]string, len(files))
-	for i, f := range files {
-		spec, err := c.spec(f)
-		if err != nil {
-			return 0, err
+func (c *command) value(letter byte, value string) error {
+	switch letter {
+	case 'c':
+		c.config = value
+	case 'q':
+		if c.list || c.remove != nil {
+			return errOneOf
 		}
-		specs[i] = spec
+		c.query = &value
+	case 'd':
+		if c.list || c.query != nil {
+			return errOneOf
+		}
+		c.remove = &value
+	}
+	return nil
+}
+
+var errOneOf = errors.New("specify only one of -s -q or -d")
+
+// checkKeys checks -b, -h and -m.
+func (c *command) checkKeys() error {
+	any := c.keys.headers || c.keys.body
+	if (any || c.keys.mime) && (c.query == nil || *c.query != "-") {
+		return errors.New(`specify -b -h or -m only with "-q -"`)
+	}
+	if c.keys.mime && !any {
+		c.warn("ignoring -m option without -b or -h")
+	}
+	return nil
+}
+
+func (c *command) run(specs []string) (int, error) {
+	if len(specs) == 0 {
+		if c.list {
+			return 1, nil
+		}
+		return 1, errUsage
 	}
 	switch {
-	case c.query != nil:
-		return c.queryAll(specs)
 	case c.remove != nil:
 		return c.deleteAll(specs)
+	case c.query != nil:
+		return c.queryAll(specs)
 	case c.list:
-		return 0, c.listAll(specs)
+		return 0, c.listTable(specs[0])
 	}
 	for _, spec := range specs {
 		if err := c.make(spec); err != nil {
-			return 0, err
+			return 1, err
 		}
 	}
 	return 0, nil
 }
 
-// spec adds default_database_type to a name without type.
-func (c *command) spec(file string) (string, error) {
-	if strings.Contains(file, ":") {
-		return file, nil
-	}
-	main, err := postfix.Load(c.config)
-	if err != nil {
-		return "", err
-	}
-	core, err := postfix.Get[postfix.Core](main)
-	if err != nil {
-		return "", err
-	}
-	return core.DefaultDatabaseType + ":" + file, nil
-}
-
 func (c *command) open(spec string) (table.Table, error) {
 	sink := maillog.NewFunc(func(level maillog.Level, text string) {
-		fmt.Fprintf(c.stderr, "postmap: warning: %s\n", text)
+		switch level {
+		case maillog.Warning:
+			c.warn(text)
+		case maillog.Error:
+			fmt.Fprintf(c.stderr, "%s: error: %s\n", c.Name, text)
+		default:
+			fmt.Fprintf(c.stderr, "%s: %s\n", c.Name, text)
+		}
 	})
-	return table.Open(spec, table.Options{NoFold: c.build.NoFold, Log: sink})
+	return table.Open(spec, table.Options{NoFold: c.build.NoFold, UTF8: c.build.UTF8, Main: c.main, Files: c.source.Files, Log: sink})
 }
 
-// queryAll looks the key up in each table until one has it. "-" reads keys from
-// standard input.
-func (c *command) queryAll(specs []string) (int, error) {
-	if *c.query != "-" {
-		value, found, err := c.lookup(specs, *c.query)
-		if err != nil || !found {
-			return 1, err
-		}
-		fmt.Fprintln(c.stdout, value)
-		return 0, nil
+func (c *command) listTable(spec string) error {
+	t, err := c.open(spec)
+	if err != nil {
+		return err
 	}
-	status := 1
+	defer table.Close(t)
 	out := bufio.NewWriter(c.stdout)
-	in := bufio.NewScanner(c.stdin)
-	for in.Scan() {
-		value, found, err := c.lookup(specs, in.Text())
-		if err != nil {
-			return 1, err
+	err = table.Walk(t, func(key, value string) error {
+		if key == "" {
+			c.warn(fmt.Sprintf("table %s: empty lookup key value is not allowed", spec))
+		} else if value == "" {
+			c.warnEmpty(spec, key)
 		}
-		if found {
-			status = 0
-			fmt.Fprintf(out, "%s\t%s\n", in.Text(), value)
-		}
+		_, err := fmt.Fprintf(out, c.Listing, key, value)
+		return err
+	})
+	if errors.Is(err, table.ErrNoSequence) {
+		return fmt.Errorf("table %s: %w", table.Name(spec), err)
 	}
-	return status, errors.Join(in.Err(), out.Flush())
-}
-
-func (c *command) lookup(specs []string, key string) (string, bool, error) {
-	for _, spec := range specs {
-		t, err := c.open(spec)
-		if err != nil {
-			return "", false, err
-		}
-		value, found, err := t.Lookup(context.Background(), key)
-		if cl, ok := t.(table.Closer); ok {
-			cl.Close() //nolint:errcheck // it was only read
-		}
-		if err != nil {
-			return "", false, fmt.Errorf("table %s: query error: %s", spec, err)
-		}
-		if found && value == "" {
-			c.build.Warn(fmt.Sprintf("table %s: key %s: empty string result is not allowed", spec, key))
-			c.build.Warn(fmt.Sprintf("table %s should return NO RESULT in case of NOT FOUND", spec))
-		}
-		if found {
-			return value, true, nil
-		}
-	}
-	return "", false, nil
-}
-
-func (c *command) listAll(specs []string) error {
-	out := bufio.NewWriter(c.stdout)
-	for _, spec := range specs {
-		t, err := c.open(spec)
-		if err != nil {
-			return err
-		}
-		w, ok := t.(table.Walker)
-		if !ok {
-			return fmt.Errorf("table %s: sequence operation is not supported", spec)
-		}
-		if err := w.Walk(func(key, value string) error {
-			_, err := fmt.Fprintf(out, "%s\t%s\n", key, value)
-			return err
-		}); err != nil {
-			return err
-		}
+	if err != nil {
+		return fmt.Errorf("table %s: sequence error: %w", table.Name(spec), err)
 	}
 	return out.Flush()
 }
 
-// deleteAll removes a key, or those on standard input, from each table.
-func (c *command) deleteAll(specs []string) (int, error) {
-	c.build.Keep = true
-	keys := []string{*c.remove}
-	if *c.remove == "-" {
-		content, err := io.ReadAll(c.stdin)
-		if err != nil {
-			return 1, err
-		}
-		keys = strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
-	}
-	status := 1
-	for _, spec := range specs {
-		b, err := c.builder(spec)
-		if err != nil {
-			return 1, err
-		}
-		found := false
-		for _, key := range keys {
-			found = b.Delete(key) || found
-		}
-		if !found {
-			b.Abort()
-			continue
-		}
-		status = 0
-		if err := b.Commit(); err != nil {
-			return 1, err
-		}
-	}
-	return status, nil
-}
-
-// builder begins a build with the permissions of the source.
-func (c *command) builder(spec string) (*table.Builder, error) {
-	o := c.build
-	o.Mode, o.UID, o.GID = 0o644, -1, -1
-	_, name, _ := strings.Cut(spec, ":")
-	if info, err := os.Stat(name); err == nil && !c.noCopy {
-		// Others get what they have on the source, nobody the right to execute.
-		o.Mode = 0o600 | info.Mode().Perm()&0o044
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			o.UID, o.GID = int(st.Uid), int(st.Gid)
-		}
-	}
-	return table.NewBuilder(spec, o)
-}
-
-// make builds the database of a source file, or adds standard input to it.
-func (c *command) make(spec string) error {
-	typ, name, ok := strings.Cut(spec, ":")
-	if !ok || typ == "" || name == "" {
-		return fmt.Errorf("open dictionary: expecting \"type:name\" form instead of %q", spec)
-	}
-	if err := table.Buildable(typ); err != nil {
-		return err
-	}
-	in := c.stdin
-	if !c.add {
-		f, err := os.Open(name)
-		if err != nil {
-			return fmt.Errorf("open %s: %s", name, table.Reason(err))
-		}
-		defer f.Close()
-		in = f
-	} else {
-		name = "stdin"
-	}
-	b, err := c.builder(spec)
-	if err != nil {
-		return err
-	}
-	if err := table.ReadSource(in, name, c.build.Warn, func(r table.Record) error {
-		b.Add(r.Key, r.Value)
-		return nil
-	}); err != nil {
-		b.Abort()
-		return err
-	}
-	return b.Commit()
+func (c *command) warnEmpty(spec, key string) {
+	c.warn(fmt.Sprintf("table %s: key %s: empty string result is not allowed", spec, key))
+	c.warn(fmt.Sprintf("table %s should return NO RESULT in case of NOT FOUND", spec))
 }
