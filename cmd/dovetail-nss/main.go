@@ -11,7 +11,7 @@ import (
 
 func main() {
 	conn := os.NewFile(0, "socket of auth")
-	err := system.Serve(conn, conn, system.Library{Authenticate: authenticate, Lookup: lookup, Shadow: shadow, List: list})
+	err := system.Serve(conn, conn, system.Library{Authenticate: authenticate, Lookup: lookup, LookupID: lookupID, Shadow: shadow, List: list})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "dovetail-nss: %v\n", err)
 		os.Exit(1)

@@ -62,9 +62,25 @@ func lookup(name string) (*system.User, error) {
 	return u, err
 }
 
+// lookupID finds a user of the system by number; nil if there is none.
+func lookupID(uid uint32) (*system.User, error) {
+	var u *system.User
+	err := withBuffer(func(buf *C.char, size C.size_t) C.int {
+		var entry C.struct_passwd
+		var found *C.struct_passwd
+		status := C.getpwuid_r(C.uid_t(uid), &entry, buf, size, &found)
+		if found != nil {
+			u = userOf(found)
+		}
+		return status
+	})
+	return u, err
+}
+
 func userOf(p *C.struct_passwd) *system.User {
 	return &system.User{
 		Name: C.GoString(p.pw_name), Password: C.GoString(p.pw_passwd), UID: uint32(p.pw_uid), GID: uint32(p.pw_gid), Home: C.GoString(p.pw_dir),
+		Shell: C.GoString(p.pw_shell),
 	}
 }
 

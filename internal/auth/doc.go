@@ -57,8 +57,13 @@
 // The goroutine of the connection parses AUTH and CONT, runs the mechanism
 // (package sasl) and asks the passdbs (package db), all in place as long as that
 // is quick. Where a database may wait, or a hash is expensive, the chain of
-// passdbs stops and is continued in one of two bounded pools. Replies of all
+// passdbs stops and is continued in a goroutine of its own. Each database has a
+// gate, and so have expensive hashes: so many may pass at a time, and clients of
+// different networks take turns. A database that hangs keeps nobody from others.
+// What it does not answer in time is a temporary failure. Replies of all
 // goroutines are gathered by one writer for each connection.
+//
+// An unknown user costs the same work as a known one (type decoy).
 //
 // An address with recent failures waits before the databases are asked; a
 // failure is told after auth_failure_delay.

@@ -19,14 +19,14 @@ func (c *passChain) triedPassword() string {
 	if setting == "no" {
 		return ""
 	}
-	text := " " + passwordForLog(setting, c.req.Password)
-	if c.purpose != purposeVerify {
-		text = " "
+	text := " "
+	if c.purpose == purposeVerify && c.fetch == "" {
+		text += passwordForLog(setting, c.req.Password)
 	}
 	if c.i+1 < len(c.dbs) {
-		return text + " - trying the next passdb"
+		text += " - trying the next passdb"
 	}
-	return strings.TrimRight(text, " ")
+	return text
 }
 
 // passwordForLog shows a password as "plain", "sha1", "plain:N" or "sha1:N" say.

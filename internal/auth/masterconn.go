@@ -167,7 +167,7 @@ func (m *masterConn) dispatch(blocking bool, job func() error) error {
 	case <-m.ctx.Done():
 		return m.ctx.Err()
 	}
-	m.server().workers.submit(func() {
+	go func() {
 		err := errProtocol
 		defer func() {
 			if v := recover(); v != nil {
@@ -179,7 +179,7 @@ func (m *masterConn) dispatch(blocking bool, job func() error) error {
 			<-m.slots
 		}()
 		err = job()
-	})
+	}()
 	return nil
 }
 
@@ -269,7 +269,10 @@ func (m *masterConn) pass(id uint32, args []byte) error {
 	blocks := m.server().blocksPassdb()
 	return m.dispatch(blocks, func() error {
 		chain := m.server().newPassChain(req, purposeLookup)
-		res, _, _ := chain.run(m.ctx, stageWork)
+		res, _ := chain.run(m.ctx, true)
+		if res == resultOK && !chain.success { // found, but the rules do not call that a success
+			res = resultInternal
+		}
 		if res != resultOK {
 			return m.replyPass(id, req, res)
 		}

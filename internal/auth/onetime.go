@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"strings"
 	"sync"
 
@@ -58,7 +59,11 @@ func (r *request) store(stored string) {
 		return
 	}
 	r.chain.enter(p)
-	err := setter.SetCredentials(r.conn.ctx, &r.Request, "{"+r.chain.fetch+"}"+stored)
+	ctx, cancel := context.WithTimeout(r.conn.ctx, lookupTimeout)
+	defer cancel()
+	err := p.gate.through(ctx, &r.Request, func() error {
+		return setter.SetCredentials(ctx, &r.Request, "{"+r.chain.fetch+"}"+stored)
+	})
 	r.conn.server().flushCache(r.User)
 	if err != nil {
 		r.Errorf("%v", err)

@@ -54,10 +54,10 @@ func (r *request) needsConfirmation() bool {
 
 // appendTail appends what follows the extra fields in OK and FAIL.
 func (r *request) appendTail(b []byte) []byte {
-	if r.hasOriginal && (r.OriginalUser != r.User || r.User == "") {
+	if r.hasOriginal && (r.OriginalUser != r.User || r.User == "") && !r.Fields.Has("original_user") {
 		b = wire.AppendField(b, "original_user", r.OriginalUser)
 	}
-	if r.MasterUser != "" {
+	if r.MasterUser != "" && !r.Fields.Has("auth_user") {
 		b = wire.AppendField(b, "auth_user", r.MasterUser)
 	}
 	if anonymous := r.conn.server().set.AnonymousUsername; anonymous != "" && r.User == anonymous {

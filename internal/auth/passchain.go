@@ -3,7 +3,9 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
 	"github.com/dovetail-mail/dovetail/internal/auth/password"
@@ -23,15 +25,6 @@ const (
 	resultInternal           // temporary failure
 )
 
-// A stage is where a chain may run: each can do what those before it can.
-type stage uint8
-
-const (
-	stageInline stage = iota // where others wait: only what is quick
-	stageHash                // among the few that compute expensive hashes
-	stageWork                // among those that wait for databases
-)
-
 // A purpose is what the passdbs are asked for.
 type purpose uint8
 
@@ -40,8 +33,13 @@ const (
 	purposeLookup                // find the user and its fields
 )
 
-// A passChain asks the passdbs in turn. It is left, with what it knows so far,
-// where it needs a stage that it may not use.
+// lookupTimeout is how long one database may take, with the time that the request waits
+// for its turn there: what Dovecot waits for a directory's answer, and less than clients do.
+const lookupTimeout = 60 * time.Second
+
+// A passChain asks the passdbs in turn. Where others wait for it, it is left, with what
+// it knows so far, as soon as it would have to wait for a database, or to compute an
+// expensive hash.
 type passChain struct {
 	server  *Server
 	req     *db.Request
@@ -50,10 +48,12 @@ type passChain struct {
 	i       int // the one asked
 
 	fetched  bool // its driver has answered with secret
+	unknown  bool // its driver does not know the user, and the decoy is not compared yet
 	secret   db.Secret
 	success  bool    // one said yes
 	verified bool    // the password was right; no more checks
 	internal bool    // one failed temporarily
+	missed   bool    // one does not know the user
 	fetch    string  // scheme of the password asked for, or empty
 	found    string  // that password
 	giver    *passdb // which had it
@@ -74,24 +74,25 @@ func (s *Server) newPassChain(req *db.Request, p purpose) passChain {
 
 // skip goes on to the next passdb that wants the request.
 func (c *passChain) skip() {
-	for c.i < len(c.dbs) && !c.dbs[c.i].wants(c.req, c.success) {
+	for c.i < len(c.dbs) && !c.dbs[c.i].wants(c.req, c.verified) {
 		c.i++
 	}
 }
 
-// run asks until there is an answer, or until it needs a stage beyond at.
-func (c *passChain) run(ctx context.Context, at stage) (r result, done bool, need stage) {
+// run asks until there is an answer. It is not done if there is more to do than is quick,
+// unless it may wait.
+func (c *passChain) run(ctx context.Context, mayWait bool) (r result, done bool) {
 	if c.i == len(c.dbs) {
-		return c.noneLeft(), true, 0
+		return c.noneLeft(), true
 	}
 	for {
 		p := c.dbs[c.i]
-		r, need := c.ask(ctx, p, at)
-		if need > at {
-			return 0, false, need
+		r, ok := c.ask(ctx, p, mayWait)
+		if !ok {
+			return 0, false
 		}
 		if r, done := c.conclude(p, r); done {
-			return r, true, 0
+			return r, true
 		}
 	}
 }
@@ -103,37 +104,83 @@ func (c *passChain) noneLeft() result {
 	case r.LoginUser != "" && len(c.server.masterdbs) == 0:
 		c.server.log.Infof("%sAttempted master login with no master passdbs (trying to log in as user: %s)", r.Prefix("auth"), r.LoginUser)
 		return resultMismatch
-	case c.purpose == purposeVerify:
-		c.server.log.Infof("%sAll password databases were skipped", r.Prefix("auth"))
 	}
-	return resultUnknown
+	name := strings.ToLower(r.Mechanism)
+	if name == "" {
+		name = "none"
+	}
+	c.server.log.Errorf("%sAll password databases were skipped", r.Prefix(name))
+	return resultInternal
 }
 
-// ask asks one passdb. A need beyond at means that it was not, or not fully.
-func (c *passChain) ask(ctx context.Context, p *passdb, at stage) (r result, need stage) {
+// ask asks one passdb. It is not ok if that has to wait and may not. As in Dovecot the
+// override_fields come when all is decided, whatever was: if they change the name of the
+// user, the next one is asked about that.
+func (c *passChain) ask(ctx context.Context, p *passdb, mayWait bool) (r result, ok bool) {
+	r, ok = c.answer(ctx, p, mayWait)
+	if !ok {
+		return 0, false
+	}
+	if err := p.overrideFields.SetFields(c.req); err != nil {
+		return c.judge(p, err), true
+	}
+	return r, true
+}
+
+// answer is what the passdb says, from the cache or itself.
+func (c *passChain) answer(ctx context.Context, p *passdb, mayWait bool) (r result, ok bool) {
 	c.enter(p)
+	if c.unknown {
+		return c.tell(ctx, p, resultUnknown, mayWait)
+	}
 	if r, done := c.recall(p); done {
-		return r, 0
+		return c.tell(ctx, p, r, mayWait)
 	}
 	if !c.fetched {
-		if p.driver.Blocking() && at < stageWork {
-			return 0, stageWork
+		if p.driver.Blocking() && !mayWait {
+			return 0, false
 		}
-		done, err := c.query(ctx, p)
+		done, err := c.enquire(ctx, p)
 		if done || err != nil {
-			return c.settle(p, err), 0
+			return c.tell(ctx, p, c.settle(p, err), mayWait)
 		}
 		c.fetched = true
 	}
-	if c.checksHash(p) && at < stageHash && c.isExpensive() {
-		return 0, stageHash
+	if c.checksHash(p) {
+		if !mayWait && c.isExpensive() {
+			return 0, false
+		}
+		p.decoy.learn(c.secret)
 	}
-	err := c.compare(p)
+	err := c.compare(ctx, p)
 	if c.outdated(err) {
 		c.disregard()
-		return c.ask(ctx, p, at)
+		return c.answer(ctx, p, mayWait)
 	}
-	return c.settle(p, err), 0
+	return c.settle(p, err), true
+}
+
+// enquire has the driver answer, in its turn if there is something to wait for.
+func (c *passChain) enquire(ctx context.Context, p *passdb) (done bool, err error) {
+	if !p.driver.Blocking() {
+		return c.query(ctx, p)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	err = p.gate.through(ctx, c.req, func() error {
+		var err error
+		done, err = c.query(ctx, p)
+		return err
+	})
+	return done, late(ctx, err)
+}
+
+// late says of an error that it is about time, if it is.
+func late(ctx context.Context, err error) error {
+	if err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("no answer within %v: %w", lookupTimeout, err)
 }
 
 // isExpensive reports whether checking the password is not to be done where others wait.
@@ -165,20 +212,21 @@ func (c *passChain) query(ctx context.Context, p *passdb) (done bool, err error)
 			return true, err
 		}
 		c.hear()
-		return true, p.overrideFields.SetFields(c.req)
+		return true, nil
 	}
 	f, ok := p.driver.(db.Fetcher)
 	if !ok {
 		return true, db.ErrNotSupported
 	}
 	if c.secret, err = f.Fetch(ctx, c.req); err != nil {
+		p.decoy.hint(c.secret.DefaultScheme)
 		return true, err
 	}
 	if stored, ok := c.req.Fields.Get("password"); ok && c.secret.Stored == "" {
 		c.secret.Stored = stored
 	}
 	c.hear()
-	return false, p.overrideFields.SetFields(c.req)
+	return false, nil
 }
 
 // hear keeps what the driver said.
@@ -200,12 +248,12 @@ func (c *passChain) anyPassword() bool {
 }
 
 // compare decides from what was fetched.
-func (c *passChain) compare(p *passdb) error {
+func (c *passChain) compare(ctx context.Context, p *passdb) error {
 	r := c.req
 	if r.NoAuthenticate {
 		return nil
 	}
-	if r.NoPassword && c.secret.Stored != "" {
+	if r.NoPassword && c.secret.Stored != "" && c.purpose == purposeVerify {
 		r.Errorf("nopassword set but password is non-empty")
 	}
 	if c.fetch != "" && !c.verified {
@@ -222,13 +270,14 @@ func (c *passChain) compare(p *passdb) error {
 		return db.ErrMismatch
 	}
 	scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
-	err := password.Verify(scheme, data, r.Password, r.OriginalUser)
+	err := c.verify(ctx, scheme, data)
 	var unknown password.UnknownSchemeError
 	var invalid *password.InvalidError
+	var undecodable *password.DecodeError
 	switch {
 	case errors.Is(err, password.ErrMismatch):
 		return db.ErrMismatch
-	case errors.As(err, &unknown), errors.As(err, &invalid):
+	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &undecodable):
 		// As in Dovecot, an error for the administrator, but a plain refusal:
 		// trying again later will not help.
 		r.Errorf("%v", err)
@@ -237,11 +286,21 @@ func (c *passChain) compare(p *passdb) error {
 	return err
 }
 
+// verify compares the password tried with a stored one, in its turn if that takes long.
+func (c *passChain) verify(ctx context.Context, scheme, data string) error {
+	s := c.server
+	check := func() error { return s.verify(scheme, data, c.req.Password, c.req.OriginalUser) }
+	if !password.Expensive(scheme, data) {
+		return check()
+	}
+	return s.hashers.through(ctx, c.req, check)
+}
+
 // knownScheme is the check that remains in a lookup without password.
 func (c *passChain) knownScheme() error {
-	scheme, _ := password.Split(c.secret.Stored, c.secret.DefaultScheme)
-	if !password.Known(scheme) {
-		c.req.Errorf("Unknown scheme %s", scheme)
+	scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
+	if err := password.Check(scheme, data); err != nil {
+		c.req.Errorf("%v", err)
 		return db.ErrNotSupported
 	}
 	return nil
@@ -249,10 +308,14 @@ func (c *passChain) knownScheme() error {
 
 // give finds what a mechanism that asked for credentials can use.
 func (c *passChain) give() error {
+	if c.secret.Stored == "" && c.req.NoPassword {
+		return db.ErrNotSupported
+	}
+	if err := c.knownScheme(); err != nil {
+		return err
+	}
 	scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
 	switch {
-	case c.secret.Stored == "" && c.req.NoPassword:
-		return db.ErrNotSupported
 	case strings.EqualFold(scheme, c.fetch):
 		c.found = data
 		return nil
@@ -305,11 +368,10 @@ func (c *passChain) judge(p *passdb, err error) result {
 func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	req := c.req
 	if p.deny && r != resultUnknown {
-		req.Rollback()
 		if r == resultInternal {
 			return r, true
 		}
-		c.logDenied(p)
+		c.server.log.Infof("User found from deny passdb")
 		return resultDisabled, true
 	}
 	if req.Failed {
@@ -331,6 +393,8 @@ func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	case resultInternal:
 		next = p.onTemp
 		c.internal = true
+	case resultUnknown:
+		c.missed = true
 	case resultNext:
 		next = rules["continue"]
 	}
@@ -341,16 +405,6 @@ func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	return c.advance(next.goOn, r)
 }
 
-// logDenied tells that a deny passdb has the user; in logins Dovecot leaves out
-// which.
-func (c *passChain) logDenied(p *passdb) {
-	prefix := ""
-	if c.purpose == purposeLookup {
-		prefix = c.req.Prefix(p.name)
-	}
-	c.server.log.Infof("%sUser found from deny passdb", prefix)
-}
-
 // remember keeps what the rule says about a result.
 func (c *passChain) remember(next rule, r result) {
 	switch next.outcome {
@@ -359,7 +413,7 @@ func (c *passChain) remember(next rule, r result) {
 	case outcomeFail:
 		c.success = false
 	}
-	if next.goOn && r == resultOK {
+	if next.goOn && (next.outcome == outcomeOK || next.outcome == outcomeKeep && r == resultOK) {
 		c.verified = true
 	}
 	c.fetched, c.secret, c.recalled = false, db.Secret{}, recollection{}
@@ -388,8 +442,10 @@ func (c *passChain) advance(goOn bool, r result) (result, bool) {
 	case c.internal:
 		// The one that failed may have had the right password.
 		return resultInternal, true
-	case r == resultOK:
+	case r == resultOK && c.purpose == purposeVerify:
 		return resultMismatch, true // right, but the rules do not make that a success
+	case r == resultUnsupported && c.missed:
+		return resultUnknown, true // one that has such passwords does not know the user
 	}
 	return r, true
 }

@@ -175,14 +175,12 @@ func (r *request) finishProxy() bool {
 		r.fail(resultInternal)
 		return false
 	}
-	s.workers.submit(func() {
-		r.guard(func() {
-			if !s.finishProxy(r.conn.ctx, &r.Request) {
-				r.fail(resultInternal)
-				return
-			}
-			r.sendOK()
-		})
+	go r.guard(func() {
+		if !s.finishProxy(r.conn.ctx, &r.Request) {
+			r.fail(resultInternal)
+			return
+		}
+		r.sendOK()
 	})
 	return false
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -115,7 +116,7 @@ func (c *passChain) use(p *passdb, entry memory) (r result, done bool) {
 
 // repeat gives the fields of an entry that is gone by. As in Dovecot they come after the
 // check of the password.
-func (c *passChain) repeat(p *passdb) error {
+func (c *passChain) repeat() {
 	c.req.Fields.Remove("password")
 	if c.secret.Stored != "" {
 		c.req.SetField(db.Field{Name: "password", Value: c.secret.Stored})
@@ -123,7 +124,6 @@ func (c *passChain) repeat(p *passdb) error {
 	for _, f := range c.recalled.heard {
 		c.req.SetField(f)
 	}
-	return p.overrideFields.SetFields(c.req)
 }
 
 // logHit shows an entry, the password only with auth_debug_passwords.
@@ -164,7 +164,7 @@ func (c *passChain) settle(p *passdb, err error) result {
 		if r == resultOK && c.checksPassword(p) {
 			c.server.cache.tell(m.key, true)
 		}
-		return c.repeated(p, r)
+		c.repeat()
 	case r == resultInternal:
 		return c.fallBack(p)
 	default:
@@ -188,22 +188,15 @@ func (c *passChain) fallBack(p *passdb) result {
 	c.req.NoPassword, c.req.Failed = false, false
 	r, done := c.use(p, entry)
 	if !done {
-		err := c.compare(p)
+		err := c.compare(context.Background(), p)
 		if c.outdated(err) {
 			return resultInternal // nobody can tell whether the password is a new one
 		}
-		r = c.repeated(p, c.judge(p, err))
+		r = c.judge(p, err)
+		c.repeat()
 	}
 	if c.req.Verbose {
 		c.server.log.Infof("Falling back to expired data from cache")
-	}
-	return r
-}
-
-// repeated is r after the fields of the entry.
-func (c *passChain) repeated(p *passdb, r result) result {
-	if err := c.repeat(p); err != nil {
-		return c.judge(p, err)
 	}
 	return r
 }

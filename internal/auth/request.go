@@ -339,7 +339,7 @@ func (r *request) verify(step sasl.Step) {
 // askPassdbs asks the passdbs about the password.
 func (r *request) askPassdbs() {
 	r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
-	r.ask(stageInline)
+	r.ask(false)
 }
 
 // accept ends an exchange that has proven who the client is. The passdbs must still
@@ -349,7 +349,7 @@ func (r *request) accept(step sasl.Step) {
 	if r.chain.fetch != "" { // the passdbs were asked, and gave what the proof is about
 		r.final = step.Data
 		if step.Store != "" {
-			r.conn.server().workers.submit(func() { r.guard(func() { r.store(step.Store) }) })
+			go r.guard(func() { r.store(step.Store) })
 			return
 		}
 		if r.final != nil && !r.finalOK {
@@ -390,19 +390,16 @@ func (r *request) fetch(step sasl.Step) {
 	r.checkPolicy(false, func() {
 		r.chain = r.conn.server().newPassChain(&r.Request, purposeVerify)
 		r.chain.fetch, r.chain.hashUser = step.Scheme, step.HashUser
-		r.ask(stageInline)
+		r.ask(false)
 	})
 }
 
-// ask runs the chain of passdbs here, or where it may run.
-func (r *request) ask(at stage) {
-	s := r.conn.server()
-	res, done, need := r.chain.run(r.conn.ctx, at)
+// ask runs the chain of passdbs: here, as far as that is quick, then where it may wait.
+func (r *request) ask(mayWait bool) {
+	res, done := r.chain.run(r.conn.ctx, mayWait)
 	switch {
-	case !done && need == stageHash:
-		s.hashers.submit(func() { r.guard(func() { r.ask(stageHash) }) })
 	case !done:
-		s.workers.submit(func() { r.guard(func() { r.ask(stageWork) }) })
+		go r.guard(func() { r.ask(true) })
 	case res != resultOK:
 		r.refused(res)
 	case r.chain.fetch != "":

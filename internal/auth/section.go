@@ -39,6 +39,7 @@ type section struct {
 	verbose                       bool
 	cacheKey                      string // template
 	cached                        bool   // answers may be kept
+	gate                          *gate  // to the driver, if one has to wait for it
 }
 
 // A passdb is an open passdb section.
@@ -49,6 +50,7 @@ type passdb struct {
 	filter     []string
 	skip       string
 	deny       bool
+	decoy      decoy
 }
 
 // A userdb is an open userdb section.
@@ -66,6 +68,7 @@ func newSection(name, driver string, number int, success, failure, temp, default
 		name: name, number: number,
 		onSuccess: rules[success], onFailure: rules[failure], onTemp: rules[temp],
 		defaultFields: db.ParseTemplates(defaults), overrideFields: db.ParseTemplates(overrides),
+		gate:    newGate(max(1, int(set.WorkerMaxCount))),
 		verbose: verbose == "yes" || (verbose != "no" && (set.Verbose || set.VerbosePasswords != "no")),
 	}
 }
@@ -148,8 +151,8 @@ func matchFilter(masks []string, name string) bool {
 	return matched || !positive
 }
 
-// wildcardMatch matches * and ?, ignoring ASCII case, in time proportional to
-// the product of the lengths at worst.
+// wildcardMatch matches * and ?, in time proportional to the product of the lengths at
+// worst. As in Dovecot letter case counts: names are in lower case by default.
 func wildcardMatch(mask, name string) bool {
 	m, n, star, mark := 0, 0, -1, 0
 	for n < len(name) {
@@ -157,7 +160,7 @@ func wildcardMatch(mask, name string) bool {
 		case m < len(mask) && mask[m] == '*':
 			star, mark = m, n
 			m++
-		case m < len(mask) && (mask[m] == '?' || lower(mask[m]) == lower(name[n])):
+		case m < len(mask) && (mask[m] == '?' || mask[m] == name[n]):
 			m++
 			n++
 		case star >= 0:
@@ -171,11 +174,4 @@ func wildcardMatch(mask, name string) bool {
 		m++
 	}
 	return m == len(mask)
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }

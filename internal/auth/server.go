@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
+	"github.com/dovetail-mail/dovetail/internal/auth/password"
 	"github.com/dovetail-mail/dovetail/internal/auth/system"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -65,10 +66,12 @@ type Server struct {
 	cache     *cache  // nil for none
 	policy    *policy // nil for none
 	noPenalty bool    // for any address
-	hashers   pool    // compute expensive hashes
-	workers   pool    // wait for databases
+	hashers   *gate   // to what computes expensive hashes
 	proxySelf []netip.Addr
 	shared    *shared
+
+	// verify compares a password with a stored one: password.Verify, which tests count.
+	verify func(scheme, stored, plain, user string) error
 }
 
 // shared is what stays when a new configuration comes into force. Connections
@@ -169,8 +172,8 @@ func newServer(set *Settings, dbs *dovecot.Auth, env *db.Env, log *maillog.Logge
 		log: log, set: set,
 		env:     env,
 		names:   newUsernames(set),
-		hashers: pool{max: runtime.GOMAXPROCS(0)},
-		workers: pool{max: max(1, int(set.WorkerMaxCount))},
+		hashers: newGate(runtime.GOMAXPROCS(0)),
+		verify:  password.Verify,
 	}
 	if set.CacheSize > 0 && set.CacheTTL > 0 {
 		s.cache = newCache(int(min(set.CacheSize, math.MaxInt)), set.CacheTTL, set.CacheNegativeTTL)
@@ -203,21 +206,22 @@ func (s *Server) Close() {
 // openDatabases opens all sections in their order. Without userdb there is a
 // static one, as in Dovecot.
 func (s *Server) openDatabases(dbs *dovecot.Auth) error {
+	defer func() { s.names.hasMasters = len(s.masterdbs) > 0 }()
 	for i := range dbs.Passdbs {
 		section := &dbs.Passdbs[i]
 		if section.Master && section.Deny {
 			return errors.New("Master passdb can't have deny=yes")
 		}
-		p, err := s.openPassdb(section, i+1)
-		if err != nil {
-			return err
-		}
 		list := &s.passdbs
 		if section.Master {
 			list = &s.masterdbs
 		}
-		if p.skip == "unauthenticated" && len(*list) == 0 {
+		if section.Skip == "unauthenticated" && len(*list) == 0 {
 			continue // nobody is authenticated yet
+		}
+		p, err := s.openPassdb(section, i+1)
+		if err != nil {
+			return err
 		}
 		*list = append(*list, p)
 	}
@@ -232,6 +236,7 @@ func (s *Server) openDatabases(dbs *dovecot.Auth) error {
 		}
 		s.userdbs = append(s.userdbs, u)
 	}
+	s.env.WarnUnused()
 	return nil
 }
 

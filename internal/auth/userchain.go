@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/db"
 )
@@ -76,13 +77,23 @@ func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind
 	req.Listen()
 	err := u.defaultFields.SetUserdbFields(req)
 	if err == nil {
-		err = u.driver.LookupUser(ctx, req)
+		err = u.lookup(ctx, req)
 	}
 	heard := req.Heard()
 	if err == nil {
 		err = u.overrideFields.SetUserdbFields(req)
 	}
 	return recalled.settle(u, req, s.judgeUserdb(u, req, err), heard)
+}
+
+// lookup has the driver answer, in its turn if there is something to wait for.
+func (u *userdb) lookup(ctx context.Context, req *db.Request) error {
+	if !u.driver.Blocking() {
+		return u.driver.LookupUser(ctx, req)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	return late(ctx, u.gate.through(ctx, req, func() error { return u.driver.LookupUser(ctx, req) }))
 }
 
 // judgeUserdb turns a userdb's answer into a result, and logs what is wrong.
@@ -117,7 +128,7 @@ func (s *Server) logUnknown(u *userdb, req *db.Request) {
 func (s *Server) userExists(ctx context.Context, req *db.Request) result {
 	section := req.Section
 	chain := s.newPassChain(req, purposeLookup)
-	r, _, _ := chain.run(ctx, stageWork)
+	r, _ := chain.run(ctx, true)
 	switch r {
 	case resultOK, resultInternal:
 		return r
@@ -135,7 +146,7 @@ func (s *Server) logNotFound(req *db.Request) {
 		req.Errorf("user not found from userdb")
 		return
 	}
-	req.Errorf("user not found from any userdbs")
+	s.log.Errorf("%suser not found from any userdbs", req.Prefix(strings.ToLower(req.Mechanism)))
 }
 
 // blocksUserdb reports whether a userdb lookup may wait.

@@ -13,6 +13,7 @@ type usernames struct {
 	defaultRealm string
 	format       string
 	separator    string // of master users
+	hasMasters   bool   // there are passdbs of them
 	translate    [256]byte
 	allowed      [256]bool
 }
@@ -36,6 +37,7 @@ func newUsernames(set *Settings) *usernames {
 var (
 	errEmptyUsername      = errors.New("Empty username")
 	errEmptyLoginUsername = errors.New("Master user login attempted to use empty login username")
+	errNoMasters          = errors.New("Master user login attempted without master passdbs")
 )
 
 // normalize returns the name under which the databases know a user.
@@ -43,6 +45,7 @@ func (u *usernames) normalize(req *db.Request, name string) (string, error) {
 	if name == "" {
 		return "", errEmptyUsername
 	}
+	given := name
 	if u.defaultRealm != "" && !strings.Contains(name, "@") {
 		name += "@" + u.defaultRealm
 	}
@@ -56,10 +59,7 @@ func (u *usernames) normalize(req *db.Request, name string) (string, error) {
 			translated[i] = c
 		}
 		if !u.allowed[c] {
-			if translated != nil {
-				name = string(translated)
-			}
-			return "", fmt.Errorf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", c, name)
+			return "", fmt.Errorf("Username character disallowed by auth_username_chars: 0x%02x (username: %s)", c, given)
 		}
 	}
 	if translated != nil {
@@ -95,15 +95,15 @@ func (u *usernames) set(req *db.Request, name string) error {
 
 // setLogin says as whom a master user wants to log in.
 func (u *usernames) setLogin(req *db.Request, name string) error {
-	if name == "" {
+	switch {
+	case name == "":
 		return errEmptyLoginUsername
+	case name == req.User: // logging in as oneself is no matter of masters
+		return nil
+	case !u.hasMasters:
+		return errNoMasters
 	}
-	login, err := u.normalize(req, name)
-	if err != nil {
-		return err
-	}
-	if login != req.User { // logging in as oneself is no matter of masters
-		req.LoginUser = login
-	}
-	return nil
+	var err error
+	req.LoginUser, err = u.normalize(req, name)
+	return err
 }

@@ -11,7 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -89,16 +91,13 @@ func tcpServer(text, port string, isTLS bool) server {
 
 // newTLS makes the TLS configuration, without a server's name. Certificates that
 // the files here do not name come from libldap's own settings, else from the system.
-func newTLS(set *ext.LDAP) (*tls.Config, error) {
-	library, err := readLibrary(set.LDAPRCPath)
-	if err != nil {
-		return nil, err
-	}
+func newTLS(set *ext.LDAP, library map[string]string) (*tls.Config, error) {
 	require := library["tls_reqcert"]
 	if set.TLSRequireCert != nil {
 		require = *set.TLSRequireCert
 	}
 	p := tlsconf.Params{CipherList: set.TLSCipherSuite}
+	var err error
 	for _, f := range [...]struct {
 		to   *[]byte
 		name string
@@ -160,7 +159,7 @@ func authorities(file, dir string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readLibrary reads the TLS settings of ldap.conf(5), in lower case. A path that
+// readLibrary reads ldap.conf(5); names of settings become lower case. A path that
 // is set has to be there.
 func readLibrary(path string) (map[string]string, error) {
 	paths := libraryFiles
@@ -186,6 +185,18 @@ func readLibrary(path string) (map[string]string, error) {
 		return values, lines.Err()
 	}
 	return nil, nil
+}
+
+// requestLimit reads TIMEOUT of ldap.conf, in seconds. It can only shorten the time.
+func requestLimit(text string) (time.Duration, error) {
+	secs, err := strconv.Atoi(text)
+	switch {
+	case text == "" || err == nil && secs <= 0: // as in libldap: no limit of its own
+		return requestTimeout, nil
+	case err != nil:
+		return 0, fmt.Errorf("ldap.conf: TIMEOUT %s is not a number of seconds", text)
+	}
+	return min(time.Duration(secs)*time.Second, requestTimeout), nil
 }
 
 // A Scope is how far below its base a search goes.

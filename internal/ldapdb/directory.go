@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	connectTimeout = 5 * time.Second
-	requestTimeout = 60 * time.Second
+	connectTimeout = 5 * time.Second  // also for TLS and the bind as dn
+	requestTimeout = 60 * time.Second // unless ldap.conf says TIMEOUT
+	writeTimeout   = 5 * time.Second
 	idleTime       = 60 * time.Second // after which a connection is not trusted any more
 	retryPause     = 1 * time.Second  // between attempts to connect for searches
 	maxIdle        = 30               // connections for binds that are kept
@@ -36,10 +37,15 @@ type Directory struct {
 	tls     *tls.Config
 	deref   int
 
-	mu       sync.Mutex // held while connecting for searches
+	timeout time.Duration // of one request
+
+	mu       sync.Mutex
 	searcher *conn
-	failed   time.Time // when that did not work
+	making   chan struct{} // closed when a new searcher is there, or failed
+	failed   time.Time     // when that did not work
 	err      error
+	first    int // of the servers to try
+	closed   bool
 
 	idle idleConns
 }
@@ -47,7 +53,9 @@ type Directory struct {
 // A conn is a connection and when it was used last.
 type conn struct {
 	*ldap.Conn
-	used time.Time
+	net    net.Conn // below
+	server int
+	used   time.Time
 }
 
 // idleConns are connections waiting for the next bind.
@@ -70,15 +78,23 @@ func Open(set *ext.LDAP) (*Directory, error) {
 	case set.SASLBind && !strings.EqualFold(set.SASLMech, "EXTERNAL") && !strings.EqualFold(set.SASLMech, "DIGEST-MD5"):
 		return nil, fmt.Errorf("sasl_mech = %s is not supported by Dovetail: use EXTERNAL or DIGEST-MD5, or no sasl_bind", set.SASLMech)
 	}
-	d.tls, err = newTLS(set)
+	library, err := readLibrary(set.LDAPRCPath)
+	if err != nil {
+		return nil, err
+	}
+	if d.timeout, err = requestLimit(library["timeout"]); err != nil {
+		return nil, err
+	}
+	d.tls, err = newTLS(set, library)
 	return d, err
 }
 
 // Close closes the connections. A search that goes on fails.
 func (d *Directory) Close() {
 	d.mu.Lock()
+	d.closed = true
 	if d.searcher != nil {
-		d.searcher.Close()
+		d.searcher.abort()
 	}
 	d.mu.Unlock()
 	d.idle.close()
@@ -92,13 +108,15 @@ type Query struct {
 	Filter string
 	Attrs  []string // nil for all
 	Limit  int      // entries that are of interest; 0 for all
+	// NeedBase makes a base that does not exist an error, ErrNoEntry.
+	NeedBase bool
 }
 
 // Search calls fn with each entry that is found until it returns false. A base that does not
 // exist has no entries; referrals are not followed.
 func (d *Directory) Search(ctx context.Context, q *Query, fn func(*ldap.Entry) bool) error {
 	for again := range 2 {
-		c, fresh, err := d.search()
+		c, fresh, err := d.search(ctx)
 		if err != nil {
 			return err
 		}
@@ -110,7 +128,7 @@ func (d *Directory) Search(ctx context.Context, q *Query, fn func(*ldap.Entry) b
 		switch {
 		case err == nil:
 			return nil
-		case !lost(err):
+		case !lost(err), errors.Is(err, context.Canceled), errors.Is(err, ErrNoEntry):
 			return err
 		}
 		// The server has closed a connection that lay idle: once more on a new one.
@@ -122,8 +140,8 @@ func (d *Directory) Search(ctx context.Context, q *Query, fn func(*ldap.Entry) b
 	return nil
 }
 
-func (d *Directory) searchOn(ctx context.Context, c *conn, q *Query, fn func(*ldap.Entry) bool) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (d *Directory) searchOn(parent context.Context, c *conn, q *Query, fn func(*ldap.Entry) bool) error {
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	request := ldap.NewSearchRequest(q.Base, int(q.Scope), d.deref, q.Limit, 0, false, q.Filter, q.Attrs, nil)
 	r := c.SearchAsync(ctx, request, 16)
@@ -134,12 +152,29 @@ func (d *Directory) searchOn(ctx context.Context, c *conn, q *Query, fn func(*ld
 	}
 	err := r.Err()
 	switch {
+	case err == nil && parent.Err() != nil:
+		return parent.Err()
+	case err == nil && c.IsClosing():
+		// The library then ends the list of entries without an error, wherever it is.
+		return net.ErrClosed
+	case err == nil && c.hasPanicked():
+		return c.GetLastError()
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) && q.NeedBase:
+		return ErrNoEntry
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
 		return nil
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) && q.Limit > 0:
 		return nil // fn has seen as many as it wanted
 	}
 	return err
+}
+
+// hasPanicked reports whether the library has given up a search of the connection in the
+// middle, of which it says nothing else. (Its last error may also be about an answer that
+// nobody wanted any more.)
+func (c *conn) hasPanicked() bool {
+	err := c.GetLastError()
+	return err != nil && strings.HasPrefix(err.Error(), "ldap: recovered panic")
 }
 
 // lost reports whether an error is about the connection, not the request.
@@ -152,45 +187,78 @@ func isLDAP(err error) bool {
 	return errors.As(err, &e)
 }
 
-// search returns the connection for searches. fresh tells that it was just made.
-func (d *Directory) search() (c *conn, fresh bool, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := time.Now()
-	if c := d.searcher; c != nil && !c.IsClosing() && now.Sub(c.used) < idleTime {
-		c.used = now
-		return c, false, nil
-	}
-	if d.searcher != nil {
-		d.searcher.Close()
-		d.searcher = nil
-	}
-	if d.err != nil && now.Sub(d.failed) < retryPause {
-		return nil, false, d.err // do not have everybody wait one after the other
-	}
-	c, err = d.connect()
-	if err == nil {
-		if err = d.bindService(c); err != nil {
-			c.Close()
+// search returns the connection for searches. One caller makes it, others wait for
+// that. fresh tells that it was just made.
+func (d *Directory) search(ctx context.Context) (c *conn, fresh bool, err error) {
+	for {
+		d.mu.Lock()
+		now := time.Now()
+		if c := d.searcher; c != nil && !c.IsClosing() && now.Sub(c.used) < idleTime {
+			c.used = now
+			d.mu.Unlock()
+			return c, fresh, nil
+		}
+		if d.err != nil && now.Sub(d.failed) < retryPause {
+			d.mu.Unlock()
+			return nil, false, d.err // do not have everybody wait one after the other
+		}
+		made := d.making
+		if made == nil {
+			made = make(chan struct{})
+			d.making = made
+			go d.makeSearcher(made)
+		}
+		d.mu.Unlock()
+		fresh = true
+		select {
+		case <-made:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
 		}
 	}
-	if err != nil {
-		d.failed, d.err = time.Now(), err
-		return nil, false, err
-	}
-	c.used = time.Now()
-	d.searcher, d.err = c, nil
-	return c, true, nil
 }
 
-// drop forgets a connection that is lost.
+// makeSearcher connects for searches.
+func (d *Directory) makeSearcher(made chan struct{}) {
+	c, err := d.connect(d.bindService)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.searcher != nil {
+		go d.searcher.Close() // which may wait for its last request
+		d.searcher = nil
+	}
+	switch {
+	case err != nil:
+		d.failed, d.err = time.Now(), err
+	case d.closed:
+		go c.Close()
+		d.failed, d.err = time.Now(), errClosed
+	default:
+		c.used = time.Now()
+		d.searcher, d.err = c, nil
+	}
+	d.making = nil
+	close(made)
+}
+
+var errClosed = errors.New("the directory is closed")
+
+// drop forgets a connection that is lost, or whose server does not answer: then
+// another is tried first.
 func (d *Directory) drop(c *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c.Close()
 	if d.searcher == c {
 		d.searcher = nil
+		d.first = (c.server + 1) % len(d.servers)
 	}
+	c.abort()
+}
+
+// abort ends a connection, and what is under way on it.
+func (c *conn) abort() {
+	c.net.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // then it is closed already
+	go c.Close()
 }
 
 // bindService binds as dn.
@@ -219,53 +287,84 @@ func orNone(dn string) string {
 	return dn
 }
 
-// connect connects to the first server that answers.
-func (d *Directory) connect() (*conn, error) {
+// connect connects to the first server that answers, also to bind, if that is not nil: one
+// that takes connections and is silent is as good as none.
+func (d *Directory) connect(bind func(*conn) error) (*conn, error) {
+	d.mu.Lock()
+	first := d.first
+	d.mu.Unlock()
 	var errs []error
 	for i := range d.servers {
-		c, err := d.dial(&d.servers[i])
-		if err == nil {
-			return c, nil
+		n := (first + i) % len(d.servers)
+		c, err := d.dial(&d.servers[n])
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		errs = append(errs, err)
+		c.server = n
+		if bind != nil {
+			if err := bind(c); err != nil {
+				c.abort()
+				if !lost(err) {
+					return nil, err
+				}
+				errs = append(errs, fmt.Errorf("%s: %w", d.servers[n].address, err))
+				continue
+			}
+		}
+		c.net.SetDeadline(time.Time{}) //nolint:errcheck // the next request tells
+		c.SetTimeout(d.timeout)
+		return c, nil
 	}
 	return nil, fmt.Errorf("Can't connect to server: %w", errors.Join(errs...))
 }
 
+// dial connects to a server. Until the deadline is removed all that is done on the
+// connection has to be over in time.
 func (d *Directory) dial(s *server) (*conn, error) {
 	deadline := time.Now().Add(connectTimeout)
-	nc, err := net.DialTimeout(s.network, s.address, connectTimeout)
+	raw, err := net.DialTimeout(s.network, s.address, connectTimeout)
 	if err != nil {
 		return nil, err
 	}
-	nc.SetDeadline(deadline)
+	raw.SetDeadline(deadline) //nolint:errcheck // the first request tells
+	nc := net.Conn(impatient{raw})
 	config := d.tls.Clone()
 	config.ServerName = s.host
 	if s.tls {
 		tc := tls.Client(nc, config)
 		if err := tc.Handshake(); err != nil {
-			nc.Close()
+			raw.Close()
 			return nil, fmt.Errorf("%s: %w", s.address, err)
 		}
 		nc = tc
 	}
-	c := ldap.NewConn(nc, s.tls)
+	c := &conn{Conn: ldap.NewConn(nc, s.tls), net: raw}
 	c.Start()
+	c.SetTimeout(connectTimeout)
 	if d.set.TLS && !s.tls {
 		if err := c.StartTLS(config); err != nil {
-			c.Close()
+			c.abort()
 			return nil, fmt.Errorf("%s: StartTLS: %w", s.address, err)
 		}
 	}
-	nc.SetDeadline(time.Time{})
-	c.SetTimeout(requestTimeout)
-	return &conn{Conn: c}, nil
+	return c, nil
+}
+
+// An impatient connection does not wait for a peer that does not read. (Requests are
+// small: they are written at once, or never.)
+type impatient struct{ net.Conn }
+
+func (c impatient) Write(b []byte) (int, error) {
+	timer := time.AfterFunc(writeTimeout, func() { c.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // it is lost anyway
+	defer timer.Stop()
+	return c.Conn.Write(b)
 }
 
 // Bind checks a password: ErrMismatch and ErrNoEntry are the directory's word, any
 // other error leaves it open. An empty password is a mismatch without asking, since
 // a bind without password always succeeds (RFC 4513 5.1.2); so is an empty dn.
-func (d *Directory) Bind(dn, password string) error {
+func (d *Directory) Bind(ctx context.Context, dn, password string) error {
 	if dn == "" || password == "" {
 		return ErrMismatch
 	}
@@ -274,11 +373,15 @@ func (d *Directory) Bind(dn, password string) error {
 		fresh := c == nil
 		if fresh {
 			var err error
-			if c, err = d.connect(); err != nil {
+			if c, err = d.connect(nil); err != nil {
 				return err
 			}
 		}
+		stop := context.AfterFunc(ctx, c.abort)
 		err := c.Conn.Bind(dn, password)
+		if !stop() {
+			return fmt.Errorf("ldap_bind() failed: %w", ctx.Err())
+		}
 		switch {
 		case err == nil:
 			d.idle.put(c)
@@ -290,8 +393,8 @@ func (d *Directory) Bind(dn, password string) error {
 			d.idle.put(c)
 			return ErrNoEntry
 		}
-		c.Close()
-		if fresh || !lost(err) {
+		c.abort()
+		if fresh || !lost(err) || ctx.Err() != nil {
 			return fmt.Errorf("ldap_bind() failed: %w", err)
 		}
 	}
@@ -307,7 +410,7 @@ func (l *idleConns) take() *conn {
 		if !c.IsClosing() && time.Since(c.used) < idleTime {
 			return c
 		}
-		c.Close()
+		c.abort()
 	}
 	return nil
 }
@@ -316,7 +419,7 @@ func (l *idleConns) put(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.list) >= maxIdle {
-		c.Close()
+		c.abort()
 		return
 	}
 	c.used = time.Now()
@@ -328,7 +431,7 @@ func (l *idleConns) close() {
 	defer l.mu.Unlock()
 	l.closed = true
 	for _, c := range l.list {
-		c.Close()
+		c.abort()
 	}
 	l.list = nil
 }

@@ -46,7 +46,7 @@ func (s *cramMD5Server) Next(response []byte) (Step, error) {
 func (s *cramMD5Server) Credentials(secret []byte) (Step, error) {
 	contexts, err := hex.DecodeString(string(secret))
 	if err != nil || len(contexts) != 2*md5.Size {
-		return Step{}, errors.New("sasl: stored CRAM-MD5 password is not 64 hexadecimal digits")
+		return Step{}, Alarm("invalid credentials length")
 	}
 	inner, err := md5From(contexts[md5.Size:], s.challenge)
 	if err != nil {

@@ -8,13 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // pgParameter stands for a parameter in statements for PostgreSQL. No statement can hold it.
 const pgParameter = "\x00"
+
+// pgConnectTimeout is how long a server may take for a login, as in Dovecot, unless
+// connect_timeout says otherwise.
+const pgConnectTimeout = 5 * time.Second
 
 // openPgSQL takes the connect string in libpq's notation.
 func openPgSQL(host string, options []string) (*sql.DB, error) {
@@ -24,6 +30,9 @@ func openPgSQL(host string, options []string) (*sql.DB, error) {
 	c, err := pgconn.ParseConfig(strings.Join(options, " "))
 	if err != nil {
 		return nil, fmt.Errorf("pgsql: %w", err)
+	}
+	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "connect_timeout=") }) {
+		c.ConnectTimeout = pgConnectTimeout
 	}
 	// What quoting of values relies on.
 	c.RuntimeParams["client_encoding"] = "UTF8"

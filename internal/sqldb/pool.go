@@ -37,6 +37,9 @@ type Pool struct {
 type host struct {
 	name string
 	db   *sql.DB
+	// needRows makes a statement without a result set an error.
+	needRows bool
+	free     chan struct{} // a place for each query that may run; nil for any number
 
 	mu    sync.Mutex
 	pause time.Duration // the last one; 0 if it works
@@ -98,7 +101,7 @@ func openHosts(connect string, open open, d *dialect, answered func(error) bool)
 		db.SetMaxOpenConns(limit)
 		db.SetMaxIdleConns(limit)
 		db.SetConnMaxIdleTime(idleTime)
-		p.hosts = append(p.hosts, &host{name: name, db: db})
+		p.hosts = append(p.hosts, &host{name: name, db: db, free: make(chan struct{}, limit)})
 	}
 	return p, nil
 }
@@ -126,7 +129,16 @@ func (p *Pool) Query(ctx context.Context, statement string, values []any, fn fun
 	var err error
 	for _, h := range hosts {
 		var begun bool
+		if err = h.enter(ctx); err != nil {
+			return err
+		}
+		if !h.mayTry(time.Now(), len(p.hosts) == 1) {
+			h.leave()
+			err = errNoHost // it failed while we waited
+			continue
+		}
 		begun, err = h.query(ctx, statement, values, fn)
+		h.leave()
 		if err == nil || p.answered(err) {
 			h.succeeded()
 			return plain(err)
@@ -148,7 +160,7 @@ func (p *Pool) Query(ctx context.Context, statement string, values []any, fn fun
 func plain(err error) error {
 	var e *mysql.MySQLError
 	if errors.As(err, &e) {
-		return errors.New(e.Message)
+		return answer(e.Message)
 	}
 	return err
 }
@@ -165,6 +177,26 @@ func (p *Pool) order() []*host {
 		}
 	}
 	return list
+}
+
+// enter waits for a place. Without it all who wait would each find out for themselves
+// that the host does not answer, one after the other.
+func (h *host) enter(ctx context.Context) error {
+	if h.free == nil {
+		return nil
+	}
+	select {
+	case h.free <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *host) leave() {
+	if h.free != nil {
+		<-h.free
+	}
 }
 
 // mayTry reports whether the host works, or has been left out long enough.
@@ -206,6 +238,9 @@ func (h *host) query(ctx context.Context, statement string, values []any, fn fun
 	columns, err := rows.Columns()
 	if err != nil {
 		return false, err
+	}
+	if h.needRows && len(columns) == 0 {
+		return false, errNoResult
 	}
 	row := make(Row, len(columns))
 	targets := make([]any, len(columns))

@@ -43,6 +43,14 @@ type dialect struct {
 	doubleQuotes bool // "text" is a text, not a name
 	backslash    bool // \x in a text is an escape
 	parameter    string
+	cut          func(string) int // the length of the variable at the beginning; nil for Dovecot's
+}
+
+func (d *dialect) cutVar(s string) int {
+	if d.cut != nil {
+		return d.cut(s)
+	}
+	return dovecot.CutVar(s)
 }
 
 // Parse takes a statement apart. It reports an error for a quote that is
@@ -71,7 +79,7 @@ func parse(d *dialect, s string) (*Query, error) {
 			}
 			i = len(s)
 		case c == '%':
-			n := dovecot.CutVar(s[i:])
+			n := d.cutVar(s[i:])
 			flush(i)
 			q.parts = append(q.parts, part{partWord, s[i : i+n]})
 			i += n
@@ -108,7 +116,7 @@ func (d *dialect) cutText(s string) (text string, n int) {
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '%':
-			n := dovecot.CutVar(s[i:])
+			n := d.cutVar(s[i:])
 			if s[i+n-1] == quote { // "%'" is no variable
 				n = 1
 			}

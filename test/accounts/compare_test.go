@@ -26,6 +26,8 @@ import (
 //
 //	AUTH USER / PASSWORD   a login with PLAIN
 //	SCRAM-SHA-256 USER / PASSWORD, and so with other mechanisms
+//	LOGIN-AND-REQUEST USER / PASSWORD   the same as from a login process, and what the
+//	                       mail process is told
 //	USER NAME, PASS NAME   lookups on the auth-userdb socket
 //	LIST                   all users
 func TestSameAnswers(t *testing.T) {
@@ -170,41 +172,91 @@ func request(id int, user, password string) string {
 // ask puts the requests and returns what is answered to each.
 func ask(t *testing.T, r *running, requests string) []string {
 	t.Helper()
-	client := dialAuth(t, r.socket("auth-client"), "VERSION\t1\t2\nCPID\t4242\n", "DONE")
-	userdb := dialAuth(t, r.socket("auth-userdb"), "VERSION\t1\t1\n", "SPID")
+	a := newAsker(t, r)
 	var answers []string
 	for i, line := range strings.Split(strings.TrimSuffix(requests, "\n"), "\n") {
-		id := i + 1
-		verb, rest, _ := strings.Cut(line, " ")
-		answers = append(answers, line)
-		switch verb {
-		case "AUTH":
-			user, password, _ := strings.Cut(rest, " / ")
-			client.put(t, request(id, user, password))
-			answers = append(answers, client.line(t))
-		case "USER", "PASS":
-			userdb.put(t, fmt.Sprintf("%s\t%d\t%s\tservice=lmtp", verb, id, rest))
-			answers = append(answers, userdb.line(t))
-		case "LIST":
-			userdb.put(t, fmt.Sprintf("LIST\t%d\tservice=lmtp", id))
-			for {
-				answer := userdb.line(t)
-				answers = append(answers, answer)
-				if !strings.HasPrefix(answer, "LIST\t") {
-					break
-				}
-			}
-		default:
-			user, password, _ := strings.Cut(rest, " / ")
-			answers = append(answers, exchange(t, client, id, verb, user, password))
-		}
+		answers = append(answers, a.ask(t, i+1, line)...)
 	}
 	return answers
 }
 
+// An asker has connections to put requests.
+type asker struct {
+	r              *running
+	client, userdb *authConn
+	login          loginProcess
+}
+
+func newAsker(t testing.TB, r *running) *asker {
+	return &asker{
+		r:      r,
+		client: dialAuth(t, r.socket("auth-client"), "VERSION\t1\t2\nCPID\t4242\n", "DONE"),
+		userdb: dialAuth(t, r.socket("auth-userdb"), "VERSION\t1\t1\n", "SPID"),
+	}
+}
+
+// ask puts one request and returns it and its answers.
+func (a *asker) ask(t testing.TB, id int, line string) []string {
+	t.Helper()
+	answers := []string{line}
+	verb, rest, _ := strings.Cut(line, " ")
+	switch verb {
+	case "AUTH":
+		user, password, _ := strings.Cut(rest, " / ")
+		a.client.put(t, request(id, user, password))
+		return append(answers, a.client.line(t))
+	case "LOGIN-AND-REQUEST":
+		user, password, _ := strings.Cut(rest, " / ")
+		return append(answers, a.login.ask(t, a.r, id, request(id, user, password))...)
+	case "USER", "PASS":
+		a.userdb.put(t, fmt.Sprintf("%s\t%d\t%s\tservice=lmtp", verb, id, rest))
+		return append(answers, a.userdb.line(t))
+	case "LIST":
+		a.userdb.put(t, fmt.Sprintf("LIST\t%d\tservice=lmtp", id))
+		for {
+			answer := a.userdb.line(t)
+			answers = append(answers, answer)
+			if !strings.HasPrefix(answer, "LIST\t") {
+				return answers
+			}
+		}
+	}
+	user, password, _ := strings.Cut(rest, " / ")
+	return append(answers, exchange(t, a.client, id, verb, user, password))
+}
+
+// A loginProcess speaks as login processes and the mail processes after them do.
+type loginProcess struct {
+	login, master *authConn
+	pid           int
+	cookie        string
+}
+
+const firstLoginPID = 5_000_000
+
+func (l *loginProcess) ask(t testing.TB, r *running, id int, request string) []string {
+	t.Helper()
+	if l.login == nil {
+		harness.WaitSocket(t, r.Process, r.socket("login/login"))
+		harness.WaitSocket(t, r.Process, r.socket("auth-master"))
+		l.pid = firstLoginPID + id
+		l.login = dialAuth(t, r.socket("login/login"), fmt.Sprintf("VERSION\t1\t2\nCPID\t%d\n", l.pid), "COOKIE")
+		l.cookie, _ = strings.CutPrefix(l.login.last, "COOKIE\t")
+		l.login.line(t)
+		l.master = dialAuth(t, r.socket("auth-master"), "VERSION\t1\t1\n", "SPID")
+	}
+	l.login.put(t, request)
+	answer := l.login.line(t)
+	if !strings.HasPrefix(answer, "OK\t") || strings.Contains(answer, "\tnologin") || strings.Contains(answer, "\tproxy") {
+		return []string{answer}
+	}
+	l.master.put(t, fmt.Sprintf("REQUEST\t%d\t%d\t%d\t%s", id, l.pid, id, l.cookie))
+	return []string{answer, l.master.line(t)}
+}
+
 // exchange logs in with a mechanism, every other time with data in the success, and
 // returns the last answer.
-func exchange(t *testing.T, c *authConn, id int, mechanism, user, password string) string {
+func exchange(t testing.TB, c *authConn, id int, mechanism, user, password string) string {
 	t.Helper()
 	m, ok := sasl.Lookup(mechanism)
 	if !ok {
@@ -247,10 +299,11 @@ var proof = regexp.MustCompile(`resp=[A-Za-z0-9+/=]+`)
 type authConn struct {
 	conn net.Conn
 	r    *bufio.Reader
+	last string // line
 }
 
 // dialAuth does the handshake, up to a line that begins with last.
-func dialAuth(t *testing.T, path, hello, last string) *authConn {
+func dialAuth(t testing.TB, path, hello, last string) *authConn {
 	t.Helper()
 	conn, err := net.Dial("unix", path)
 	if err != nil {
@@ -264,21 +317,22 @@ func dialAuth(t *testing.T, path, hello, last string) *authConn {
 	return c
 }
 
-func (c *authConn) put(t *testing.T, line string) {
+func (c *authConn) put(t testing.TB, line string) {
 	t.Helper()
 	if _, err := fmt.Fprintln(c.conn, line); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *authConn) line(t *testing.T) string {
+func (c *authConn) line(t testing.TB) string {
 	t.Helper()
 	c.conn.SetReadDeadline(time.Now().Add(60 * time.Second))
 	line, err := c.r.ReadString('\n')
 	if err != nil {
 		t.Fatalf("%q, %v", line, err)
 	}
-	return strings.TrimSuffix(line, "\n")
+	c.last = strings.TrimSuffix(line, "\n")
+	return c.last
 }
 
 // workerPrefix is what Dovecot has before the lines of blocking databases.

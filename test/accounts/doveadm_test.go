@@ -23,6 +23,7 @@ var doveadmRequests = []string{
 	"auth login", "auth login -x rip=192.0.2.7 -x service=imap alice secret", "auth login -x rip=192.0.2.8 alice wrong",
 	"auth test -x rip=bogus alice secret", "auth test -x rip=192.0.2.9 -x secured -x forward_x=y alice secret",
 	"user -e x -u alice", "user -e x -f home alice", "user -u alice bob@example.com", "user -f home nosuch", "user a* carol",
+	"user low", "user high", "user root", "user -u low", "user -f uid low", "user -e %u low",
 	"pw -t {PLAIN}x -p x", "pw -t {PLAIN}x -p y", "pw -s BOGUS -p x", "pw -t x -p x", "pw -s SHA1 -p secret", "pw -s SHA256.HEX -p secret",
 	"pw -s SHA1 -p x -V", "pw -s DIGEST-MD5 -p x", "pw -s DIGEST-MD5 -u bob@example.com -p secret", "pw -p x extra",
 }
@@ -31,9 +32,9 @@ var doveadmRequests = []string{
 func TestDoveadm(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
-		"dovecot.conf": "first_valid_uid = 1\nmail_uid = mail\nmail_home = /srv/mail/%Lu\nauth_mechanisms = plain login\npassdb {\n  driver = passwd-file\n  args = @DIR@/users\n}\nuserdb {\n  driver = passwd-file\n  args = @DIR@/users\n}\n",
+		"dovecot.conf": "first_valid_uid = 8\nlast_valid_uid = 100\nmail_uid = mail\nmail_home = /srv/mail/%Lu\nauth_mechanisms = plain login\npassdb {\n  driver = passwd-file\n  args = @DIR@/users\n}\nuserdb {\n  driver = passwd-file\n  args = @DIR@/users\n}\n",
 		"users": "alice:{PLAIN}secret:8:8::/srv/alice::userdb_quota_rule=*:storage=10M\nbob@example.com:{PLAIN}x:8:8::::\n" +
-			"carol:{PLAIN}carolpass:8:8::/srv/carol::nologin reason=Closed\n",
+			"carol:{PLAIN}carolpass:8:8::/srv/carol::nologin reason=Closed\nlow:x:7:8::/srv/low::\nhigh:x:101:8::/srv/high::\nroot:x:0:0::/root::\n",
 	}
 	theirs, ours := start(t, harness.Original, files), start(t, harness.Dovetail, files)
 	for _, request := range doveadmRequests {

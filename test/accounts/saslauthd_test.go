@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"net"
 	"os"
@@ -14,15 +15,15 @@ import (
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
-// startSASLAuthd starts the real saslauthd, which asks the shadow file, and returns its
-// socket.
-func startSASLAuthd(t *testing.T) string {
+// startSASLAuthd starts the real saslauthd, which asks the shadow file or PAM, and returns
+// its socket.
+func startSASLAuthd(t *testing.T, mechanism string) string {
 	t.Helper()
 	if _, err := os.Stat("/usr/sbin/saslauthd"); err != nil {
 		t.Fatal("saslauthd is not installed: run test/install-packages")
 	}
 	dir := harness.Dir(t)
-	p := harness.Start(t, nil, "/usr/sbin/saslauthd", "-d", "-a", "shadow", "-m", dir, "-n", "1")
+	p := harness.Start(t, nil, "/usr/sbin/saslauthd", "-d", "-a", mechanism, "-m", dir, "-n", "1")
 	socket := filepath.Join(dir, "mux")
 	harness.WaitSocket(t, p, socket)
 	return socket
@@ -49,11 +50,13 @@ var saslSessions = [][]string{
 func TestSASLAuthd(t *testing.T) {
 	t.Parallel()
 	systemUser(t, "dvtlsasl", "sasl secret", "-u", "21020")
-	socket := startSASLAuthd(t)
+	socket, pam := startSASLAuthd(t, "shadow"), startSASLAuthd(t, "pam")
 	for _, tt := range []struct{ name, config, options string }{
 		{"no realm", "mech_list: PLAIN LOGIN\n", ""},
 		{"realm", "mech_list: plain login\n", "smtpd_sasl_local_domain = example.com\n"},
 		{"plain only", "# nothing else\n\nmech_list: PLAIN\n", ""},
+		{"pam", "mech_list: PLAIN LOGIN\nsaslauthd_path: " + pam + "\n", ""},
+		{"pam, TLS", "mech_list: PLAIN LOGIN\nsaslauthd_path: " + pam + "\n", startTLS},
 		{"dead", "mech_list: PLAIN LOGIN\nsaslauthd_path: /nonexistent/mux\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,7 +93,7 @@ func playSASL(t *testing.T, program harness.Program, config, options string) []s
 		if strings.HasPrefix(commands[0], "AUTH LOGIN") && !strings.Contains(strings.ToUpper(config), "LOGIN") {
 			commands = []string{"AUTH LOGIN"}
 		}
-		all = append(all, saslDialogue(t, tr.Submission, commands)...)
+		all = append(all, saslDialogue(t, tr.Submission, options == startTLS, commands)...)
 	}
 	harness.Eventually(t, "the log of the last session", func() bool {
 		n := 0
@@ -111,7 +114,10 @@ func playSASL(t *testing.T, program harness.Program, config, options string) []s
 	return append(all, warnings...)
 }
 
-func saslDialogue(t *testing.T, addr string, commands []string) []string {
+// startTLS are options with which sessions go on with TLS.
+const startTLS = "smtpd_tls_loglevel = 0\n"
+
+func saslDialogue(t *testing.T, addr string, secure bool, commands []string) []string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -120,6 +126,10 @@ func saslDialogue(t *testing.T, addr string, commands []string) []string {
 	defer c.Close()
 	l := newLineConn(c)
 	l.until("220 ")
+	if secure {
+		l.ask("STARTTLS", "220 ")
+		l = newLineConn(tls.Client(c, &tls.Config{InsecureSkipVerify: true})) //nolint:gosec // the test's own server
+	}
 	offered := "no AUTH"
 	l.ask("EHLO client.example", "")
 	for {

@@ -23,7 +23,7 @@ type SQLServer struct {
 func StartMariaDB(t TB, statements string, requireTLS bool) *SQLServer {
 	t.Helper()
 	s, data := newSQLServer(t, "mysql")
-	Run(t, "", "mariadb-install-db", "--no-defaults", "--user=mysql", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
+	Run(t, "", "mariadb-install-db", "--no-defaults", "--user=mysql", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db", "--tmpdir="+data)
 	args := []string{
 		"--no-defaults", "--user=mysql", "--datadir=" + data, "--socket=" + s.Socket, fmt.Sprintf("--port=%d", s.Port),
 		"--bind-address=127.0.0.1", "--ssl-ca=" + s.CA, "--ssl-cert=" + s.CA, "--ssl-key=" + filepath.Join(s.Dir, "key.pem"),

@@ -38,6 +38,7 @@ type Passdb interface {
 // A Fetcher is a Passdb that hands out what it has stored.
 type Fetcher interface {
 	Passdb
+	// The default scheme is told of unknown users, too.
 	Fetch(ctx context.Context, req *Request) (Secret, error)
 }
 

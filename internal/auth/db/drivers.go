@@ -2,6 +2,8 @@ package db
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/system"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot/ext"
@@ -21,6 +23,8 @@ type Env struct {
 	// all that is known of the system's users.
 	System *system.Client
 
+	unused map[string]string // settings of files for a userdb that there may not be, by path
+
 	files fileCache
 	sql   sqlPools
 	ldap  directories
@@ -36,6 +40,22 @@ func (env *Env) Close() {
 	env.lua.close()
 	if env.System != nil {
 		env.System.Close()
+	}
+}
+
+// setUnused notes a query for a userdb in the file of an SQL database.
+func (env *Env) setUnused(path, setting string) {
+	if env.unused == nil {
+		env.unused = make(map[string]string)
+	}
+	env.unused[path] = setting
+}
+
+// WarnUnused tells, when all databases are open, of queries for userdbs that are not there.
+func (env *Env) WarnUnused() {
+	for _, path := range slices.Sorted(maps.Keys(env.unused)) {
+		env.warn(fmt.Sprintf("sql: Ignoring changed %s in %s, because userdb sql not used. "+
+			"(If this is intentional, set userdb_warning_disable=yes)", env.unused[path], path))
 	}
 }
 

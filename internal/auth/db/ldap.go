@@ -229,7 +229,7 @@ func (l *ldapDB) fetch(ctx context.Context, r *Request) (*ldap.Entry, error) {
 // Fetch implements [Fetcher]. With auth_bind there is no password to hand out.
 func (l *ldapDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
 	if _, err := l.fetch(ctx, r); err != nil {
-		return Secret{}, err
+		return Secret{DefaultScheme: l.set.DefaultPassScheme}, err
 	}
 	stored, ok := r.Fields.Get("password")
 	if !ok && !r.NoPassword && !l.set.AuthBind {
@@ -258,7 +258,7 @@ func (l *ldapBindDB) Verify(ctx context.Context, r *Request, password string) er
 		}
 		dn = e.DN
 	}
-	err := l.dir.Bind(dn, password)
+	err := l.dir.Bind(ctx, dn, password)
 	switch {
 	case errors.Is(err, ldapdb.ErrMismatch):
 		r.Infof("Password mismatch (for LDAP bind)")

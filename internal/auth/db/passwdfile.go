@@ -102,7 +102,7 @@ func isPathSafe(user string) bool {
 func (f *fileDB) Fetch(_ context.Context, r *Request) (Secret, error) {
 	entry, err := f.find(r)
 	if err != nil {
-		return Secret{}, err
+		return Secret{DefaultScheme: f.scheme}, err
 	}
 	for _, field := range entry.extra {
 		if err := expandExtra(r, &field); err != nil {

@@ -63,7 +63,12 @@ func (p *sqlPools) close() {
 }
 
 func openSQLPassdb(env *Env, args string) (Passdb, error) { return openSQL(env, args) }
-func openSQLUserdb(env *Env, args string) (Userdb, error) { return openSQL(env, args) }
+
+func openSQLUserdb(env *Env, args string) (Userdb, error) {
+	s, err := openSQL(env, args)
+	delete(env.unused, args)
+	return s, err
+}
 
 func openSQL(env *Env, path string) (*sqlDB, error) {
 	set, err := ext.LoadSQL(env.ExtFiles, path, env.warn)
@@ -91,6 +96,11 @@ func openSQL(env *Env, path string) (*sqlDB, error) {
 		q.to.text = q.text
 		if q.text == q.preset {
 			q.to.builtIn = fmt.Sprintf(" (using built-in default %s: %s)", q.name, q.preset)
+		}
+	}
+	for name, changed := range map[string]bool{"user_query": s.user.builtIn == "", "iterate_query": s.user.builtIn != "" && s.iterate.builtIn == ""} {
+		if changed && !set.UserdbWarningDisable {
+			env.setUnused(path, name)
 		}
 	}
 	return s, nil
@@ -122,7 +132,7 @@ func (s *sqlDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
 	case err != nil:
 		return Secret{}, fmt.Errorf("Password query failed: %w%s", err, s.password.builtIn)
 	case rows == 0:
-		return Secret{}, ErrUnknownUser
+		return Secret{DefaultScheme: s.scheme}, ErrUnknownUser
 	case !hasPassword:
 		err = errors.New("Password query must return a field named 'password'")
 	case rows > 1:

@@ -62,13 +62,9 @@ func Split(stored, defaultScheme string) (scheme, data string) {
 // Verify checks the password plain of user against data stored in the scheme
 // of that name.
 func Verify(name, data, plain, user string) error {
-	s, enc, err := find(name)
+	s, raw, err := decode(name, data)
 	if err != nil {
 		return err
-	}
-	raw, err := enc.decode(data)
-	if err != nil {
-		return &InvalidError{Scheme: name, Reason: err.Error()}
 	}
 	return s.verify(plain, user, raw)
 }

@@ -33,6 +33,20 @@ type question struct {
 // NewClient returns a client of the socket at path.
 func NewClient(path string) *Client { return &Client{path: path} }
 
+// NewClientConn returns a client of what is at the other end of a connection. When
+// that breaks, it is not made anew.
+func NewClientConn(conn net.Conn) *Client {
+	c := new(Client)
+	c.use(conn)
+	return c
+}
+
+// use makes conn the connection.
+func (c *Client) use(conn net.Conn) {
+	c.conn, c.w, c.asked = conn, wire.NewWriter(conn), make(map[uint32]*question)
+	go c.read(conn, c.asked)
+}
+
 // Close closes the connection; it is made anew if somebody asks again.
 func (c *Client) Close() {
 	c.mu.Lock()
@@ -90,12 +104,14 @@ func (c *Client) begin() (id uint32, q *question, w *wire.Writer, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil {
+		if c.path == "" {
+			return 0, nil, nil, errGone
+		}
 		conn, err := net.Dial("unix", c.path)
 		if err != nil {
 			return 0, nil, nil, err
 		}
-		c.conn, c.w, c.asked = conn, wire.NewWriter(conn), make(map[uint32]*question)
-		go c.read(conn, c.asked)
+		c.use(conn)
 	}
 	c.lastID++
 	q = &question{lines: make(chan string, maxAnswers), done: make(chan struct{})}
@@ -205,9 +221,18 @@ func parseVerdict(verb string, fields []string) Verdict {
 
 // Lookup finds a user of the system; nil if there is none.
 func (c *Client) Lookup(ctx context.Context, name string) (*User, error) {
+	return c.lookup(ctx, "USER", name)
+}
+
+// LookupID finds a user of the system by number; nil if there is none.
+func (c *Client) LookupID(ctx context.Context, uid uint32) (*User, error) {
+	return c.lookup(ctx, "UID", number(uid))
+}
+
+func (c *Client) lookup(ctx context.Context, verb, key string) (*User, error) {
 	var u *User
 	var bad error
-	err := c.ask(ctx, "USER", oneField(name), func(verb string, fields []string) bool {
+	err := c.ask(ctx, verb, oneField(key), func(verb string, fields []string) bool {
 		if verb == "USER" {
 			u, bad = parseUser(fields)
 		}
@@ -217,7 +242,7 @@ func (c *Client) Lookup(ctx context.Context, name string) (*User, error) {
 }
 
 func parseUser(fields []string) (*User, error) {
-	if len(fields) != 5 {
+	if len(fields) != 6 {
 		return nil, fmt.Errorf("auth-worker: %d fields of a user", len(fields))
 	}
 	uid, err := strconv.ParseUint(fields[1], 10, 32)
@@ -228,7 +253,7 @@ func parseUser(fields []string) (*User, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &User{Name: fields[0], UID: uint32(uid), GID: uint32(gid), Home: fields[3], Password: fields[4]}, nil
+	return &User{Name: fields[0], UID: uint32(uid), GID: uint32(gid), Home: fields[3], Password: fields[4], Shell: fields[5]}, nil
 }
 
 // Shadow returns the hash of a user's password; ok is false if there is no such user.

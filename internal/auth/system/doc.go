@@ -9,7 +9,8 @@
 //	OK      ID  user=U [msg=TEXT]
 //	FAIL    ID  code=mismatch|unknown|expired|internal step=CALL text=WHY [autherr] [msg=TEXT]
 //	USER    ID  NAME
-//	USER    ID  NAME UID GID HOME PASSWORD
+//	UID     ID  UID
+//	USER    ID  NAME UID GID HOME PASSWORD SHELL
 //	SHADOW  ID  NAME
 //	SHADOW  ID  HASH
 //	NOTFOUND ID

@@ -55,12 +55,14 @@ func (s *server) answer(verb string, id uint32, args string) {
 		v := s.lib.Authenticate(parseLogin(args))
 		s.w.Append(func(b []byte) []byte { return v.appendTo(b, id) }) //nolint:errcheck // as said
 	case "USER":
-		u, err := s.lib.Lookup(wire.Unescape(args))
-		if u == nil || err != nil {
-			s.none(id, err)
+		s.user(id)(s.lib.Lookup(wire.Unescape(args)))
+	case "UID":
+		uid, err := strconv.ParseUint(args, 10, 32)
+		if err != nil || s.lib.LookupID == nil {
+			s.none(id, errors.Join(err, errors.New("users cannot be looked up by number")))
 			return
 		}
-		s.line("USER", id, u.Name, number(u.UID), number(u.GID), u.Home, u.Password)
+		s.user(id)(s.lib.LookupID(uint32(uid)))
 	case "SHADOW":
 		hash, ok, err := s.lib.Shadow(wire.Unescape(args))
 		if !ok || err != nil {
@@ -80,6 +82,17 @@ func (s *server) answer(verb string, id uint32, args string) {
 		s.line("DONE", id)
 	default:
 		s.none(id, fmt.Errorf("unknown request %s", verb))
+	}
+}
+
+// user answers with a user that was looked up.
+func (s *server) user(id uint32) func(*User, error) {
+	return func(u *User, err error) {
+		if u == nil || err != nil {
+			s.none(id, err)
+			return
+		}
+		s.line("USER", id, u.Name, number(u.UID), number(u.GID), u.Home, u.Password, u.Shell)
 	}
 }
 

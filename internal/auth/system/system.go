@@ -36,13 +36,14 @@ type Verdict struct {
 type User struct {
 	Name, Password string
 	UID, GID       uint32
-	Home           string
+	Home, Shell    string
 }
 
 // A Library answers the questions.
 type Library struct {
 	Authenticate func(*Login) Verdict
 	Lookup       func(name string) (*User, error) // nil if there is no such user
+	LookupID     func(uid uint32) (*User, error)  // the same by number
 	Shadow       func(name string) (hash string, ok bool, err error)
 	List         func(fn func(*User) error) error
 }

@@ -29,7 +29,7 @@ var fake = Library{
 	Lookup: func(name string) (*User, error) {
 		switch name {
 		case "u1":
-			return &User{Name: "u1", Password: "x", UID: 1, GID: 2, Home: "/home/u\t1"}, nil
+			return &User{Name: "u1", Password: "x", UID: 1, GID: 2, Home: "/home/u\t1", Shell: "/bin/sh"}, nil
 		case "bad":
 			return nil, errors.New("no network")
 		}
@@ -102,7 +102,7 @@ func TestQuestions(t *testing.T) {
 	for c.connected() {
 		runtime.Gosched() // until the reader has noticed
 	}
-	if u, err := c.Lookup(ctx, "u1"); err != nil || *u != (User{"u1", "x", 1, 2, "/home/u\t1"}) {
+	if u, err := c.Lookup(ctx, "u1"); err != nil || *u != (User{"u1", "x", 1, 2, "/home/u\t1", "/bin/sh"}) {
 		t.Errorf("%+v %v", u, err)
 	}
 	if u, err := c.Lookup(ctx, "u2"); u != nil || err != nil {

@@ -13,7 +13,9 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
 )
 
 // accountCommands ask the auth server about users.
@@ -368,6 +370,9 @@ func (u *userCommand) show(name string) error {
 	}
 	fields, vars, err := in.mailFields(found)
 	switch {
+	case errors.Is(err, errNotPermitted): // of whom Dovecot says nothing either
+		in.log.fail(exTempFail)
+		return nil
 	case err != nil:
 		return err
 	case isTemplate:
@@ -399,6 +404,9 @@ func (in *invocation) mailFields(found *client.User) (client.Fields, *dovecot.Va
 	}
 	info := mail.NewUserInfo(found)
 	info.Service = "doveadm"
+	if err := in.mayHaveMail(&info, set); err != nil {
+		return nil, nil, err
+	}
 	vars := mail.Vars(&info)
 	fields := client.Fields{}
 	for _, f := range [...]client.Field{
@@ -417,4 +425,21 @@ func (in *invocation) mailFields(found *client.User) (client.Fields, *dovecot.Va
 		}
 	}
 	return fields, vars, nil
+}
+
+var errNotPermitted = errors.New("mail access is not permitted")
+
+// mayHaveMail checks the limits of uid and gid.
+func (in *invocation) mayHaveMail(info *store.UserInfo, set *mail.Settings) error {
+	core, err := dovecot.Get[dovecot.Master](in.cfg, dovecot.Filter{Service: "doveadm"})
+	if err != nil {
+		return configError(err)
+	}
+	if _, err := permitted("UID", info.UID, set.MailUID, core.FirstValidUID, core.LastValidUID, lookupUID); err != nil {
+		return errNotPermitted
+	}
+	if _, err := permitted("GID", info.GID, set.MailGID, core.FirstValidGID, core.LastValidGID, master.LookupGroup); err != nil {
+		return errNotPermitted
+	}
+	return nil
 }

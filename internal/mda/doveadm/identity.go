@@ -55,10 +55,7 @@ func (r *mailRun) complete(info *store.UserInfo) error {
 	if err != nil {
 		return err
 	}
-	if info.UID, err = permitted("UID", info.UID, set.MailUID, core.FirstValidUID, core.LastValidUID, func(name string) (int, error) {
-		uid, _, err := master.LookupUser(name)
-		return uid, err
-	}); err != nil {
+	if info.UID, err = permitted("UID", info.UID, set.MailUID, core.FirstValidUID, core.LastValidUID, lookupUID); err != nil {
 		return err
 	}
 	if info.GID, err = permitted("GID", info.GID, set.MailGID, core.FirstValidGID, core.LastValidGID, master.LookupGroup); err != nil {
@@ -73,6 +70,11 @@ func (r *mailRun) complete(info *store.UserInfo) error {
 		return fmt.Errorf("Relative home directory paths not supported: %s", info.Home)
 	}
 	return nil
+}
+
+func lookupUID(name string) (int, error) {
+	uid, _, err := master.LookupUser(name)
+	return uid, err
 }
 
 // permitted returns the uid or gid of the userdb, or that of a setting, if it is

@@ -116,7 +116,7 @@ func (m *Master) start(p *plan) error {
 	for _, w := range append(p.cfg.Warnings(), p.warnings...) {
 		m.log.Warningf("%s", w)
 	}
-	m.log.Infof("Dovecot v%s starting up for %s", dovecot.Version, startupProtocols(p.core.Protocols))
+	m.log.Infof("Dovecot v%s starting up %s", dovecot.Version, startupProtocols(p.core.Protocols))
 	if err := m.startChild("auth"); err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func startupProtocols(protocols string) string {
 	if len(words) == 0 || words[0] == "none" {
 		return "without any protocols"
 	}
-	return strings.Join(words, ", ")
+	return "for " + strings.Join(words, ", ")
 }
 
 // connectAuth connects to auth as the one who may confirm logins.

@@ -307,12 +307,15 @@ func (s *session) authError(mechanism string, err error) smtp.Reply {
 	var response errResponse
 	switch {
 	case errors.As(err, &failure):
-		// As with Postfix, a failure for now is a failure.
 		reason := failure.Reason
 		if reason == "" {
 			reason = "(reason unavailable)"
 		}
-		return s.authFailed(mechanism, failure.User, reason)
+		refused := s.authFailed(mechanism, failure.User, reason)
+		if failure.Temp { // nobody knows whether the password is right (RFC 4954 6)
+			return s.authTemporary(reason)
+		}
+		return refused
 	case errors.As(err, &library):
 		return s.cyrusFailed(mechanism, library)
 	case errors.As(err, &response):

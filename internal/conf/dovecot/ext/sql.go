@@ -11,7 +11,7 @@ type SQL struct {
 	UpdateQuery          string  `set:"update_query" default:"UPDATE users SET password = '%w' WHERE username = '%n' AND domain = '%d'" doc:"statement that sets a password"`
 	IterateQuery         string  `set:"iterate_query" default:"SELECT username, domain FROM users" doc:"query that lists all users"`
 	DefaultPassScheme    string  `set:"default_pass_scheme" default:"MD5" doc:"scheme of passwords without a {SCHEME} prefix"`
-	UserdbWarningDisable bool    `set:"userdb_warning_disable" doc:"accepted, without effect"`
+	UserdbWarningDisable bool    `set:"userdb_warning_disable" doc:"do not warn of queries for a userdb that is not there"`
 }
 
 // LoadSQL reads and checks the file of a passdb or userdb with driver sql.
