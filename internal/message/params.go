@@ -46,12 +46,15 @@ func (s *scanner) mediaType() ([]byte, bool) {
 	return b, st == atEnd || st == more && s.peek() == ';'
 }
 
+// maxParams bounds the parameters of a field. Dovecot gives as many.
+const maxParams = 128
+
 // params reads the parameters up to the end. Those split or encoded by RFC 2231
 // are joined, but not decoded, and come last.
 func (s *scanner) params() []param {
 	var plain []param
 	var split []splitParam
-	for !s.end() {
+	for !s.end() && len(plain)+len(split) < maxParams {
 		name, value, ok := s.param()
 		if !ok {
 			s.nextParam()

@@ -3,7 +3,7 @@ package message
 import "bytes"
 
 // maxHeaderLine is how much of one header line is kept while it is incomplete.
-const maxHeaderLine = 64 << 10
+const maxHeaderLine = 1 << 20
 
 // begin opens a part whose header begins at the position.
 func (p *Parser) begin(part *Part) {

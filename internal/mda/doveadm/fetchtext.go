@@ -11,7 +11,7 @@ import (
 )
 
 // maxHeaderField is how much of one header field is printed.
-const maxHeaderField = 1 << 20
+const maxHeaderField = 10 << 20
 
 // putHeader prints the header as it is stored.
 func (f *fetched) putHeader() error {

@@ -56,7 +56,7 @@ func (c *command) expungeDeleted(spans []span) error {
 		return nil
 	}
 	c.stats.expunged += int64(len(uids))
-	return c.box.mbox.Expunge(c.ctx, uids)
+	return c.box.mbox.ExpungeDeleted(c.ctx, uids)
 }
 
 func appendDeleted(uids []uint32, snap *mailbox.Snapshot, from, to int) []uint32 {

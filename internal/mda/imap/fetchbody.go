@@ -2,17 +2,19 @@ package imap
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/message"
 )
 
-// maxField is how much of one header field HEADER.FIELDS gives.
-const maxField = 64 << 10
+// maxField is how much of one header field HEADER.FIELDS gives: what Dovecot 2.3.21.1 allows.
+const maxField = 10 << 20
 
 // lastPartial is where the last partial of a session ended, so that a client
 // that reads a message in pieces does not have it read from the start for each.
@@ -258,7 +260,23 @@ func appendFields(b []byte, s *section, body mailbox.Body, ext extent) ([]byte, 
 			b = appendCRLF(b, field.Raw)
 		}
 	}
+	if ended, err := headerEnds(body, ext); err != nil || !ended {
+		return b, errors.Join(h.Err(), err)
+	}
 	return append(b, "\r\n"...), h.Err()
+}
+
+// headerEnds tells whether a header has the empty line at its end.
+func headerEnds(body mailbox.Body, ext extent) (bool, error) {
+	var buf [3]byte
+	last := buf[:min(int64(len(buf)), ext.size)]
+	n, err := body.ReadAt(last, ext.offset+ext.size-int64(len(last)))
+	if n < len(last) {
+		return false, err
+	}
+	text, ok := strings.CutSuffix(string(last), "\n")
+	text = strings.TrimSuffix(text, "\r")
+	return ok && (text == "" || strings.HasSuffix(text, "\n")), nil
 }
 
 // appendCRLF appends text with every line ended by CRLF.

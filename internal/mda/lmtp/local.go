@@ -23,6 +23,7 @@ type Local struct {
 	Dovecot *dovecot.Config
 	Pool    *mailbox.Pool
 	Log     *maillog.Logger
+	Owners  store.OwnerLookup // of shared mailboxes; nil for none but by mail_home
 
 	once   sync.Once
 	err    error
@@ -59,6 +60,7 @@ func (l *Local) Deliver(ctx context.Context, info store.UserInfo, detail string,
 		return fmt.Errorf("user %s: %w", info.Username, err)
 	}
 	defer user.Close()
+	user.LookUpOwners(l.Owners)
 	d := delivery{l: l, log: log, user: user, env: &env, msg: msg}
 	return d.run(ctx, detail)
 }

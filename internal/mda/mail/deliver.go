@@ -174,7 +174,8 @@ func (m *process) deliver(msg *master.Message) {
 		defer m.finished()
 		defer content.Close()
 		result := Delivered{ID: d.ID}
-		local := &lmtp.Local{Dovecot: m.set.Load().cfg, Pool: m.pool, Log: m.log}
+		set := m.set.Load()
+		local := &lmtp.Local{Dovecot: set.cfg, Pool: m.pool, Log: m.log, Owners: m.owners.lookup(set.userdb, "lmtp", m.log)}
 		if err := local.Deliver(m.ctx, d.User, d.Detail, d.Envelope, &sizedFile{content, d.Size}); err != nil {
 			result.Error, result.Full = err.Error(), errors.Is(err, mailbox.ErrNoSpace)
 			var se *store.Error

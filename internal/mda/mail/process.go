@@ -136,7 +136,7 @@ func (m *process) newLMTP(cfg *dovecot.Config, socket string) (*lmtp.Server, err
 		// This process runs as mail_uid then.
 		users.uid, users.gid = os.Getuid(), os.Getgid()
 	}
-	local := &lmtp.Local{Dovecot: cfg, Pool: m.pool, Log: m.log}
+	local := &lmtp.Local{Dovecot: cfg, Pool: m.pool, Log: m.log, Owners: m.owners.lookup(socket, "lmtp", m.log)}
 	tlsConfig, err := tlsconf.Dovecot(cfg, dovecot.Filter{Service: "lmtp"})
 	if err != nil {
 		return nil, err

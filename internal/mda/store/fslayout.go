@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/listindex"
 )
 
@@ -74,7 +75,7 @@ func (w *treeWalk) scan(n *node) (id dirID, err error) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if name == trashDir || !isDirectory(w.root, n.disk, e) {
+		if name == trashDir || name == journal.DirName || !isDirectory(w.root, n.disk, e) {
 			continue
 		}
 		if name == ns.st.marker() && !ns.st.iterIndex {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
 // The Maildir++ layout: all mailboxes are directories in the root, named by a dot and the
@@ -54,7 +56,7 @@ func (s *storage) marker() string {
 // reserved reports whether a directory of the mailbox tree is none of a mailbox.
 func (s *storage) reserved(dir string) bool {
 	switch {
-	case dir == trashDir:
+	case dir == trashDir, dir == journal.DirName:
 		return true
 	case s.layout == layoutIndex:
 		return false

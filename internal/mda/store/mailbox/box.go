@@ -139,7 +139,7 @@ func (b *box) openDirs(ctx context.Context) (err error) {
 		Location: &b.loc, Settings: b.set, Fsync: b.mode,
 		Dir: b.dir, IndexDir: b.indexDir, Volume: b.volume, Log: b.pool.log,
 	}
-	if b.files.Journal, err = b.pool.journal(&b.loc, b.mode); err != nil {
+	if b.files.Journal, err = b.pool.journal(b.loc.journalRoot(), b.mode); err != nil {
 		return err
 	}
 	if j := b.files.Journal; j != nil && (b.volume == nil || !j.Covers(b.dir.Path) || !j.Covers(b.indexDir.Path)) {

@@ -150,8 +150,8 @@ func (msg *Message) addHeaders(header []byte, asked []cache.HeaderField) {
 	msg.b.add(msg.uid, v.b)
 }
 
-// maxHeader is how much of a header is read for its fields.
-const maxHeader = 1 << 20
+// maxHeader is how much of a header is read for its fields: what Dovecot 2.3.21.1 allows.
+const maxHeader = 10 << 20
 
 // readHeader reads the message's header with the empty line after it.
 func (msg *Message) readHeader() ([]byte, error) {
@@ -201,12 +201,9 @@ func headerEnd(b []byte, from int) int {
 	}
 }
 
-// maxField is how much of one field is given.
-const maxField = 64 << 10
-
 // appendFields appends fields of a header, and an empty line.
 func appendFields(b, header []byte, names []string) []byte {
-	h := message.NewHeaderReader(bytes.NewReader(header), maxField)
+	h := message.NewHeaderReader(bytes.NewReader(header), len(header)+1)
 	for f, ok := h.Next(); ok; f, ok = h.Next() {
 		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, string(f.Name)) }) {
 			b = appendCRLF(b, f.Raw)

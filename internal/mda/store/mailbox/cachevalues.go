@@ -178,12 +178,12 @@ func appendLF(b, text []byte) []byte {
 	}
 }
 
-// appendCRLF appends text with every line ended by CRLF.
+// appendCRLF appends text with every line ended by CRLF. A CR at the end of the message counts as a part of one.
 func appendCRLF(b, text []byte) []byte {
 	for {
 		i := bytes.IndexByte(text, '\n')
 		if i < 0 {
-			return append(b, text...)
+			return append(b, bytes.TrimSuffix(text, []byte("\r"))...)
 		}
 		b = append(b, bytes.TrimSuffix(text[:i], []byte("\r"))...)
 		b = append(b, "\r\n"...)

@@ -475,7 +475,7 @@ func TestDamageOfEachFile(t *testing.T) {
 					root, err := os.MkdirTemp("", "w")
 					must(t, err)
 					o := s.suffer(t, wd, root)
-					if bad := s.judge(o); bad != "" {
+					if bad := s.judge(t, o); bad != "" {
 						t.Errorf("%v: %s\nlogged %q\nthen %q %s", wd, bad, o.first, o.second, o.later)
 					}
 					// Wrong values in the cache are not to be seen.

@@ -11,13 +11,24 @@ import (
 
 // Expunge removes the messages for good. Uids that do not exist are ignored.
 func (m *Mailbox) Expunge(ctx context.Context, uids []uint32) error {
+	return m.expungeIf(ctx, uids, func(*index.State, int) bool { return true })
+}
+
+// ExpungeDeleted removes those of the messages that are still marked \Deleted: another session may have taken the
+// mark away, and was told so.
+func (m *Mailbox) ExpungeDeleted(ctx context.Context, uids []uint32) error {
+	return m.expungeIf(ctx, uids, func(st *index.State, i int) bool { return st.Flags(i)&byte(Deleted) != 0 })
+}
+
+// expungeIf removes the messages that wanted, asked under the lock, says.
+func (m *Mailbox) expungeIf(ctx context.Context, uids []uint32, wanted func(st *index.State, i int) bool) error {
 	b := m.b
 	done := m.expunging(uids)
 	guids := b.guids(ctx, m.Snapshot().st, uids) // may read files: not under the lock
 	err := b.expunge(ctx, func(st *index.State) []index.Expunged {
 		var gone []index.Expunged
 		for i, uid := range uids {
-			if _, ok := st.Find(uid); ok {
+			if n, ok := st.Find(uid); ok && wanted(st, n) {
 				gone = append(gone, index.Expunged{UID: uid, GUID: guids[i]})
 			}
 		}

@@ -67,7 +67,11 @@ func (s *mboxStore) Scan(_ context.Context, st *index.State, tx *index.Tx) error
 	if partial {
 		m.skip()
 	}
-	err := s.box.Each(from, m.message)
+	err := s.box.Each(from, st.Hdr.NextUID(), m.message)
+	for errors.Is(err, mbox.ErrCut) {
+		m, partial = newMboxMerge(s, st), false
+		err = s.box.Each(0, st.Hdr.NextUID(), m.message)
+	}
 	if err != nil {
 		return err
 	}

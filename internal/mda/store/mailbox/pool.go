@@ -187,7 +187,7 @@ func (p *Pool) createIndex(ctx context.Context, format Format, loc *Location, se
 	}
 	var tx index.Tx
 	files := Files{Location: loc, Settings: set, Fsync: fsyncMode(set), Dir: dir, IndexDir: indexDir, Log: p.log}
-	if files.Journal, err = p.journal(loc, files.Fsync); err != nil {
+	if files.Journal, err = p.journal(loc.journalRoot(), files.Fsync); err != nil {
 		return err
 	}
 	if err := format.Create(ctx, &files, id, &tx); err != nil {

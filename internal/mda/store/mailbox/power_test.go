@@ -25,18 +25,14 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
-const defaultPowerFailures = 8
-
-var powerFailures = flag.Int("powerfailures", defaultPowerFailures, "how many power failures to try per file system")
+var powerFailures = flag.Int("powerfailures", 8, "how many power failures to try per file system")
 
 // TestPowerFailure saves, copies and expunges messages in many sessions, while
 // somebody else has the file system commit its journal at odd moments, and cuts the
 // power: after the kernel has replayed the journal, each message that was reported
 // as saved is there, once, and none that is there lacks text.
 //
-// An mbox is tried only with more than the usual power failures (-powerfailures): as with Dovecot a
-// message that was being appended, and not acknowledged, may be there in part; and of some 300 power failures
-// on ext4 one was seen after which an acknowledged message was missing, which is not understood.
+// In an mbox, as with Dovecot, a message that was being appended, and not acknowledged, may be there in part.
 func TestPowerFailure(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to mount file systems")
@@ -77,9 +73,6 @@ func TestPowerFailure(t *testing.T) {
 		{"ext4, never", "", ext4, "", "never", false, true, false},
 		{"XFS, never", "", xfs, "nouuid", "never", false, true, false},
 	} {
-		if tt.format == "mbox" && *powerFailures <= defaultPowerFailures {
-			continue // see below
-		}
 		t.Run(tt.name, func(t *testing.T) {
 			host, err := crashdisk.NewHost(t.TempDir())
 			if err != nil {
@@ -385,9 +378,38 @@ func (p *powerTest) fail(at int, r *rand.Rand) (lost int) {
 		return lost
 	}
 	for key := range found {
+		if p.format == "mbox" && p.beingAppended(key, at) {
+			continue
+		}
 		p.t.Errorf("event %d: nobody has sent what is in mailbox %.60q (%d bytes)", at, key, len(key)-2)
 	}
 	return lost
+}
+
+// beingAppended tells whether what is in a mailbox is nothing but a part of a message that was not yet reported as
+// saved there.
+func (p *powerTest) beingAppended(key string, at int) bool {
+	mailbox, text, _ := strings.Cut(key, " ")
+	has := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\n' })
+	for _, s := range p.saved {
+		words := strings.Fields(s.text)[1:] // its number, and what is in it again and again
+		for _, word := range words[:min(2, len(words))] {
+			// The last one may be cut, as those that zeros follow are.
+			if !slices.Contains(has[:max(len(has)-1, 0)], word) {
+				continue
+			}
+			if s.mailbox == mailbox && s.at <= at || s.mailbox != mailbox && !p.comes(mailbox, s.text, at) {
+				p.t.Logf("event %d: a part of message %s of event %d is in mailbox %s", at, words[0], s.at, mailbox)
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// comes tells whether a message was reported as saved in a mailbox, later than a moment.
+func (p *powerTest) comes(mailbox, text string, at int) bool {
+	return slices.ContainsFunc(p.saved, func(s savedMessage) bool { return s.mailbox == mailbox && s.text == text && s.at > at })
 }
 
 // texts reads all messages of a mailbox.

@@ -96,6 +96,11 @@ func (b *Box) apply(p *plan) error {
 
 // shrink changes a file in which everything moves towards the begin, within itself.
 func (b *Box) shrink(p *plan, size int64) error {
+	if b.HasJournal() { // what it says is in the file, and would not be right any more
+		if err := errors.Join(b.opt.Dir.Remove(JournalName), b.syncDir()); err != nil {
+			return err
+		}
+	}
 	to := p.edits[p.first].start
 	put := func(text []byte) error {
 		err := b.writeAt(text, to)

@@ -16,6 +16,9 @@ import (
 // comment.
 const JournalName = "dovetail.mbox.journal"
 
+// newJournal is the journal while it is written.
+const newJournal = JournalName + ".new"
+
 const (
 	journalMagic  = "DTMBOX1\n"
 	journalHeader = len(journalMagic) + 6*8
@@ -62,15 +65,15 @@ func (j *journal) read(p []byte, off int64) (int, error) {
 	return index.ReadAt(j.fd, p, off-j.start+int64(journalHeader))
 }
 
-// writeJournal makes a complete journal of a change. Nothing of the change is done before.
+// writeJournal makes a complete journal of a change. Nothing of the change is done before. It takes the
+// place of another one in one step.
 func (b *Box) writeJournal(p *plan, size int64) (j *journal, err error) {
-	// One that is left is not complete, or it would have been replayed.
-	if err := b.opt.Dir.Remove(JournalName); err != nil {
+	if err := b.opt.Dir.Remove(newJournal); err != nil { // of a killed process
 		return nil, err
 	}
 	j = &journal{box: b, dev: b.dev, ino: b.ino, start: p.edits[p.first].start, before: b.size, after: size}
-	if j.fd, err = b.opt.Dir.Create(JournalName); err != nil {
-		return nil, fmt.Errorf("open(%s): %w", b.opt.Dir.File(JournalName), err)
+	if j.fd, err = b.opt.Dir.Create(newJournal); err != nil {
+		return nil, fmt.Errorf("open(%s): %w", b.opt.Dir.File(newJournal), err)
 	}
 	at := int64(journalHeader)
 	put := func(text []byte) error {
@@ -83,20 +86,56 @@ func (b *Box) writeJournal(p *plan, size int64) (j *journal, err error) {
 	if err == nil {
 		err = pwrite(j.fd, j.encode(), 0)
 	}
-	if err == nil && b.opt.Sync {
-		err = unix.Fdatasync(j.fd)
-	}
-	if err == nil && b.opt.Sync {
-		err = unix.Fdatasync(b.opt.Dir.FD)
-	}
 	if err == nil {
 		err = b.reserve(j.before, j.after)
 	}
+	if err == nil {
+		err = b.publish(j)
+	}
 	if err != nil {
 		j.close()
-		return nil, errors.Join(fmt.Errorf("write(%s): %w", b.opt.Dir.File(JournalName), err), j.drop())
+		return nil, errors.Join(fmt.Errorf("write(%s): %w", b.opt.Dir.File(newJournal), err), b.opt.Dir.Remove(newJournal))
 	}
 	return j, nil
+}
+
+// publish gives a journal its name, for good. The file has to have the size on disk that the journal says,
+// or a power failure could leave it half changed with another one.
+func (b *Box) publish(j *journal) error {
+	if err := b.sync(); err != nil {
+		return err
+	}
+	if b.opt.Sync {
+		if err := unix.Fdatasync(j.fd); err != nil {
+			return err
+		}
+	}
+	if err := b.opt.Dir.Rename(newJournal, JournalName); err != nil {
+		return err
+	}
+	return b.syncDir()
+}
+
+// syncDir has the names in the index's directory on disk. Not all kernels do that with fdatasync(2) on ext4.
+func (b *Box) syncDir() error {
+	if !b.opt.Sync {
+		return nil
+	}
+	if err := unix.Fsync(b.opt.Dir.FD); err != nil {
+		return fmt.Errorf("fsync(%s): %w", b.opt.Dir.Path, err)
+	}
+	return nil
+}
+
+// sync has the file on disk.
+func (b *Box) sync() error {
+	if !b.opt.Sync {
+		return nil
+	}
+	if err := unix.Fdatasync(b.fd); err != nil {
+		return fmt.Errorf("fdatasync(%s): %w", b.opt.Path, err)
+	}
+	return nil
 }
 
 func pwrite(fd int, p []byte, off int64) error {
@@ -125,14 +164,16 @@ func (b *Box) replay(j *journal) error {
 		return err
 	}
 	if j.after < j.before {
+		// A file that has its new size counts as done: what it got must be there before.
+		if err := b.sync(); err != nil {
+			return err
+		}
 		if err := b.truncate(j.after); err != nil {
 			return err
 		}
 	}
-	if b.opt.Sync {
-		if err := unix.Fdatasync(b.fd); err != nil {
-			return fmt.Errorf("fdatasync(%s): %w", b.opt.Path, err)
-		}
+	if err := b.sync(); err != nil {
+		return err
 	}
 	return b.forget(j)
 }
@@ -143,12 +184,7 @@ func (b *Box) forget(j *journal) error {
 	if err := j.drop(); err != nil {
 		return err
 	}
-	if b.opt.Sync {
-		if err := unix.Fdatasync(b.opt.Dir.FD); err != nil {
-			return fmt.Errorf("fdatasync(%s): %w", b.opt.Dir.Path, err)
-		}
-	}
-	return nil
+	return b.syncDir()
 }
 
 // finish writes the journal's content into the file.
@@ -182,13 +218,17 @@ func (b *Box) recover(st *unix.Stat_t) error {
 	}
 	defer j.close()
 	b.size = st.Size
+	if j.after < j.before && b.size == j.after {
+		b.Distrust()
+		return b.forget(j) // it was done
+	}
 	ours, err := b.concerns(j)
 	if err != nil {
 		return err
 	}
 	if !ours {
 		b.opt.Log.Warningf("Mailbox %s: %s was changed after a process was killed that was changing it", b.opt.Name, b.opt.Path)
-		return j.drop()
+		return b.forget(j)
 	}
 	b.opt.Log.Warningf("Mailbox %s: finished a change of %s during which a process was killed", b.opt.Name, b.opt.Path)
 	b.Distrust()
@@ -266,10 +306,9 @@ func (b *Box) replayBefore(j *journal) error {
 	if err := b.finish(j); err != nil {
 		return err
 	}
-	p := newPlan([]edit{{span: span{j.after, j.before}}})
-	// The journal's part is in its place now, so it is not needed for this.
-	if err := b.forget(j); err != nil {
+	// What comes next has a journal of its own, which takes the place of this one.
+	if err := b.sync(); err != nil {
 		return err
 	}
-	return b.apply(p)
+	return b.apply(newPlan([]edit{{span: span{j.after, j.before}}}))
 }

@@ -2,6 +2,7 @@ package mbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func (w *world) fill(b *Box, n int) {
 
 func (w *world) places(b *Box) (list []Place) {
 	w.t.Helper()
-	err := b.Each(0, func(m *Message) error {
+	err := b.Each(0, 1, func(m *Message) error {
 		list = append(list, Place{UID: m.UID, From: m.From, End: m.End, MD5: m.MD5})
 		return nil
 	})
@@ -277,13 +278,39 @@ func TestMoved(t *testing.T) {
 	}
 }
 
-// TestAppendKilled stops an append after every byte. Who knows how long the file was cuts
-// off what is not complete.
+// TestDamagedFromLine has the From_ line of a message damaged that the index knows. Nothing is cut.
+func TestDamagedFromLine(t *testing.T) {
+	w := newWorld(t)
+	w.locked(func(b *Box) { w.fill(b, 4) })
+	text := w.get(w.path)
+	at := strings.Index(text, "X-UID: 3")
+	at = strings.LastIndex(text[:at], "\nFrom ") + 1
+	damaged := text[:at] + strings.Repeat("\x00", 20) + text[at+20:]
+	w.put(w.path, damaged)
+	w.locked(func(b *Box) {
+		n := 0
+		if err := b.Each(0, 5, func(*Message) error { n++; return nil }); err != nil || n != 3 {
+			t.Errorf("%d messages, %v", n, err)
+		}
+		if err := b.CutUnfinished(Place{}); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := w.get(w.path); got != damaged {
+		t.Errorf("the file was changed: %q", got)
+	}
+}
+
+// TestAppendKilled stops an append of two messages after every byte. The first, which is not complete, is cut out,
+// by who knows how long the file was, and by the Content-Length of the message before. What others have appended
+// meanwhile stays.
 func TestAppendKilled(t *testing.T) {
 	w := newWorld(t)
 	var before, after string
+	var known Place
 	w.locked(func(b *Box) {
 		w.fill(b, 2)
+		known = w.places(b)[1]
 		before = w.get(w.path)
 		var list []Placing
 		for i := range 2 {
@@ -305,17 +332,39 @@ func TestAppendKilled(t *testing.T) {
 		if n > len(torn) {
 			torn += old[len(torn):n]
 		}
-		w.put(w.path, torn)
-		w.locked(func(b *Box) {
-			list := w.places(b)
-			known := list[1]
-			known.End = int64(len(before)) - 1
-			if err := b.CutUnfinished(known); err != nil {
-				t.Fatal(err)
+		// The second message is there as far as it was written.
+		second := old[strings.LastIndex(old, "\nFrom ")+1:]
+		good := func(got, foreign string) bool {
+			got, ok := strings.CutPrefix(got, before)
+			got, ok2 := strings.CutSuffix(got, foreign)
+			return ok && ok2 && strings.HasPrefix(second, strings.TrimRight(got, "\n"))
+		}
+		for _, foreign := range []string{"", "From x@example.org  Sun Nov 22 10:00:00 2026\nSubject: foreign\n\nx\n\n"} {
+			text := torn
+			if foreign != "" {
+				text = torn + "\n\n" + foreign
 			}
-		})
-		if got := w.get(w.path); got != before {
-			t.Fatalf("after %d bytes: %q", n-len(before), got)
+			w.put(w.path, text)
+			w.locked(func(b *Box) {
+				if err := b.CutUnfinished(known); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if got := w.get(w.path); !good(got, foreign) {
+				t.Fatalf("after %d bytes: %q", n-len(before), got)
+			}
+			w.put(w.path, text)
+			w.locked(func(b *Box) {
+				if err := b.Each(0, 1, func(*Message) error { return nil }); !errors.Is(err, ErrCut) {
+					t.Fatalf("after %d bytes: %v", n-len(before), err)
+				}
+				if err := b.Each(0, 1, func(*Message) error { return nil }); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if got := w.get(w.path); !good(got, foreign) {
+				t.Fatalf("after %d bytes: %q", n-len(before), got)
+			}
 		}
 	}
 	// Zeros elsewhere, or behind something that the index does not know, are mail.

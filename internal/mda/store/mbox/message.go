@@ -95,7 +95,8 @@ type Message struct {
 	hidden []span // fields that are not the message's, in their order
 	broken bool   // some of these are wrong
 	eoh    int    // length of the empty line that ends the header; 0 if there is none
-	torn   bool   // a killed writer left something behind it
+	torn   bool   // a killed writer left something behind it,
+	next   int64  // up to here, where the next message begins with a line break, or the file ends
 }
 
 // Broken reports whether hidden fields are wrong or missing.
@@ -105,6 +106,7 @@ func (m *Message) Broken() bool { return m.broken || m.UID == 0 && !m.Pseudo }
 type parser struct {
 	w      *window
 	digest Digest
+	known  uint32 // the index knows all messages below this uid
 }
 
 // headerOnly has parse not look for the end of a message.
@@ -197,8 +199,8 @@ func (p *parser) findEnd(m *Message, expected int64) error {
 			continue
 		}
 		ok, err := p.boundary(end)
-		if err == nil && !ok && end == expected {
-			m.torn, err = p.unfinished(end + 1)
+		if err == nil && !ok {
+			err = p.findTorn(m, end, end == expected)
 		}
 		if err != nil {
 			return err
@@ -211,6 +213,57 @@ func (p *parser) findEnd(m *Message, expected int64) error {
 	end, err := p.search(m.Body)
 	m.End = end
 	return err
+}
+
+// findTorn looks for what a killed writer left behind a message that ends at an offset. known tells that
+// the index says so; else it is the Content-Length, which counts only if a mail server has written it.
+func (p *parser) findTorn(m *Message, end int64, known bool) error {
+	n, err := p.lineBreak(end)
+	if err != nil || n == 0 || !known && m.UID == 0 {
+		return err
+	}
+	if m.torn, err = p.unfinished(end + int64(n)); err == nil && m.torn {
+		m.next, m.torn, err = p.endOfTorn(end+int64(n), known)
+	}
+	return err
+}
+
+// endOfTorn returns the line break before the message that follows an unfinished one, or the end of the file. It is
+// false if the index knows that message: then the one before it was finished, and something else has
+// damaged it. all says that the index knows nothing of what is here.
+func (p *parser) endOfTorn(off int64, all bool) (next int64, torn bool, err error) {
+	if next, err = p.search(off); err != nil {
+		return 0, false, err
+	}
+	m, err := p.parse(next, headerOnly)
+	switch {
+	case errors.Is(err, errLost):
+		return next, true, nil
+	case err != nil:
+		return 0, false, err
+	}
+	return next, all || m.UID == 0 || m.UID >= p.known, nil
+}
+
+// endOfBatch returns the line break before the first message from an offset on that was not to come together with the
+// unfinished one: that has not the next uids, nor ends in its header with the file. The index knows none.
+func (p *parser) endOfBatch(next int64, uid uint32) (int64, error) {
+	for {
+		m, err := p.parse(next, headerOnly)
+		if errors.Is(err, errLost) {
+			return next, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if (m.length < 0 || m.UID <= uid) && (m.eoh > 0 || m.End < p.w.size-1) {
+			return next, nil
+		}
+		uid = max(uid, m.UID)
+		if next, err = p.search(max(m.Body-1, m.Header)); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // boundary reports whether a message can end at an offset: a line break is there that ends
@@ -228,14 +281,28 @@ func (p *parser) boundary(off int64) (ok bool, err error) {
 	return ok, err
 }
 
-// unfinished reports whether a killed writer began a message at an offset. Only where the
-// index knows the file to have ended before does that mean anything.
+// unfinished reports whether a killed writer, or a power failure, left a message unfinished at an offset: its
+// From_ line has zero bytes, or is the end of the file. Only where a message is known to end before, by
+// the index or its Content-Length, does that mean anything.
 func (p *parser) unfinished(off int64) (bool, error) {
-	b, err := p.w.at(off, len(fromPrefix))
-	if err != nil || len(b) == 0 {
+	line, err := p.w.line(off)
+	if err != nil || len(line) == 0 {
 		return false, err
 	}
-	return len(bytes.Trim(b[:min(len(b), len(fromPrefix))], "\x00")) == 0, nil
+	for i, c := range line[:min(len(line), len(fromPrefix))] {
+		if c == '\n' && i > 0 { // somebody has ended the line
+			break
+		}
+		if c != 0 && c != fromPrefix[i] {
+			return false, nil
+		}
+	}
+	line = line[:min(len(line), maxFromLine)]
+	if bytes.IndexByte(line, 0) >= 0 {
+		return true, nil
+	}
+	_, _, valid := ParseFrom(line[min(len(line), len(fromPrefix)):])
+	return !valid && off+int64(len(line)) == p.w.size && line[len(line)-1] != '\n', nil
 }
 
 // search looks for the end of a body that begins at an offset.

@@ -22,14 +22,52 @@ func (p *parser) check(pl Place) (*Message, error) {
 	return m, err
 }
 
-// Each calls fn with the messages from one on, whose line break is at from.
-func (b *Box) Each(from int64, fn func(m *Message) error) error {
+// ErrCut says that what a killed writer left was cut out of the file: one has to begin again.
+var ErrCut = errors.New("unfinished message was cut")
+
+// Each calls fn with the messages from one on, whose line break is at from. The index knows all below a uid. ErrCut.
+func (b *Box) Each(from int64, known uint32, fn func(m *Message) error) error {
 	p := b.parser()
+	p.known = known
 	defer p.w.close()
 	return p.each(b.opt.Path, from, func(m *Message) error {
 		b.alive()
+		if m.torn && !b.readOnly {
+			return b.cutTorn(p, m)
+		}
 		return fn(m)
 	})
+}
+
+// cutTorn cuts out what a killed writer left behind a message.
+func (b *Box) cutTorn(p *parser, m *Message) error {
+	n, err := p.lineBreak(m.End)
+	if err == nil {
+		err = b.cutOut(p, m.End+int64(n), m.next)
+	}
+	if err != nil {
+		return err
+	}
+	return ErrCut
+}
+
+// cutOut cuts out what a killed writer left at an offset, up to the line break before a message that
+// somebody has appended since, or to the end of the file.
+func (b *Box) cutOut(p *parser, at, next int64) error {
+	n, err := p.lineBreak(next)
+	if err != nil {
+		return err
+	}
+	next += int64(n)
+	b.opt.Log.Warningf("Mailbox %s: cut %d bytes of an unfinished message off %s", b.opt.Name, next-at, b.opt.Path)
+	if next < b.size {
+		return b.apply(newPlan([]edit{{span: span{at, next}}}))
+	}
+	if err := b.truncate(at); err != nil {
+		return err
+	}
+	b.size, b.base = at, nil
+	return nil
 }
 
 func (p *parser) each(path string, from int64, fn func(m *Message) error) error {
@@ -41,7 +79,7 @@ func (p *parser) each(path string, from int64, fn func(m *Message) error) error 
 		if err := fn(m); err != nil {
 			return err
 		}
-		from = m.End
+		from = max(m.End, m.next)
 	}
 	return nil
 }
@@ -56,7 +94,7 @@ func (b *Box) CutUnfinished(pl Place) error {
 		at = pl.End + 1
 	}
 	torn, err := p.unfinished(at)
-	if err != nil || !torn {
+	if err != nil || !torn || b.readOnly {
 		return err
 	}
 	if at > 0 {
@@ -64,15 +102,14 @@ func (b *Box) CutUnfinished(pl Place) error {
 			return nil //nolint:nilerr // the file is not the one that the index knows
 		}
 	}
-	if b.readOnly {
-		return nil
+	next, torn, err := p.endOfTorn(at, at > 0)
+	if err == nil && at > 0 {
+		next, err = p.endOfBatch(next, pl.UID)
 	}
-	b.opt.Log.Warningf("Mailbox %s: cut %d bytes of an unfinished message off %s", b.opt.Name, b.size-at, b.opt.Path)
-	if err := b.truncate(at); err != nil {
+	if err != nil || !torn {
 		return err
 	}
-	b.size = at
-	return nil
+	return b.cutOut(p, at, next)
 }
 
 // Size returns the size of the file.

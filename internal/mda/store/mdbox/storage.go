@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,11 +150,47 @@ func (s *Storage) noAlt(err error) error {
 func openDir(path string) (*index.Dir, error) {
 	d, err := index.OpenDir(path)
 	if errors.Is(err, index.ErrNotExist) {
-		if err = os.MkdirAll(path, 0o700); err == nil {
+		if err = makeDir(path); err == nil {
 			return index.OpenDir(path)
 		}
 	}
 	return d, err
+}
+
+// makeDir makes a directory and those above it, with the permissions of the first that is there: the mail of a
+// group stays the group's.
+func makeDir(path string) error {
+	if err := os.Mkdir(path, 0o700); !errors.Is(err, os.ErrNotExist) {
+		if err == nil {
+			return inheritPermissions(path)
+		}
+		if errors.Is(err, os.ErrExist) {
+			return nil
+		}
+		return err
+	}
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return makeDir(path)
+}
+
+// inheritPermissions gives a new directory those of the one it is in, whatever the umask is.
+func inheritPermissions(path string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Dir(path), &st); err != nil {
+		return err
+	}
+	mode := st.Mode&(0o777|unix.S_ISGID) | 0o700
+	if mode&0o077 == 0 {
+		return nil
+	}
+	if mode&unix.S_ISGID == 0 && mode>>3&7 != mode&7 && int(st.Gid) != unix.Getegid() {
+		if err := unix.Chown(path, -1, int(st.Gid)); err != nil {
+			return err
+		}
+	}
+	return unix.Chmod(path, mode)
 }
 
 // openMap opens the map. Without one, but with messages, it is made from these.
@@ -184,6 +221,12 @@ func (s *Storage) openMap(ctx context.Context) error {
 
 func soundMap(st *index.State) bool { return !st.Hdr.Fsckd() && st.Hdr.UIDValidity() != 0 }
 
+// How long, and how often, one looks for a map that another process is making.
+const (
+	mapWait = 5 * time.Second
+	mapPoll = 20 * time.Millisecond
+)
+
 func (s *Storage) createMap() error {
 	var tx index.Tx
 	tx.UIDValidity(uint32(s.opt.Now().Unix()))
@@ -191,8 +234,13 @@ func (s *Storage) createMap() error {
 	tx.ExtHeader(0, make([]byte, mapHeaderSize))
 	tx.Intro(&extRef)
 	x, err := index.Create(s.mapDir, s.opt.Index, &tx)
-	if errors.Is(err, index.ErrExists) {
-		x, err = index.Open(s.mapDir, s.opt.Index)
+	// Somebody else is making it, or was killed doing that, which shows after some time.
+	for end := time.Now().Add(mapWait); errors.Is(err, index.ErrExists); {
+		if x, err = index.Open(s.mapDir, s.opt.Index); !errors.Is(err, index.ErrNotExist) || time.Now().After(end) {
+			break
+		}
+		time.Sleep(mapPoll)
+		x, err = index.Create(s.mapDir, s.opt.Index, &tx)
 	}
 	s.ix = x
 	if err == nil && s.opt.Fsync.Saves() {

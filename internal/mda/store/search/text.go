@@ -15,7 +15,7 @@ import (
 )
 
 // maxField is how much of one header field is looked at.
-const maxField = 64 << 10
+const maxField = 10 << 20
 
 // A needle is a string to look for, normalized.
 type needle []byte
