@@ -3,6 +3,8 @@ package cleanup
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
+	"github.com/dovetail-mail/dovetail/internal/table"
 )
 
 // A Writer takes one message into the queue; *[queue.Writer] is one.
@@ -29,6 +32,7 @@ type Config struct {
 	Main     *postfix.Main
 	Queue    func(now time.Time) (Writer, error) // begins a message, see [FromStore]
 	Resolver *resolve.Resolver
+	Tables   resolve.Opener  // opens tables; nil opens them without help
 	Log      *maillog.Logger // tag "postfix/cleanup[pid]"
 	Now      func() time.Time
 }
@@ -55,6 +59,15 @@ type Cleanup struct {
 	headers map[string]headerKind
 	daemon  string // MAILER-DAEMON@$myorigin, in lower case
 	pool    sync.Pool
+
+	mappings     mappings
+	aliasMaps    resolve.Maps
+	senderBCC    resolve.Maps
+	recipientBCC resolve.Maps
+	checks       *checks // nil where content is not looked at
+	plain        bool    // recipients stay what they are
+	autoUTF8     map[string]bool
+	internal     map[string]bool // internal_mail_filter_classes
 }
 
 // New returns a Cleanup with the parameters of c.Main.
@@ -72,7 +85,66 @@ func New(c Config) (*Cleanup, error) {
 	cl.headers = headerTable(postfix.SplitList(cl.set.DropHeaders))
 	cl.daemon = strings.ToLower("mailer-daemon@" + cl.core.Myorigin)
 	cl.pool.New = func() any { return new(Message) }
-	return cl, nil
+	open := c.Tables
+	if open == nil {
+		var err error
+		if open, err = resolve.NewOpener(c.Main, table.Options{Log: c.Log}); err != nil {
+			return nil, err
+		}
+	}
+	if err := cl.openTables(open); err != nil {
+		return nil, err
+	}
+	return cl, cl.readClasses()
+}
+
+func (c *Cleanup) openTables(open resolve.Opener) (err error) {
+	for _, m := range []struct {
+		dst          *resolve.Maps
+		param, value string
+	}{
+		{&c.aliasMaps, aliasParam, c.set.AliasMaps},
+		{&c.senderBCC, "sender_bcc_maps", c.set.SenderBCCMaps},
+		{&c.recipientBCC, "recipient_bcc_maps", c.set.RecipientBCCMaps},
+	} {
+		if *m.dst, err = open.OpenMaps(m.param, m.value); err != nil {
+			return fmt.Errorf("%s: %w", m.param, err)
+		}
+	}
+	if c.mappings, err = openMappings(&c.set, c.res, open); err != nil {
+		return err
+	}
+	c.plain = c.aliasMaps.Empty() && c.senderBCC.Empty() && c.recipientBCC.Empty() && c.set.AlwaysBCC == "" &&
+		c.mappings.classes&(envelopeSender|envelopeRecipient) == 0
+	c.checks, err = openChecks(&c.set, open, c.log)
+	return err
+}
+
+// sources are the words for where mail comes from, in smtputf8_autodetect_classes; "all" is
+// another.
+var sources = []string{"sendmail", "smtpd", "qmqpd", "forward", "bounce", "notify", "verify"}
+
+func (c *Cleanup) readClasses() error {
+	c.autoUTF8, c.internal = map[string]bool{}, map[string]bool{}
+	for _, word := range postfix.SplitList(strings.ToLower(c.set.SMTPUTF8AutodetectFrom)) {
+		switch {
+		case word == "all":
+			for _, source := range sources {
+				c.autoUTF8[source] = c.core.SMTPUTF8Enable
+			}
+		case slices.Contains(sources, word):
+			c.autoUTF8[word] = c.core.SMTPUTF8Enable
+		default:
+			return fmt.Errorf("unknown smtputf8_autodetect_classes value %q in %q", word, c.set.SMTPUTF8AutodetectFrom)
+		}
+	}
+	for _, word := range postfix.SplitList(strings.ToLower(c.set.InternalFilterClasses)) {
+		if word != "bounce" && word != "notify" {
+			return fmt.Errorf("unknown internal_mail_filter_classes value %q in %q", word, c.set.InternalFilterClasses)
+		}
+		c.internal[word] = true
+	}
+	return nil
 }
 
 // An Origin says where a message comes from, as far as its content depends on it.
@@ -87,13 +159,33 @@ type Origin struct {
 	// Unmapped mail keeps its recipients (no_address_mappings), as it has
 	// been here before.
 	Unmapped bool
+	// Unchecked mail has its content not looked at (no_header_body_checks).
+	Unchecked bool
+	// Source is where the mail comes from: "smtpd", "sendmail", "qmqpd", "forward",
+	// "bounce", "notify" or "verify". Left empty it is what the other fields say.
+	Source string
+	// What the log has of the client, for actions on content: "name[address]", or
+	// nothing for local mail, protocol and HELO name.
+	Client, Proto, Helo string
+}
+
+// source is where the mail comes from.
+func (o *Origin) source() string {
+	switch {
+	case o.Source != "":
+		return o.Source
+	case o.Internal:
+		return "bounce"
+	case o.Client == "":
+		return "sendmail"
+	}
+	return "smtpd"
 }
 
 // The replies to content that is not taken (RFC 3463 codes as Postfix's
 // cleanup_strerror gives them).
 var (
 	replyHops       = smtp.Reply{Code: 554, Enhanced: smtp.Enhanced{5, 4, 0}, Text: "Error: too many hops"}
-	replyAlias      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 6, 0}, Text: "Alias expansion error"}
 	replyWrite      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 3, 0}, Text: "Error: queue file write error"}
 	replyNoSpace    = smtp.Reply{Code: 452, Enhanced: smtp.Enhanced{4, 3, 1}, Text: "Error: insufficient system storage"}
 	replyTryAgain   = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 7, 1}, Text: "Error: service unavailable"}
@@ -109,7 +201,7 @@ func (c *Cleanup) Start(ctx context.Context, o Origin) (*Message, error) {
 		return nil, c.queueError("", err)
 	}
 	m := c.pool.Get().(*Message)
-	m.begin(c, w, o, now)
+	m.begin(ctx, c, w, o, now)
 	return m, nil
 }
 

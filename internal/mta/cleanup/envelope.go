@@ -4,19 +4,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
-	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// envelope brings the addresses of env into standard form and expands its
-// recipients.
+// envelope brings the addresses of env into standard form, maps and expands them, and
+// adds the recipients that get copies.
 func (m *Message) envelope(ctx context.Context, env *queue.Envelope) error {
 	if len(env.Recipients) == 0 {
 		return fmt.Errorf("%s: %w", m.id, errNoRecipients)
 	}
-	c := m.c
 	if env.Arrival.IsZero() {
 		env.Arrival = m.arrival
 	}
@@ -26,171 +25,223 @@ func (m *Message) envelope(ctx context.Context, env *queue.Envelope) error {
 			env.RewriteContext = "local"
 		}
 	}
-	env.Sender = c.res.Rewrite(ctx, "local", env.Sender)
-	if len(env.Sender) == len(c.daemon) && strings.EqualFold(env.Sender, c.daemon) {
-		env.Sender = ""
+	m.origin.Sender = env.Sender
+	env.Sender = m.senderAddress()
+	m.noteUTF8(env.Sender)
+	if m.c.plain || m.origin.Unmapped {
+		m.plainRecipients(ctx, env)
+	} else {
+		m.recipients(ctx, env)
 	}
+	if m.encoding != "" {
+		env.Encoding = m.encoding
+	}
+	env.SMTPUTF8 = env.SMTPUTF8 || m.utf8
+	m.contentEnvelope(env)
+	if env.Redirect != "" {
+		m.redirect(ctx, env)
+	}
+	return nil
+}
+
+// contentEnvelope sets what actions on the content ask for.
+func (m *Message) contentEnvelope(env *queue.Envelope) {
+	f := m.filter
+	if f == nil {
+		return
+	}
+	if f.transport != "" {
+		env.Filter = f.transport
+	}
+	if f.redirect != "" {
+		env.Redirect = f.redirect
+	}
+	env.Hold = env.Hold || f.hold
+}
+
+// redirect replaces all recipients.
+func (m *Message) redirect(ctx context.Context, env *queue.Envelope) {
+	one := env.Recipients[0]
+	one.Address = m.c.res.Rewrite(ctx, "local", env.Redirect)
+	env.Recipients = append(env.Recipients[:0], one)
+}
+
+// noteUTF8 finds out that a message needs SMTPUTF8, where that is not left to its
+// client to say.
+func (m *Message) noteUTF8(addr string) {
+	if m.autoUTF8 && !isASCII(addr) && utf8.ValidString(addr) {
+		m.utf8 = true
+	}
+}
+
+func isASCII[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// plainRecipients is recipients without any table.
+func (m *Message) plainRecipients(ctx context.Context, env *queue.Envelope) {
 	for i := range env.Recipients {
 		r := &env.Recipients[i]
 		if r.Original == "" {
 			r.Original = r.Address
 		}
-		r.Address = c.res.Rewrite(ctx, "local", r.Address)
+		if r.Address == "" {
+			r.Address = m.c.set.EmptyRecipient
+		}
+		r.Address = m.c.res.Rewrite(ctx, "local", r.Address)
+		m.noteUTF8(r.Address)
 	}
-	if env.Redirect != "" {
-		env.Recipients = []queue.Recipient{{Address: c.res.Rewrite(ctx, "local", env.Redirect), Original: env.Redirect}}
-	}
-	if c.res.AliasMaps().Empty() || m.origin.Unmapped {
-		m.dedupe(env)
-		return nil
-	}
-	return m.expand(ctx, env)
-}
-
-// dedupe drops recipients that are there twice. The few of most messages are
-// compared with each other.
-func (m *Message) dedupe(env *queue.Envelope) {
-	if len(env.Recipients) < 2 {
+	extra := m.contentBCC()
+	if len(env.Recipients) < 2 && len(extra) == 0 {
 		return
 	}
-	set := recipientSet{original: m.c.set.OriginalRecipient}
-	kept := env.Recipients[:0]
-	for _, r := range env.Recipients {
-		if set.add(&r) {
-			kept = append(kept, r)
-		}
+	l := m.newRecipientList(env)
+	for i := range env.Recipients {
+		l.add(env.Recipients[i])
 	}
-	env.Recipients = kept
+	for _, addr := range extra {
+		m.bcc(ctx, l, addr)
+	}
+	env.Recipients = l.all
 }
 
-// recipientSet knows which recipients a message has. With
-// enable_original_recipient the same address counts once for each address it
-// comes from.
-type recipientSet struct {
+// recipients brings recipients into the queue in Postfix's order: the copies that the
+// sender asks for, each recipient with the copies that it asks for, then those of all mail.
+func (m *Message) recipients(ctx context.Context, env *queue.Envelope) {
+	c := m.c
+	copies := !m.origin.Internal
+	l := m.newRecipientList(env)
+	if copies && env.Sender != "" {
+		m.copyTo(ctx, l, "sender_bcc_maps", c.senderBCC, env.Sender)
+	}
+	for _, r := range env.Recipients {
+		if m.dropped {
+			return // a table failed: nothing is looked up any more
+		}
+		if r.Original == "" {
+			r.Original = r.Address
+		}
+		r.Address = m.recipientAddress(ctx, r.Address)
+		m.noteUTF8(r.Address)
+		m.expand(l, r)
+		if copies {
+			m.copyTo(ctx, l, "recipient_bcc_maps", c.recipientBCC, r.Address)
+		}
+	}
+	if m.dropped {
+		return
+	}
+	if copies && c.set.AlwaysBCC != "" {
+		m.bcc(ctx, l, c.set.AlwaysBCC)
+	}
+	for _, addr := range m.contentBCC() {
+		m.bcc(ctx, l, addr)
+	}
+	env.Recipients = l.all
+}
+
+// contentBCC are the recipients that the content asks for.
+func (m *Message) contentBCC() []string {
+	if m.filter == nil {
+		return nil
+	}
+	return m.filter.bcc
+}
+
+// copyTo adds the recipient that a table of copies has for an address.
+func (m *Message) copyTo(ctx context.Context, l *recipientList, param string, maps resolve.Maps, addr string) {
+	value, _, found, err := m.c.res.Find(ctx, maps, addr, resolve.FindDefault)
+	if err != nil {
+		m.lookupFailed(param, "")
+		return
+	}
+	if found {
+		m.bcc(ctx, l, value)
+	}
+}
+
+// bcc adds a recipient of a copy, of whom the sender learns nothing.
+func (m *Message) bcc(ctx context.Context, l *recipientList, addr string) {
+	addr = m.recipientAddress(ctx, addr)
+	m.noteUTF8(addr)
+	m.expand(l, queue.Recipient{Address: addr, Original: addr, Notify: queue.NotifyNever})
+}
+
+// expand adds what virtual_alias_maps make of a recipient.
+func (m *Message) expand(l *recipientList, r queue.Recipient) {
+	if m.c.aliasMaps.Empty() || m.origin.Unmapped {
+		l.add(r)
+		return
+	}
+	l.orcpt = r.Address
+	addrs := m.aliases(r.Address)
+	if r.Notify&queue.NotifySuccess != 0 && (len(addrs) > 1 || addrs[0] != r.Address) {
+		r.Notify = l.expanded(r)
+	}
+	for _, addr := range addrs {
+		r.Address = addr
+		l.add(r)
+	}
+	l.orcpt = ""
+}
+
+// expanded adds the alias, for the report that the sender asked for: it tells of
+// the alias, and not of its members. It returns the NOTIFY of those (RFC 3461
+// 5.2.7.3).
+func (l *recipientList) expanded(r queue.Recipient) uint8 {
+	r.Expanded = true
+	l.all = append(l.all, r)
+	if r.Notify == queue.NotifySuccess {
+		return queue.NotifyNever
+	}
+	return r.Notify &^ queue.NotifySuccess
+}
+
+// A recipientList is one without duplicates. With enable_original_recipient the same
+// address counts once for each address it comes from.
+type recipientList struct {
+	all      []queue.Recipient
 	original bool
-	only     queue.Recipient // the one so far: most messages have no other
+	limit    int    // of keys
+	orcpt    string // the address before aliases, if it is another
 	keys     map[string]struct{}
 }
 
-// add reports false for a recipient that is there already.
-func (s *recipientSet) add(r *queue.Recipient) bool {
-	if s.keys == nil {
-		if s.only == (queue.Recipient{}) {
-			s.only = *r
-			return true
-		}
-		s.keys = map[string]struct{}{s.key(&s.only): {}}
+func (m *Message) newRecipientList(env *queue.Envelope) *recipientList {
+	set := &m.c.set
+	return &recipientList{
+		all: make([]queue.Recipient, 0, len(env.Recipients)), original: set.OriginalRecipient, limit: set.DuplicateFilterLimit,
+		keys: make(map[string]struct{}, len(env.Recipients)),
 	}
-	key := s.key(r)
-	if _, dup := s.keys[key]; dup {
-		return false
-	}
-	s.keys[key] = struct{}{}
-	return true
 }
 
-func (s *recipientSet) key(r *queue.Recipient) string {
-	key := strings.ToLower(r.Address)
-	if s.original {
-		key = fmt.Sprint(key, "\x00", r.Original, "\x00", r.DSNOrcpt, "\x00", r.Notify)
+// add adds a recipient that is not there. Very many are not remembered.
+func (l *recipientList) add(r queue.Recipient) {
+	key := l.key(&r)
+	if _, dup := l.keys[key]; dup {
+		return
 	}
-	return key
+	if l.limit <= 0 || len(l.keys) < l.limit {
+		l.keys[key] = struct{}{}
+	}
+	l.all = append(l.all, r)
 }
 
-// expand replaces each recipient by what virtual_alias_maps makes of it.
-func (m *Message) expand(ctx context.Context, env *queue.Envelope) error {
-	set := recipientSet{original: m.c.set.OriginalRecipient}
-	out := make([]queue.Recipient, 0, len(env.Recipients))
-	for _, r := range env.Recipients {
-		addrs, err := m.aliases(ctx, r.Address)
-		if err != nil {
-			m.c.log.Warningf("%s: %v -- message not accepted, try again later", m.id, err)
-			return replyAlias
-		}
-		for _, addr := range addrs {
-			one := r
-			one.Address = addr
-			if set.add(&one) {
-				out = append(out, one)
-			}
-		}
+func (l *recipientList) key(r *queue.Recipient) string {
+	if !l.original {
+		return strings.ToLower(r.Address)
 	}
-	env.Recipients = out
-	return nil
-}
-
-// aliases expands one address with virtual_alias_maps, again and again until
-// nothing is found. An address that maps to itself is final.
-func (m *Message) aliases(ctx context.Context, addr string) ([]string, error) {
-	maps := m.c.res.AliasMaps()
-	type item struct {
-		addr  string
-		depth int
+	orcpt := r.DSNOrcpt
+	if orcpt == "" {
+		if orcpt = l.orcpt; orcpt == "" {
+			orcpt = r.Address
+		}
+		orcpt = "rfc822;" + orcpt
 	}
-	pending := []item{{addr, 0}}
-	var done []string
-	for len(pending) > 0 {
-		it := pending[0]
-		pending = pending[1:]
-		value, ext, found, err := m.c.res.Find(ctx, maps, it.addr, resolve.FindDefault)
-		if err != nil {
-			return nil, fmt.Errorf("virtual_alias_maps map lookup problem for %s", addr)
-		}
-		if !found {
-			done = append(done, it.addr)
-			continue
-		}
-		if it.depth >= m.c.set.AliasRecursionLimit {
-			return nil, fmt.Errorf("unreasonable virtual_alias_maps map nesting for %s", addr)
-		}
-		results, err := m.aliasResults(ctx, value, ext, it.addr)
-		if err != nil {
-			return nil, err
-		}
-		next := pending[:len(pending):len(pending)]
-		pending = nil
-		for _, result := range results {
-			if strings.EqualFold(result, it.addr) {
-				done = append(done, result)
-			} else {
-				pending = append(pending, item{result, it.depth + 1})
-			}
-		}
-		pending = append(pending, next...)
-		if len(done)+len(pending) > m.c.set.AliasExpansionLimit {
-			return nil, fmt.Errorf("unreasonable virtual_alias_maps map expansion size for %s", addr)
-		}
-	}
-	return done, nil
-}
-
-// aliasResults splits what a table said about addr: addresses separated by commas.
-func (m *Message) aliasResults(ctx context.Context, value, ext, addr string) ([]string, error) {
-	if !m.c.res.Propagates("virtual") {
-		ext = ""
-	}
-	var results []string
-	for text := range splitAddresses(value) {
-		if strings.HasPrefix(text, "@") && strings.IndexByte(text, ':') < 0 {
-			// "@domain" keeps the user of the address looked up.
-			local, _ := smtp.SplitAddress(addr)
-			results = append(results, local+text)
-			continue
-		}
-		path, err := smtp.ParsePath([]byte(text))
-		if err != nil || path.Address == "" {
-			m.c.log.Warningf("%s: virtual_alias_maps: bad address %q in the result for %s is ignored", m.id, text, addr)
-			continue
-		}
-		result := m.c.res.Rewrite(ctx, "local", path.Address)
-		if ext != "" {
-			local, domain := smtp.SplitAddress(result)
-			result = local + ext + "@" + domain
-		}
-		if len(result) > m.c.set.AliasAddressLengthLimit {
-			return nil, fmt.Errorf("unreasonable virtual_alias_maps result %.30s... for %s", result, addr)
-		}
-		results = append(results, result)
-	}
-	return results, nil
+	return strings.ToLower(orcpt + "\n" + string('0'+rune(r.Notify)) + "\n" + r.Original + "\n" + r.Address)
 }

@@ -2,7 +2,10 @@ package cleanup
 
 import (
 	"bytes"
+	"slices"
 	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/mta/rfc822"
 )
 
 // headerKind says what is done with a header.
@@ -23,7 +26,7 @@ const (
 	seenDate seen = 1 << iota
 	seenFrom
 	seenMessageID
-	seenRecipient // To, Cc or Bcc
+	seenRecipient // To or Cc
 	seenResent    // any Resent-*
 	seenResentDate
 	seenResentFrom
@@ -33,9 +36,9 @@ const (
 // marks are the headers noted in the seen set.
 var marks = map[string]seen{
 	"date": seenDate, "from": seenFrom, "message-id": seenMessageID,
-	"to": seenRecipient, "cc": seenRecipient, "bcc": seenRecipient, "apparently-to": seenRecipient,
+	"to": seenRecipient, "cc": seenRecipient,
 	"resent-date": seenResentDate, "resent-from": seenResentFrom, "resent-message-id": seenResentMessageID,
-	"resent-to": seenRecipient, "resent-cc": seenRecipient, "resent-bcc": seenRecipient,
+	"resent-to": seenRecipient, "resent-cc": seenRecipient,
 }
 
 // headerTable lists the headers that are not merely passed on (RFC 5322 3.6
@@ -43,28 +46,32 @@ var marks = map[string]seen{
 func headerTable(drop []string) map[string]headerKind {
 	t := map[string]headerKind{
 		"received": hdrNote, "date": hdrNote, "message-id": hdrValue,
-		"resent-date": hdrNote, "resent-message-id": hdrValue,
+		"resent-date": hdrNote, "resent-message-id": hdrValue, "content-transfer-encoding": hdrValue,
 	}
-	for _, name := range []string{
-		"from", "sender", "reply-to", "to", "cc", "bcc", "apparently-to", "return-receipt-to",
-		"errors-to", "disposition-notification-to", "mail-followup-to", "return-path",
-		"resent-from", "resent-sender", "resent-reply-to", "resent-to", "resent-cc", "resent-bcc",
-	} {
+	for _, name := range rfc822.AddressHeaders() {
 		t[name] = hdrAddress
 	}
 	for _, name := range drop {
-		t[strings.ToLower(name)] = hdrDrop
+		if name = strings.ToLower(name); !slices.Contains(mimeHeaders, name) {
+			t[name] = hdrDrop
+		}
 	}
 	return t
+}
+
+// mimeHeaders are those that say how the content is to be read. They are not dropped.
+var mimeHeaders = []string{
+	"mime-version", "content-type", "content-transfer-encoding", "content-description", "content-disposition", "content-id",
 }
 
 // header is the logical header under way.
 type header struct {
 	kind headerKind
 	open bool   // there is one, continuation lines belong to it
-	size int    // of what came of it, for header_size_limit
+	size int    // of what was passed on, counted as text is
 	name int    // length of the name
-	text []byte // of those that must be seen as a whole
+	text []byte // of those that must be seen as a whole: lines with "\n" between them
+	out  []byte // scratch
 }
 
 // maxHeaderName is the longest name that is looked up.
@@ -97,6 +104,11 @@ func (m *Message) headerPart(p []byte) (body []byte) {
 			m.write(p[run:i])
 			i += n + 1
 			run = i
+		case lineReplaced:
+			m.write(p[run:i])
+			m.write(m.header.out)
+			i += n + 1
+			run = i
 		case lineBody:
 			m.write(p[run:i])
 			m.lastHeader()
@@ -112,9 +124,10 @@ func (m *Message) headerPart(p []byte) (body []byte) {
 type verdict uint8
 
 const (
-	linePass  verdict = iota // to be written as it is
-	lineTaken                // written otherwise, later or never
-	lineBody                 // the header ended before it
+	linePass     verdict = iota // to be written as it is
+	lineTaken                   // written otherwise, later or never
+	lineReplaced                // header.out is to be written for it
+	lineBody                    // the header ended before it
 )
 
 // partialLine keeps the beginning of a line. As soon as it cannot be a header
@@ -125,8 +138,9 @@ func (m *Message) partialLine(p []byte) (body []byte) {
 	}
 	m.partial = append(m.partial, p...)
 	if couldBeHeader(m.partial, m.header.open) {
-		if limit := m.c.set.HeaderSizeLimit; len(m.partial) > limit {
-			m.partial = m.partial[:limit]
+		// Lines are taken in pieces, until the limit is reached.
+		if piece := m.c.set.LineLengthLimit; len(m.partial) > (m.c.set.HeaderSizeLimit/piece+1)*piece {
+			m.partial = m.partial[:(m.c.set.HeaderSizeLimit/piece+1)*piece]
 			m.cut = true
 		}
 		return nil
@@ -147,15 +161,24 @@ func (m *Message) completeLine(line []byte) (rest []byte, end bool) {
 		line = append(m.partial, line...)
 	}
 	m.partial = line[:0]
-	switch m.headerLine(line) {
-	case linePass:
-		m.write(line)
-	case lineBody:
+	v := m.headerLine(line)
+	if v == lineBody {
 		m.lastHeader()
 		m.blankBefore(line)
 		return line, true
 	}
+	m.take(line, v)
 	return nil, false
+}
+
+// take writes a line of the header that may be written now.
+func (m *Message) take(line []byte, v verdict) {
+	switch v {
+	case linePass:
+		m.write(line)
+	case lineReplaced:
+		m.write(m.header.out)
+	}
 }
 
 // couldBeHeader reports whether more text can make p a header line.
@@ -227,11 +250,14 @@ func (m *Message) headerLine(line []byte) verdict {
 			m.seen |= seenResent
 		}
 	}
-	if h.kind == hdrPass && line[name] == ':' && len(line) <= m.c.set.HeaderSizeLimit {
+	text := withoutEnd(line)
+	if h.kind == hdrPass && line[name] == ':' && len(text) <= m.c.set.HeaderSizeLimit {
+		h.size = len(text)
 		return linePass
 	}
 	if h.kind != hdrDrop {
-		h.text = appendLimited(h.text[:0], line, m.c.set.HeaderSizeLimit)
+		h.text = h.text[:0]
+		m.gather(text)
 		if line[name] != ':' { // blanks before the colon go
 			colon := bytes.IndexByte(h.text, ':')
 			h.text = append(h.text[:name], h.text[colon:]...)
@@ -241,6 +267,25 @@ func (m *Message) headerLine(line []byte) verdict {
 		}
 	}
 	return lineTaken
+}
+
+// withoutEnd is a line without CRLF or LF.
+func withoutEnd(line []byte) []byte { return bytes.TrimSuffix(bytes.TrimSuffix(line, lfByte), crByte) }
+
+// gather adds a line to the header under way, in pieces as long as there is less than the
+// limit. The header is cut when it is written.
+func (m *Message) gather(line []byte) {
+	h, piece := &m.header, m.c.set.LineLengthLimit
+	if len(h.text) >= m.c.set.HeaderSizeLimit {
+		return
+	}
+	if len(h.text) > 0 {
+		h.text = append(h.text, '\n')
+	}
+	h.text = append(h.text, line[:min(piece, len(line))]...)
+	for line = line[min(piece, len(line)):]; len(line) > 0 && len(h.text) < m.c.set.HeaderSizeLimit; line = line[min(piece, len(line)):] {
+		h.text = append(h.text, line[:min(piece, len(line))]...)
+	}
 }
 
 // mark notes that a header is there.
@@ -257,29 +302,58 @@ func (m *Message) mark(name []byte) {
 // continuation adds a folded line to the header under way.
 func (m *Message) continuation(line []byte) verdict {
 	h := &m.header
-	limit := m.c.set.HeaderSizeLimit
 	switch h.kind {
 	case hdrPass:
-		if h.size += len(line); h.size > limit {
-			return lineTaken
+		keep, all := m.cutLine(h.size+1, withoutEnd(line))
+		h.size += 1 + len(withoutEnd(line))
+		if all {
+			return linePass
 		}
-		return linePass
+		h.kind = hdrDrop // what follows of it
+		if keep != nil {
+			h.out = append(append(h.out[:0], keep...), "\r\n"...)
+			return lineReplaced
+		}
 	case hdrAddress, hdrValue:
-		h.text = appendLimited(h.text, line, limit)
+		m.gather(withoutEnd(line))
 	}
 	return lineTaken
 }
 
-// appendLimited appends a line to a header as far as the limit allows, so that
-// it still ends in CRLF.
-func appendLimited(b, line []byte, limit int) []byte {
-	if len(b)+len(line) <= limit {
-		return append(b, line...)
+// cutLine is what header_size_limit leaves of a line that begins at an offset in its header:
+// nothing, if most of the header is there.
+func (m *Message) cutLine(offset int, line []byte) (keep []byte, all bool) {
+	limit := m.c.set.HeaderSizeLimit
+	if offset+len(line) <= limit {
+		return line, true
 	}
-	if left := limit - len(b); left > 2 {
-		return append(append(b, line[:left-2]...), "\r\n"...)
+	if float64(offset) > 0.9*float64(limit) {
+		return nil, false
 	}
-	return b
+	return line[:limit-offset], false
+}
+
+// outHeader writes a header, cut where it is too long. Lines that do not begin with a blank
+// are given a tab.
+func (m *Message) outHeader(text []byte) {
+	b := m.header.out[:0]
+	offset := 0
+	for line := range bytes.SplitSeq(text, lfByte) {
+		keep, all := m.cutLine(offset, line)
+		if offset > 0 && keep == nil {
+			break
+		}
+		if offset > 0 && (len(line) == 0 || line[0] != ' ' && line[0] != '\t') {
+			b = append(b, '\t')
+		}
+		b = append(append(b, keep...), "\r\n"...)
+		if !all {
+			break
+		}
+		offset += len(line) + 1
+	}
+	m.header.out = b
+	m.write(b)
 }
 
 // endHeader finishes the header under way: all its lines are there.
@@ -300,9 +374,13 @@ func (m *Message) endHeader() {
 // hop counts a Received header. A message with many of them is taken to loop
 // (RFC 5321 6.3).
 func (m *Message) hop() {
-	if m.hops++; m.hops == m.c.set.HopcountLimit && m.err == nil {
-		m.c.log.Warningf("%s: message rejected: hopcount exceeded", m.id)
-		m.err = replyHops
+	if m.hops++; m.hops < m.c.set.HopcountLimit || m.err != nil {
+		return
+	}
+	m.c.log.Warningf("%s: message rejected: hopcount exceeded", m.id)
+	m.refuse(tooManyHops, replyHops)
+	if m.filter == nil {
+		m.err = replyHops // nothing looks at the rest
 	}
 }
 
@@ -311,12 +389,22 @@ func (m *Message) valueHeader() {
 	h := &m.header
 	name, value := h.text[:h.name], h.text[h.name+1:]
 	switch {
-	case equalFold(name, "message-id") && m.seen&seenResent == 0:
+	case equalFold(name, "message-id"):
 		m.logID("message-id=", value)
 	case equalFold(name, "resent-message-id"):
 		m.logID("resent-message-id=", value)
+	case equalFold(name, "content-transfer-encoding"):
+		m.noteEncoding(value)
 	}
-	m.write(h.text)
+	m.outHeader(h.text)
+}
+
+// noteEncoding takes a message for 8-bit whose header says so.
+func (m *Message) noteEncoding(value []byte) {
+	value = bytes.TrimSpace(value)
+	if m.c.set.Detect8BitEncoding && (equalFold(value, "8bit") || equalFold(value, "binary")) {
+		m.encoding = "8bit"
+	}
 }
 
 func equalFold(b []byte, lower string) bool {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
 // A Message is one on its way into the queue.
@@ -25,6 +26,19 @@ type Message struct {
 	cut     bool   // the rest of the line is dropped: the header is too long
 	cr      bool   // a CR was held back: is it stray?
 	scratch []byte
+
+	ctx         context.Context //nolint:containedctx // of the session that Start was called in
+	status      status
+	refusal     smtp.Reply
+	hasReason   bool // the refusal has words of the administrator
+	dropped     bool // nothing more goes to the queue
+	sender      string
+	senderKnown bool
+	recipient   string  // the last one, as given
+	filter      *filter // nil for content that is not looked at
+	autoUTF8    bool    // UTF-8 in headers and addresses makes it an SMTPUTF8 message
+	utf8        bool    // which it is
+	encoding    string  // as a header says
 }
 
 // stage is the part of a message that comes next.
@@ -37,14 +51,21 @@ const (
 )
 
 // begin makes a message that was used before new.
-func (m *Message) begin(c *Cleanup, w Writer, o Origin, now time.Time) {
+func (m *Message) begin(ctx context.Context, c *Cleanup, w Writer, o Origin, now time.Time) {
 	*m = Message{
-		c: c, w: w, id: w.ID(), origin: o, arrival: now,
-		header:  header{text: m.header.text[:0]},
+		c: c, w: w, id: w.ID(), origin: o, arrival: now, ctx: ctx, autoUTF8: c.autoUTF8[o.source()],
+		header:  header{text: m.header.text[:0], out: m.header.out[:0]},
 		partial: m.partial[:0],
 		scratch: m.scratch[:0],
 	}
+	if c.checks != nil && !o.Unchecked && (!o.Internal || c.internal[o.source()]) {
+		m.filter = newFilter(m)
+	}
 }
+
+// Recipient tells of a recipient before the content, so that actions on the content can log
+// it.
+func (m *Message) Recipient(addr string) { m.recipient = addr }
 
 // ID returns the queue id.
 func (m *Message) ID() string { return m.id }
@@ -65,7 +86,11 @@ func (m *Message) Write(p []byte) (int, error) {
 	if m.c.set.ReplaceStrayCRLF {
 		p = m.replaceStray(p)
 	}
-	if m.stage == inHeader {
+	switch {
+	case m.filter != nil:
+		m.filter.lines.Write(p) //nolint:errcheck // it never fails
+		p = nil
+	case m.stage == inHeader:
 		p = m.headerPart(p)
 	}
 	m.write(p)
@@ -77,8 +102,11 @@ func (m *Message) Write(p []byte) (int, error) {
 
 // write hands content to the queue.
 func (m *Message) write(p []byte) {
-	if m.err != nil || len(p) == 0 {
+	if m.err != nil || m.dropped || len(p) == 0 {
 		return
+	}
+	if m.autoUTF8 && !m.utf8 && m.stage == inHeader && !isASCII(p) {
+		m.utf8 = true
 	}
 	if _, err := m.w.Write(p); err != nil {
 		m.err = m.c.queueError(m.id, err)
@@ -127,11 +155,18 @@ func (m *Message) replaceStray(p []byte) []byte {
 // An error is a [smtp.Reply]; the message is gone then.
 func (m *Message) Finish(ctx context.Context, env *queue.Envelope) error {
 	m.endContent()
-	if m.err == nil {
+	discard := m.filter != nil && m.filter.discard
+	if m.err == nil && m.status == accepted && !discard {
 		m.err = m.envelope(ctx, env)
 	}
-	if m.err != nil {
+	if m.err == nil && m.status != accepted {
+		m.err = m.refusal
+	}
+	if m.err != nil || discard {
 		err := m.err
+		if discard {
+			err = nil // what is thrown away was taken
+		}
 		m.Abort()
 		return err
 	}
@@ -148,11 +183,18 @@ func (m *Message) endContent() {
 	if m.cr {
 		m.cr = false
 		m.scratch = append(m.scratch[:0], ' ')
-		if m.stage == inHeader {
+		switch {
+		case m.filter != nil:
+			m.filter.lines.Write(m.scratch) //nolint:errcheck // as above
+		case m.stage == inHeader:
 			m.write(m.headerPart(m.scratch))
-		} else {
+		default:
 			m.write(m.scratch)
 		}
+	}
+	if m.filter != nil {
+		m.filter.end()
+		return
 	}
 	if m.stage == inHeader && (len(m.partial) > 0 || m.cut) {
 		rest, _ := m.completeLine(crlf) // the last line has no end
@@ -174,7 +216,7 @@ func (m *Message) Abort() {
 
 func (m *Message) recycle() {
 	c := m.c
-	m.stage, m.w = finished, nil
+	m.stage, m.w, m.filter, m.ctx = finished, nil, nil, nil
 	if cap(m.scratch) > maxKept {
 		m.scratch = nil
 	}
@@ -183,6 +225,9 @@ func (m *Message) recycle() {
 	}
 	if cap(m.header.text) > maxKept {
 		m.header.text = nil
+	}
+	if cap(m.header.out) > maxKept {
+		m.header.out = nil
 	}
 	c.pool.Put(m)
 }

@@ -2,28 +2,31 @@ package cleanup
 
 import (
 	"bytes"
+	"strings"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
-	"github.com/dovetail-mail/dovetail/internal/smtp"
+	"github.com/dovetail-mail/dovetail/internal/mta/headercheck"
+	"github.com/dovetail-mail/dovetail/internal/mta/rfc822"
 )
 
 // lastHeader ends the header: those that are missing are added behind it.
 func (m *Message) lastHeader() {
 	m.endHeader()
 	m.stage = inBody
-	if m.err != nil {
+	if m.err != nil || m.dropped {
 		return
 	}
 	if m.addsMissing() {
 		m.addMissing()
-	} else if m.seen&(seenMessageID|seenResentMessageID) == 0 {
+	}
+	if m.seen&seenMessageID == 0 {
 		m.logID("message-id=", []byte("<>"))
 	}
 }
 
 func (m *Message) addsMissing() bool {
-	return m.origin.Local || m.c.set.AddMissingHeaders
+	return m.completes() || m.c.set.AddMissingHeaders
 }
 
 // addMissing adds Message-Id, Date, From and the header for undisclosed
@@ -46,6 +49,7 @@ func (m *Message) addMissing() {
 			name = "resent-message-id="
 		}
 		m.logID(name, b[start:])
+		m.seen |= id
 		b = append(b, "\r\n"...)
 	}
 	if m.seen&date == 0 {
@@ -58,8 +62,12 @@ func (m *Message) addMissing() {
 		b = m.appendFrom(b)
 		b = append(b, "\r\n"...)
 	}
-	if m.seen&seenRecipient == 0 && m.c.set.UndisclosedHeader != "" {
-		b = append(append(b, m.c.set.UndisclosedHeader...), "\r\n"...)
+	if undisclosed := m.c.set.UndisclosedHeader; m.seen&seenRecipient == 0 && undisclosed != "" {
+		if headercheck.IsHeader(undisclosed) {
+			b = append(append(b, undisclosed...), "\r\n"...)
+		} else {
+			m.c.log.Warningf("bad undisclosed_recipients_header header text %q -- need \"headername: headervalue\"", undisclosed)
+		}
 	}
 	m.header.text = b
 	m.write(b)
@@ -85,51 +93,32 @@ func AppendDate(b []byte, t time.Time) []byte {
 }
 
 func (m *Message) appendFrom(b []byte) []byte {
-	sender := m.origin.Sender
-	if sender == "" {
-		sender = "MAILER-DAEMON"
-	}
-	name := m.origin.FullName
+	sender := m.senderAddress()
+	name := strings.NewReplacer("\r", " ", "\n", " ").Replace(m.origin.FullName)
 	switch {
+	case sender == "":
+		return append(b, "MAILER-DAEMON"...)
 	case name == "":
-		return smtp.AppendAddress(b, sender)
+		return rfc822.AppendQuoted(b, sender)
 	case m.c.set.HeaderFromFormat == "obsolete":
-		b = append(smtp.AppendAddress(b, sender), " ("...)
-		for i := range len(name) {
-			if c := name[i]; c == '(' || c == ')' || c == '\\' {
-				b = append(b, '\\')
-			}
-			b = append(b, name[i])
-		}
-		return append(b, ')')
+		b = append(rfc822.AppendQuoted(b, sender), ' ')
+		return append(b, rfc822.External(rfc822.ParseList("("+name+")", 0))...)
 	}
-	b = appendPhrase(b, name)
-	b = append(b, " <"...)
-	return append(smtp.AppendAddress(b, sender), '>')
+	if tokens := phrase(name, m.c.set.AddressTokenLimit); len(tokens) > 0 {
+		b = append(b, rfc822.External(tokens)...)
+		b = append(b, ' ')
+	}
+	b = append(b, '<')
+	return append(rfc822.AppendQuoted(b, sender), '>')
 }
 
-// appendPhrase appends a display name, quoted where RFC 5322 3.2.5 asks for it.
-func appendPhrase(b []byte, name string) []byte {
-	special := false
-	for i := range len(name) {
-		switch c := name[i]; c {
-		case '(', ')', '<', '>', '@', ',', ';', ':', '\\', '"', '.', '[', ']':
-			special = true
-		default:
-			special = special || c < ' ' || c == 0x7f
-		}
+// phrase makes a display name of a full name: words with a blank between them, or a quoted
+// string where there is more than words in it (RFC 5322 3.2.5).
+func phrase(name string, limit int) []rfc822.Token {
+	if strings.ContainsAny(name, "%!()<>@,;:\\\".[]") {
+		return []rfc822.Token{{Kind: rfc822.Quoted, Text: name}}
 	}
-	if !special {
-		return append(b, name...)
-	}
-	b = append(b, '"')
-	for i := range len(name) {
-		if c := name[i]; c == '"' || c == '\\' {
-			b = append(b, '\\')
-		}
-		b = append(b, name[i])
-	}
-	return append(b, '"')
+	return rfc822.Scan(name, limit)
 }
 
 // logID writes the line that tells the message id.

@@ -2,115 +2,79 @@ package resolve
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
+
+// errTooManyRoutes is an address that does not come to an end.
+var errTooManyRoutes = errors.New("trivial-rewrite: too many routes in the address")
 
 // address is one that is being resolved.
 type address struct {
 	user   string
 	domain string
-	at     bool // there was an "@"
 	local  bool
-	routed bool
 }
 
-func (a *address) String() string {
-	if !a.at {
-		return a.user
-	}
-	return a.user + "@" + a.domain
-}
+func (a *address) String() string { return a.user + "@" + a.domain }
 
-// invalid says why mail cannot go to the address.
-func (a *address) invalid(set *Settings) string {
-	switch {
-	case a.user == "" || a.domain == "" || !validDomain(a.domain, set):
-		return badSyntax
-	case a.user[0] == '-' && !set.AllowMinUser:
-		return badSyntax
-	}
-	return ""
-}
-
-func validDomain(domain string, set *Settings) bool {
-	if smtp.ValidDomain(domain) {
-		return true
-	}
-	_, err := netip.ParseAddr(domain)
-	return err == nil && set.ResolveNumericDomain
-}
-
-// maxReductions bounds how often a domain of ours is taken off an address.
-const maxReductions = 100
-
-// reduce takes domains of ours off an address as long as a route to elsewhere
-// is below: user%remote@ours and user@remote@ours are user@remote.
+// reduce finds what an address comes to, and whether that is local.
 func (r *Resolver) reduce(ctx context.Context, addr string) (address, error) {
-	for range maxReductions {
-		var a address
-		a.user, a.domain, a.at = cutLast(addr, '@')
-		a.domain = strings.TrimSuffix(a.domain, ".")
-		if a.at && a.domain == "" && !r.set.ResolveNullDomain {
-			return a, nil
-		}
-		local, err := r.isLocal(ctx, a.domain)
-		if err != nil {
-			return a, err
-		}
-		if a.domain == "" {
-			a.domain, a.at, local = r.core.Myhostname, true, true
-		}
-		if !local {
-			a.routed = r.hasOperators(a.user)
-			return a, nil
-		}
-		a.local = true
-		if !r.hasOperators(a.user) {
-			return a, nil
-		}
-		next := r.Rewrite(ctx, "local", a.user)
-		if next == a.user+"@"+a.domain {
-			return a, nil
-		}
-		addr = next
+	if isComplete(addr) {
+		// Nothing can be below the domain.
+		user, domain, _ := cutLast(addr, '@')
+		local, err := r.isLocal(ctx, domain)
+		return address{user, domain, local}, err
 	}
-	return address{}, nil
+	s, err := r.strip(ctx, addr)
+	if err != nil {
+		return address{}, err
+	}
+	user, domain, _ := cutLast(s.text, '@')
+	return address{user, domain, s.local}, nil
 }
 
-// hasOperators looks for routing in a local part. In the internal form an "@"
-// there was quoted, and counts with resolve_dequoted_address only.
-func (r *Resolver) hasOperators(user string) bool {
-	for i := range len(user) {
-		switch user[i] {
-		case '@':
-			if r.set.ResolveDequotedAddress {
-				return true
-			}
-		case '%':
-			if r.set.AllowPercentHack {
-				return true
-			}
-		case '!':
-			if r.set.SwapBangpath {
-				return true
-			}
-		}
+// checkDomain tells whether mail can go to a domain. A bare network address
+// becomes a literal where that is allowed.
+func (r *Resolver) checkDomain(ctx context.Context, a *address) (ok bool, err error) {
+	if strings.HasPrefix(a.domain, "[") {
+		_, ok := smtp.ParseLiteral(a.domain)
+		return ok, nil
 	}
-	return false
+	if r.core.SMTPUTF8Enable && !utf8.ValidString(a.String()) {
+		return false, nil
+	}
+	if smtp.ValidHostname(a.domain) || r.core.SMTPUTF8Enable && smtp.ValidUTF8Domain(a.domain) && !strings.HasSuffix(a.domain, ".") {
+		return true, nil
+	}
+	if _, err := netip.ParseAddr(a.domain); err != nil || !r.set.ResolveNumericDomain {
+		return false, nil
+	}
+	a.domain = "[" + a.domain + "]"
+	local, err := r.isLocal(ctx, a.domain)
+	a.local = a.local || local
+	return true, err
 }
+
+// isRouted tells of routing operators in the local part. What the next hop makes
+// of them is not known.
+func (a *address) isRouted() bool { return strings.ContainsAny(a.user, "@!%") }
 
 // isLocal reports whether a domain is delivered by local(8): it is in
 // mydestination, or a literal of an address of ours.
 func (r *Resolver) isLocal(ctx context.Context, domain string) (bool, error) {
-	if domain == "" {
-		return true, nil
+	domain = strings.TrimSuffix(domain, ".")
+	if domain == "" || strings.HasSuffix(domain, ".") {
+		return false, nil
 	}
 	if domain[0] == '[' {
-		addr, ok := smtp.ParseLiteral(domain)
-		return ok && r.OwnAddr(addr), nil
+		if addr, ok := smtp.ParseLiteral(domain); ok && r.OwnAddr(addr) {
+			return true, nil
+		}
 	}
 	return r.mydestination.Match(ctx, strings.ToLower(domain))
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"strings"
 
-	"github.com/dovetail-mail/dovetail/internal/smtp"
+	"github.com/dovetail-mail/dovetail/internal/mta/rfc822"
 )
 
 // FindKeys says which parts of an address [Resolver.Find] looks up.
@@ -22,60 +22,84 @@ const (
 const FindDefault = FindFull | FindNoExtension | FindLocal | FindDomain
 
 // Find looks an address up in maps. ext is the extension, with its delimiter,
-// that the key which was found does not have.
+// that the key which was found does not have. Keys are tried in external form
+// first, and then, as old tables have them, without quotes.
 func (r *Resolver) Find(ctx context.Context, maps Maps, addr string, keys FindKeys) (value, ext string, found bool, err error) {
-	if maps == nil || maps.Empty() || addr == "" {
-		return "", "", false, nil
-	}
-	quoted := smtp.QuoteAddress(addr)
-	value, ext, found, err = r.find(ctx, maps, quoted, keys)
-	if err == nil && !found && quoted != addr {
-		return r.find(ctx, maps, addr, keys)
-	}
-	return value, ext, found, err
+	return r.find(ctx, finder{maps: maps, internal: true}, addr, keys)
 }
 
-func (r *Resolver) find(ctx context.Context, maps Maps, addr string, keys FindKeys) (value, ext string, found bool, err error) {
-	if value, found, err = maps.Lookup(ctx, addr); err != nil || found {
-		return value, "", found, err
+// A finder asks maps for keys.
+type finder struct {
+	maps     Maps
+	internal bool // ask for the internal form too
+}
+
+// whole asks for a whole address.
+func (f finder) whole(ctx context.Context, key string) (value string, found bool, err error) {
+	quoted := rfc822.Quote(key)
+	if value, found, err = f.maps.Lookup(ctx, quoted); err != nil || found || !f.internal || quoted == key {
+		return value, found, err
+	}
+	return f.maps.Lookup(ctx, key)
+}
+
+// part asks for what is left of an address, which patterns are not asked for.
+func (f finder) part(ctx context.Context, key, quoted string) (value string, found bool, err error) {
+	if value, found, err = f.maps.LookupPartial(ctx, quoted); err != nil || found || !f.internal || quoted == key {
+		return value, found, err
+	}
+	return f.maps.LookupPartial(ctx, key)
+}
+
+func (r *Resolver) find(ctx context.Context, f finder, addr string, keys FindKeys) (value, ext string, found bool, err error) {
+	if f.maps == nil || f.maps.Empty() || addr == "" {
+		return "", "", false, nil
+	}
+	if keys&FindFull != 0 {
+		if value, found, err = f.whole(ctx, addr); err != nil || found {
+			return value, "", found, err
+		}
 	}
 	user, domain, at := cutLast(addr, '@')
 	bare, ext := r.SplitExtension(user)
-	if ext != "" && at && keys&FindNoExtension != 0 {
-		if value, found, err = maps.LookupPartial(ctx, bare+"@"+domain); err != nil || found {
+	if keys&FindNoExtension == 0 {
+		ext = ""
+	}
+	if ext != "" {
+		key := bare + addr[len(user):]
+		if value, found, err = f.part(ctx, key, rfc822.Quote(key)); err != nil || found {
 			return value, ext, found, err
 		}
+	}
+	if !at {
+		return "", "", false, nil
 	}
 	if keys&FindLocal != 0 {
-		value, ext, found, err := r.findLocal(ctx, maps, user, domain, at)
-		if err != nil || found {
-			return value, ext, found, err
+		ours, err := r.isOrigin(ctx, domain)
+		if err != nil {
+			return "", "", false, err
+		}
+		if ours {
+			if value, found, err = f.part(ctx, user, quoteLocal(user)); err != nil || found {
+				return value, "", found, err
+			}
+			if ext != "" {
+				if value, found, err = f.part(ctx, bare, quoteLocal(bare)); err != nil || found {
+					return value, ext, found, err
+				}
+			}
 		}
 	}
-	if at && keys&FindDomain != 0 {
-		value, found, err = maps.LookupPartial(ctx, addr[len(user):])
+	if keys&FindDomain != 0 {
+		value, found, err = f.maps.LookupPartial(ctx, addr[len(user):])
 		return value, "", found, err
 	}
 	return "", "", false, nil
 }
 
-// findLocal looks the user up without domain, where the domain is ours.
-func (r *Resolver) findLocal(ctx context.Context, maps Maps, user, domain string, at bool) (value, ext string, found bool, err error) {
-	bare, ext := r.SplitExtension(user)
-	if at {
-		ours, err := r.isOrigin(ctx, domain)
-		if err != nil || !ours {
-			return "", "", false, err
-		}
-		if value, found, err = maps.LookupPartial(ctx, user); err != nil || found {
-			return value, "", found, err
-		}
-	}
-	if ext == "" {
-		return "", "", false, nil
-	}
-	value, found, err = maps.LookupPartial(ctx, bare)
-	return value, ext, found, err
+// quoteLocal is the external form of a local part without domain.
+func quoteLocal(user string) string {
+	return strings.TrimSuffix(rfc822.Quote(user+"@x"), "@x")
 }
 
 func (r *Resolver) isOrigin(ctx context.Context, domain string) (bool, error) {
@@ -97,24 +121,24 @@ func (r *Resolver) SplitExtension(user string) (bare, ext string) {
 		return user, ""
 	}
 	i := strings.IndexAny(user, delimiters)
-	if i <= 0 {
-		return user, ""
-	}
-	if user[i] == '-' && r.hasSpecialDash(user) {
+	if i <= 0 || r.isWhole(user) {
 		return user, ""
 	}
 	return user[:i], user[i:]
 }
 
-func (r *Resolver) hasSpecialDash(user string) bool {
-	if strings.EqualFold(user, "mailer-daemon") || strings.EqualFold(user, r.core.DoubleBounceSender) {
+// isWhole recognizes names that are not split.
+func (r *Resolver) isWhole(user string) bool {
+	if strings.EqualFold(user, "postmaster") || strings.EqualFold(user, "mailer-daemon") ||
+		strings.EqualFold(user, r.core.DoubleBounceSender) {
 		return true
 	}
-	if !r.core.OwnerRequestSpecial {
+	if !r.core.OwnerRequestSpecial || strings.IndexByte(r.core.RecipientDelimiter, '-') < 0 {
 		return false
 	}
-	lower := strings.ToLower(user)
-	return strings.HasPrefix(lower, "owner-") || strings.HasSuffix(lower, "-request")
+	n := len(user)
+	return n >= len("owner-") && strings.EqualFold(user[:len("owner-")], "owner-") ||
+		n > len("-request") && strings.EqualFold(user[n-len("-request"):], "-request")
 }
 
 // Propagates reports whether the extension of a key is appended to results of

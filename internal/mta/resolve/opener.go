@@ -19,6 +19,7 @@ func NewOpener(main *postfix.Main, o table.Options) (Opener, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Main, o.UTF8 = main, core.SMTPUTF8Enable
 	return &tableOpener{options: o, subdomains: postfix.SplitList(core.ParentDomainMatchesSubdomains)}, nil
 }
 
@@ -27,6 +28,7 @@ func NewOpener(main *postfix.Main, o table.Options) (Opener, error) {
 var untrusted = []string{
 	"transport_maps", "mailbox_transport_maps", "fallback_transport_maps",
 	"sender_dependent_relayhost_maps", "sender_dependent_default_transport_maps",
+	"address_verify_transport_maps", "address_verify_sender_dependent_relayhost_maps", "address_verify_sender_dependent_default_transport_maps",
 }
 
 func (o *tableOpener) OpenMaps(param, specs string) (Maps, error) {

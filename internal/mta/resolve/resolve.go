@@ -37,6 +37,7 @@ type Resolver struct {
 	core postfix.Core
 	set  Settings
 	log  *maillog.Logger
+	dir  string // of the configuration
 
 	own       []netip.Addr // addresses of this host and of proxies in front of it
 	allOwn    map[netip.Addr]bool
@@ -47,28 +48,19 @@ type Resolver struct {
 	mailboxDomains List
 	relayDomains   List
 
-	aliasMaps         Maps
-	mailboxMaps       Maps
-	transportMaps     Maps
-	relocatedMaps     Maps
-	relayhostMaps     Maps
-	senderDefaultMaps Maps
+	aliasMaps     Maps
+	mailboxMaps   Maps
+	relocatedMaps Maps
 
-	local, mailbox, virtual, relay, fallback transport
-}
-
-// transport is a parsed "transport:nexthop" value.
-type transport struct{ name, nexthop string }
-
-func parseTransport(s string) transport {
-	name, nexthop, _ := strings.Cut(s, ":")
-	return transport{strings.TrimSpace(name), strings.TrimSpace(nexthop)}
+	mail, probe         routes
+	mailbox             transport
+	transportSubdomains bool // transport_maps match subdomains without a dot
 }
 
 // New returns a resolver with the parameters of main. Tables that cannot be
 // opened are errors of the opener, by its own policy.
 func New(main *postfix.Main, open Opener, log *maillog.Logger) (*Resolver, error) {
-	r := &Resolver{log: log, allOwn: map[netip.Addr]bool{}, propagate: map[string]bool{}}
+	r := &Resolver{log: log, dir: main.Dir(), allOwn: map[netip.Addr]bool{}, propagate: map[string]bool{}}
 	if err := main.Decode(&r.core); err != nil {
 		return nil, err
 	}
@@ -88,11 +80,8 @@ func New(main *postfix.Main, open Opener, log *maillog.Logger) (*Resolver, error
 	for _, word := range postfix.SplitList(r.set.PropagateExtensions) {
 		r.propagate[word] = true
 	}
-	r.local = parseTransport(r.set.LocalTransport)
 	r.mailbox = parseTransport(r.set.MailboxTransport)
-	r.virtual = parseTransport(r.set.VirtualTransport)
-	r.relay = parseTransport(r.set.RelayTransport)
-	r.fallback = parseTransport(r.set.DefaultTransport)
+	r.transportSubdomains = r.matchesSubdomains("transport_maps")
 	return r, nil
 }
 
@@ -121,10 +110,7 @@ func (r *Resolver) openTables(open Opener) error {
 	}{
 		{&r.aliasMaps, "virtual_alias_maps", r.set.VirtualAliasMaps},
 		{&r.mailboxMaps, "virtual_mailbox_maps", r.set.VirtualMailboxMaps},
-		{&r.transportMaps, "transport_maps", r.set.TransportMaps},
 		{&r.relocatedMaps, "relocated_maps", r.set.RelocatedMaps},
-		{&r.relayhostMaps, "sender_dependent_relayhost_maps", r.set.SenderRelayhostMaps},
-		{&r.senderDefaultMaps, "sender_dependent_default_transport_maps", r.set.SenderDefaultTransportMaps},
 	}
 	for _, m := range maps {
 		var err error
@@ -132,7 +118,7 @@ func (r *Resolver) openTables(open Opener) error {
 			return fmt.Errorf("%s: %w", m.param, err)
 		}
 	}
-	return nil
+	return r.openRoutes(open)
 }
 
 // AliasMaps returns virtual_alias_maps, which cleanup(8) expands.
@@ -147,29 +133,43 @@ func (r *Resolver) Core() *postfix.Core { return &r.core }
 // Resolve finds out where mail from sender for rcpt goes. An error is a
 // temporary failure of a table.
 func (r *Resolver) Resolve(ctx context.Context, sender, rcpt string) (Result, error) {
-	if rcpt == "" {
-		rcpt = r.Rewrite(ctx, "local", r.set.EmptyRecipient)
-	}
+	return r.resolve(ctx, &r.mail, sender, rcpt)
+}
+
+// ResolveProbe finds out where an address probe goes (address_verify_*).
+func (r *Resolver) ResolveProbe(ctx context.Context, sender, rcpt string) (Result, error) {
+	return r.resolve(ctx, &r.probe, sender, rcpt)
+}
+
+func (r *Resolver) resolve(ctx context.Context, by *routes, sender, rcpt string) (Result, error) {
 	a, err := r.reduce(ctx, rcpt)
 	if err != nil {
 		return Result{}, err
 	}
-	res := Result{Recipient: a.String(), Routed: a.routed}
-	if reason := a.invalid(&r.set); reason != "" {
-		res.Transport, res.Nexthop, res.BadSyntax = "error", reason, reason == badSyntax
-		return res, nil
+	ok, err := r.checkDomain(ctx, &a)
+	if err != nil {
+		return Result{}, err
 	}
-	via, err := r.classify(ctx, sender, &a, &res)
+	res := Result{Recipient: a.String()}
+	if !ok {
+		return invalid(res), nil
+	}
+	res.Routed = a.isRouted()
+	via, err := r.classify(ctx, by, sender, &a, &res)
 	if err != nil {
 		return Result{}, err
 	}
 	if res.Class != VirtualAlias {
-		if via, err = r.override(ctx, via, &a, &res); err != nil {
+		if via, err = r.override(ctx, by, via, &a, &res); err != nil {
 			return Result{}, err
 		}
-		if via, err = r.relocate(ctx, via, &res); err != nil {
-			return Result{}, err
-		}
+	}
+	if via, err = r.relocate(ctx, via, &res); err != nil {
+		return Result{}, err
+	}
+	// Commands would take it for an option.
+	if strings.HasPrefix(res.Recipient, "-") && !r.set.AllowMinUser {
+		return invalid(res), nil
 	}
 	res.Transport, res.Nexthop = via.name, via.nexthop
 	return res, nil
@@ -177,43 +177,71 @@ func (r *Resolver) Resolve(ctx context.Context, sender, rcpt string) (Result, er
 
 const badSyntax = "5.1.3 bad address syntax"
 
+// invalid is the result for an address to which no mail can go.
+func invalid(res Result) Result {
+	res.Transport, res.Nexthop, res.BadSyntax = "error", badSyntax, true
+	return res
+}
+
 // classify finds the class of an address, and what that says of its way.
-func (r *Resolver) classify(ctx context.Context, sender string, a *address, res *Result) (transport, error) {
+func (r *Resolver) classify(ctx context.Context, by *routes, sender string, a *address, res *Result) (via transport, err error) {
 	domain := strings.ToLower(a.domain)
+	blame := ""
 	if a.local {
 		res.Class = Local
-		r.warnTwice(ctx, domain)
-		if r.local.name == "local" && r.mailbox.name != "" {
+		r.warnTwice(ctx, a.domain, "mydestination",
+			namedList{"virtual_alias_domains", r.aliasDomains}, namedList{"virtual_mailbox_domains", r.mailboxDomains})
+		via, blame = by.local.orNexthop(domain), "local_transport"
+		if via.name == "local" && r.mailbox.name != "" {
 			// local(8) would hand over what no alias takes.
-			return r.mailbox.orNexthop(domain), nil
+			via = r.mailbox.orNexthop(domain)
 		}
-		return r.local.orNexthop(domain), nil
+	} else {
+		in, err := r.aliasDomains.Match(ctx, domain)
+		if err != nil {
+			return via, r.lookupFailed("virtual_alias_domains", err)
+		}
+		if in {
+			res.Class = VirtualAlias
+			r.warnTwice(ctx, a.domain, "virtual_alias_domains",
+				namedList{"virtual_mailbox_domains", r.mailboxDomains}, namedList{"relay_domains", r.relayDomains})
+			return transport{"error", "5.1.1 User unknown" + r.tableName(" in virtual alias table")}, nil
+		}
+		if in, err = r.mailboxDomains.Match(ctx, domain); err != nil {
+			return via, r.lookupFailed("virtual_mailbox_domains", err)
+		}
+		if in {
+			res.Class = VirtualMailbox
+			r.warnTwice(ctx, a.domain, "virtual_mailbox_domains", namedList{"relay_domains", r.relayDomains})
+			via, blame = by.virtual.orNexthop(domain), "virtual_transport"
+		} else if via, blame, err = r.classifyRemote(ctx, by, sender, domain, res); err != nil {
+			return via, err
+		}
 	}
-	in, err := r.aliasDomains.Match(ctx, domain)
+	if via.name == "" {
+		r.log.Warningf("file %s/main.cf: parameter %s: null transport is not allowed", r.dir, blame)
+		return via, errNullTransport
+	}
+	return via, nil
+}
+
+// classifyRemote is classify for mail to other systems.
+func (r *Resolver) classifyRemote(ctx context.Context, by *routes, sender, domain string, res *Result) (via transport, blame string, err error) {
+	in, err := r.relayDomains.Match(ctx, domain)
 	if err != nil {
-		return transport{}, err
-	}
-	if in {
-		res.Class = VirtualAlias
-		return transport{"error", "5.1.1 User unknown" + r.tableName(" in virtual alias table")}, nil
-	}
-	if in, err = r.mailboxDomains.Match(ctx, domain); err != nil {
-		return transport{}, err
-	}
-	if in {
-		res.Class = VirtualMailbox
-		return r.virtual.orNexthop(domain), nil
-	}
-	via := r.relay
-	if in, err = r.relayDomains.Match(ctx, domain); err != nil {
-		return transport{}, err
+		return via, "", r.lookupFailed("relay_domains", err)
 	}
 	if in {
 		res.Class = Relay
-	} else if via, err = r.senderDefault(ctx, sender); err != nil {
-		return transport{}, err
+		via, blame = by.relay, "relay_transport"
+	} else if via, err = r.senderDefault(ctx, by, sender); err != nil {
+		return via, "", err
 	}
-	return r.viaRelayhost(ctx, via, sender, domain)
+	if blame == "" {
+		blame = "default_transport"
+	}
+	nexthop, err := r.relayhost(ctx, by, sender, domain)
+	return via.orNexthop(nexthop), blame, err
 }
 
 func (r *Resolver) tableName(s string) string {
@@ -223,23 +251,21 @@ func (r *Resolver) tableName(s string) string {
 	return ""
 }
 
-// warnTwice tells about a domain that is in two classes. Only for local ones,
-// whose other listing has no effect at all.
-func (r *Resolver) warnTwice(ctx context.Context, domain string) {
-	if strings.HasPrefix(domain, "[") {
-		return
-	}
-	if in, err := r.aliasDomains.Match(ctx, domain); err == nil && in {
-		r.log.Warningf("do not list domain %s in BOTH mydestination and virtual_alias_domains", domain)
-	}
-	if in, err := r.mailboxDomains.Match(ctx, domain); err == nil && in {
-		r.log.Warningf("do not list domain %s in BOTH mydestination and virtual_mailbox_domains", domain)
-	}
+// A namedList is a list with the parameter that names it.
+type namedList struct {
+	param string
+	List
 }
 
-func (t transport) orNexthop(nexthop string) transport {
-	if t.nexthop == "" {
-		t.nexthop = nexthop
+// warnTwice tells about a domain that is in two classes: what is listed in the
+// later one has no effect.
+func (r *Resolver) warnTwice(ctx context.Context, domain, param string, others ...namedList) {
+	if !r.set.HelpfulWarnings {
+		return
 	}
-	return t
+	for i := range others {
+		if in, err := others[i].Match(ctx, strings.ToLower(domain)); err == nil && in {
+			r.log.Warningf("do not list domain %s in BOTH %s and %s", domain, param, others[i].param)
+		}
+	}
 }

@@ -25,10 +25,22 @@ type Settings struct {
 	RelocatedMaps              string `set:"relocated_maps" doc:"tables of users that moved elsewhere"`
 	SenderRelayhostMaps        string `set:"sender_dependent_relayhost_maps" doc:"relayhost by sender"`
 	SenderDefaultTransportMaps string `set:"sender_dependent_default_transport_maps" doc:"default_transport by sender"`
-	EmptyRecipient             string `set:"empty_address_recipient" default:"MAILER-DAEMON" doc:"who gets mail for the null address"`
+	NullRelayhostKey           string `set:"empty_address_relayhost_maps_lookup_key" default:"<>" nonempty:"yes" doc:"key of the null sender in sender_dependent_relayhost_maps"`
+	NullDefaultTransportKey    string `set:"empty_address_default_transport_maps_lookup_key" default:"<>" nonempty:"yes" doc:"key of the null sender in sender_dependent_default_transport_maps"`
+	EmptyRecipient             string `set:"empty_address_recipient" default:"MAILER-DAEMON" nonempty:"yes" doc:"who gets mail for the null address"`
 	PropagateExtensions        string `set:"propagate_unmatched_extensions" default:"canonical, virtual" doc:"tables whose results get the extension that the key had not"`
 	MailboxTransport           string `set:"mailbox_transport" doc:"transport of local mailboxes, after aliases"`
 	ShowUserUnknownTable       bool   `set:"show_user_unknown_table_name" default:"yes" doc:"name the table in \"User unknown in ... table\""`
+	HelpfulWarnings            bool   `set:"helpful_warnings" default:"yes" doc:"warn about problems in the configuration"`
+
+	VerifyLocalTransport             string `set:"address_verify_local_transport" default:"$local_transport" nonempty:"yes" doc:"local_transport of address probes"`
+	VerifyVirtualTransport           string `set:"address_verify_virtual_transport" default:"$virtual_transport" nonempty:"yes" doc:"virtual_transport of address probes"`
+	VerifyRelayTransport             string `set:"address_verify_relay_transport" default:"$relay_transport" nonempty:"yes" doc:"relay_transport of address probes"`
+	VerifyDefaultTransport           string `set:"address_verify_default_transport" default:"$default_transport" nonempty:"yes" doc:"default_transport of address probes"`
+	VerifyRelayhost                  string `set:"address_verify_relayhost" default:"$relayhost" doc:"relayhost of address probes"`
+	VerifyTransportMaps              string `set:"address_verify_transport_maps" default:"$transport_maps" doc:"transport_maps of address probes"`
+	VerifySenderRelayhostMaps        string `set:"address_verify_sender_dependent_relayhost_maps" default:"$sender_dependent_relayhost_maps" doc:"sender_dependent_relayhost_maps of address probes"`
+	VerifySenderDefaultTransportMaps string `set:"address_verify_sender_dependent_default_transport_maps" default:"$sender_dependent_default_transport_maps" doc:"sender_dependent_default_transport_maps of address probes"`
 }
 
 var _ = postfix.Register("trivial-rewrite", Settings{})

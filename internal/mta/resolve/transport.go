@@ -2,106 +2,173 @@ package resolve
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 )
 
-// senderDefault is default_transport, which the sender may override.
-func (r *Resolver) senderDefault(ctx context.Context, sender string) (transport, error) {
-	if r.senderDefaultMaps.Empty() {
-		return r.fallback, nil
+// transport is a parsed "transport:nexthop" value.
+type transport struct{ name, nexthop string }
+
+func parseTransport(s string) transport {
+	name, nexthop, _ := strings.Cut(s, ":")
+	return transport{name, nexthop}
+}
+
+func (t transport) orNexthop(nexthop string) transport {
+	if t.nexthop == "" {
+		t.nexthop = nexthop
 	}
-	value, found, err := r.findSender(ctx, r.senderDefaultMaps, sender)
-	if err != nil || !found {
-		return r.fallback, err
+	return t
+}
+
+// routes are the transports of one kind of mail: of all, or of address probes.
+type routes struct {
+	local, virtual, relay, fallback transport
+	relayhost                       string
+	transportMaps                   namedMaps
+	relayhostMaps                   namedMaps
+	senderDefaultMaps               namedMaps
+}
+
+// namedMaps are maps with the parameter that names them, for the log.
+type namedMaps struct {
+	Maps
+	param string
+}
+
+// errNullTransport is a setting without the name of a transport.
+var errNullTransport = errors.New("null transport is not allowed")
+
+// openRoutes opens the routes of all mail, and those of probes. Where a probe
+// goes the way of mail they share their tables.
+func (r *Resolver) openRoutes(open Opener) error {
+	s := &r.set
+	r.mail = routes{
+		local: parseTransport(s.LocalTransport), virtual: parseTransport(s.VirtualTransport),
+		relay: parseTransport(s.RelayTransport), fallback: parseTransport(s.DefaultTransport), relayhost: r.core.Relayhost,
+	}
+	r.probe = routes{
+		local: parseTransport(s.VerifyLocalTransport), virtual: parseTransport(s.VerifyVirtualTransport),
+		relay: parseTransport(s.VerifyRelayTransport), fallback: parseTransport(s.VerifyDefaultTransport), relayhost: s.VerifyRelayhost,
+	}
+	for _, m := range []struct {
+		dst, probe   *namedMaps
+		param        string
+		value, other string
+	}{
+		{&r.mail.transportMaps, &r.probe.transportMaps, "transport_maps", s.TransportMaps, s.VerifyTransportMaps},
+		{&r.mail.relayhostMaps, &r.probe.relayhostMaps, "sender_dependent_relayhost_maps", s.SenderRelayhostMaps, s.VerifySenderRelayhostMaps},
+		{&r.mail.senderDefaultMaps, &r.probe.senderDefaultMaps, "sender_dependent_default_transport_maps",
+			s.SenderDefaultTransportMaps, s.VerifySenderDefaultTransportMaps},
+	} {
+		maps, err := open.OpenMaps(m.param, m.value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.param, err)
+		}
+		*m.dst = namedMaps{maps, m.param}
+		*m.probe = *m.dst
+		if m.other == m.value {
+			continue
+		}
+		param := "address_verify_" + m.param
+		if maps, err = open.OpenMaps(param, m.other); err != nil {
+			return fmt.Errorf("%s: %w", param, err)
+		}
+		*m.probe = namedMaps{maps, param}
+	}
+	return nil
+}
+
+// lookupFailed tells of a table that says which way mail goes, and could not.
+func (r *Resolver) lookupFailed(param string, err error) error {
+	r.log.Warningf("%s lookup failure", param)
+	return err
+}
+
+// senderDefault is default_transport, which the sender may override.
+func (r *Resolver) senderDefault(ctx context.Context, by *routes, sender string) (transport, error) {
+	value, found, err := r.findSender(ctx, by.senderDefaultMaps, sender, r.set.NullDefaultTransportKey)
+	if err != nil || !found || strings.EqualFold(value, "DUNNO") {
+		return by.fallback, err
 	}
 	return parseTransport(value), nil
 }
 
-// viaRelayhost completes a transport without next hop: the relay host of the
-// sender, else relayhost, else the domain itself.
-func (r *Resolver) viaRelayhost(ctx context.Context, via transport, sender, domain string) (transport, error) {
-	if via.nexthop != "" {
-		return via, nil
+// relayhost is the host that mail to elsewhere goes through: that of the sender,
+// else the one of all, else there is none but the domain itself.
+func (r *Resolver) relayhost(ctx context.Context, by *routes, sender, domain string) (string, error) {
+	value, found, err := r.findSender(ctx, by.relayhostMaps, sender, r.set.NullRelayhostKey)
+	switch {
+	case err != nil:
+		return "", err
+	case found && !strings.EqualFold(value, "DUNNO"):
+		return value, nil
+	case by.relayhost != "":
+		return by.relayhost, nil
 	}
-	if !r.relayhostMaps.Empty() {
-		value, found, err := r.findSender(ctx, r.relayhostMaps, sender)
-		if err != nil {
-			return via, err
-		}
-		if found && !strings.EqualFold(value, "DUNNO") {
-			return via.orNexthop(value), nil
-		}
-		if found {
-			return via.orNexthop(domain), nil
-		}
-	}
-	return via.orNexthop(r.core.Relayhost).orNexthop(domain), nil
+	return domain, nil
 }
 
-// findSender looks a sender up: its address, then its domain as "@domain". The
-// null sender is "<>".
-func (r *Resolver) findSender(ctx context.Context, maps Maps, sender string) (string, bool, error) {
-	if sender == "" {
-		return maps.Lookup(ctx, "<>")
+// findSender looks a sender up. The null sender has a key of its own.
+func (r *Resolver) findSender(ctx context.Context, maps namedMaps, sender, null string) (string, bool, error) {
+	if maps.Empty() {
+		return "", false, nil
 	}
-	value, _, found, err := r.Find(ctx, maps, sender, FindFull|FindNoExtension|FindDomain)
-	return value, found, err
+	if sender == "" {
+		sender = null
+	}
+	value, _, found, err := r.Find(ctx, maps, sender, FindDefault)
+	if err != nil {
+		return "", false, r.lookupFailed(maps.param, err)
+	}
+	return value, found, nil
 }
 
 // override applies transport(5): the whole address, the address without
 // extension, the domain, its parents as ".parent", and "*".
-func (r *Resolver) override(ctx context.Context, via transport, a *address, res *Result) (transport, error) {
-	if r.transportMaps.Empty() {
+func (r *Resolver) override(ctx context.Context, by *routes, via transport, a *address, res *Result) (transport, error) {
+	if by.transportMaps.Empty() {
 		return via, nil
 	}
-	value, found, err := r.findTransport(ctx, a, res.Recipient)
-	if err != nil || !found {
-		return via, err
+	value, found, err := r.findTransport(ctx, by.transportMaps, a, res.Recipient)
+	if err != nil {
+		return via, r.lookupFailed(by.transportMaps.param, err)
 	}
-	name, nexthop, _ := strings.Cut(value, ":")
-	name, nexthop = strings.TrimSpace(name), strings.TrimSpace(nexthop)
-	switch {
-	case name == "" && nexthop == "":
+	if !found {
 		return via, nil
-	case name == "":
-		via.nexthop = nexthop
-		return via, nil
-	case nexthop == "" && (name == "error" || name == "retry"):
-		nexthop = "Address is undeliverable"
 	}
-	return transport{name, nexthop}.orNexthop(strings.ToLower(a.domain)), nil
+	to := parseTransport(value)
+	switch to.name {
+	case "":
+		return transport{via.name, to.nexthop}.orNexthop(via.nexthop), nil
+	case "error", "retry":
+		return to.orNexthop("Address is undeliverable"), nil
+	}
+	return to.orNexthop(strings.ToLower(a.domain)), nil
 }
 
-func (r *Resolver) findTransport(ctx context.Context, a *address, addr string) (string, bool, error) {
-	maps := r.transportMaps
+func (r *Resolver) findTransport(ctx context.Context, maps namedMaps, a *address, addr string) (string, bool, error) {
 	value, _, found, err := r.Find(ctx, maps, addr, FindFull|FindNoExtension)
 	if err != nil || found {
 		return value, found, err
 	}
-	domain := strings.ToLower(a.domain)
-	if value, found, err = maps.LookupPartial(ctx, domain); err != nil || found {
-		return value, found, err
-	}
-	if !strings.HasPrefix(domain, "[") {
-		subdomains := r.matchesSubdomains("transport_maps")
-		for i := strings.IndexByte(domain, '.'); i >= 0 && i < len(domain)-1; {
-			key := domain[i:]
-			if subdomains {
-				key = key[1:]
-			}
-			if value, found, err = maps.LookupPartial(ctx, key); err != nil || found {
-				return value, found, err
-			}
-			next := strings.IndexByte(domain[i+1:], '.')
-			if next < 0 {
-				break
-			}
-			i += next + 1
+	for name := strings.ToLower(a.domain); name != ""; {
+		if value, found, err = maps.LookupPartial(ctx, name); err != nil || found {
+			return value, found, err
+		}
+		i := strings.IndexByte(name[1:], '.')
+		if i < 0 {
+			break
+		}
+		if name = name[i+1:]; r.transportSubdomains {
+			name = name[1:]
 		}
 	}
-	return maps.LookupPartial(ctx, "*")
+	// "*" is a key as any other, which patterns may match too.
+	return maps.Lookup(ctx, "*")
 }
 
 func (r *Resolver) matchesSubdomains(param string) bool {
@@ -119,8 +186,11 @@ func (r *Resolver) relocate(ctx context.Context, via transport, res *Result) (tr
 		return via, nil
 	}
 	value, _, found, err := r.Find(ctx, r.relocatedMaps, res.Recipient, FindDefault)
-	if err != nil || !found {
-		return via, err
+	if err != nil {
+		return via, r.lookupFailed("relocated_maps", err)
+	}
+	if !found {
+		return via, nil
 	}
 	return transport{"error", "5.1.6 User has moved to " + value}, nil
 }
