@@ -21,8 +21,11 @@ type Settings struct {
 	BounceRecipient string        `set:"bounce_notice_recipient" default:"postmaster" nonempty:"yes" doc:"who gets copies of bounces (notify class bounce)"`
 	DoubleRecipient string        `set:"2bounce_notice_recipient" default:"postmaster" nonempty:"yes" doc:"who gets what cannot be bounced (notify class 2bounce)"`
 	DelayRecipient  string        `set:"delay_notice_recipient" default:"postmaster" nonempty:"yes" doc:"who gets copies of delay warnings (notify class delay)"`
-	DelayWarning    time.Duration `set:"delay_warning_time" default:"0h" unit:"h" doc:"age at which a sender is told that mail is delayed; 0 for never"`
 	Lifetime        time.Duration `set:"maximal_queue_lifetime" default:"5d" unit:"d" doc:"how long mail is tried"`
+	TemplateFile    string        `set:"bounce_template_file" doc:"file with the texts of notifications; empty for those built in"`
+	Threaded        bool          `set:"enable_threaded_bounces" default:"no" doc:"notifications refer to the message that they are about"`
+	NoVERP          bool          `set:"disable_verp_bounces" default:"no" doc:"failures of VERP mail are told in one notification to its sender"`
+	VERPFilter      string        `set:"verp_delimiter_filter" default:"-=+" nonempty:"yes" doc:"characters that may be VERP delimiters"`
 }
 
 var _ = postfix.Register("bounce", Settings{})
@@ -34,6 +37,8 @@ type Config struct {
 	Cleanup *cleanup.Cleanup
 	Log     *maillog.Logger // tag "postfix/bounce[pid]"
 	Now     func() time.Time
+	// ReadFile reads bounce_template_file; nil for os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
 }
 
 // A Bouncer writes notifications. It is safe for concurrent use.
@@ -44,6 +49,8 @@ type Bouncer struct {
 	cleanup *cleanup.Cleanup
 	log     *maillog.Logger
 	now     func() time.Time
+
+	failure, doubled, delay, success, verify kind
 }
 
 // New returns a bouncer with the parameters of c.Main.
@@ -55,31 +62,11 @@ func New(c Config) (*Bouncer, error) {
 	if err := c.Main.Decode(&b.set); err != nil {
 		return nil, err
 	}
-	return b, c.Main.Decode(&b.core)
+	if err := c.Main.Decode(&b.core); err != nil {
+		return nil, err
+	}
+	return b, b.makeKinds(&c)
 }
-
-// A kind is one of the notifications.
-type kind struct {
-	name       string // in the log: "non-delivery", "delay", "delivery status"
-	subject    string
-	postmaster string // subject of the postmaster's copy
-	class      string // notify class of that copy
-	doing      string // what was done to the sender when that copy failed
-	notify     uint8  // what NOTIFY must say
-	action     string // RFC 3464 2.3.3, where the outcome names none
-	part       string // Content-Description of the third part
-	text       string
-	whole      bool // the message itself is returned, not only its header
-}
-
-var (
-	failure = kind{name: "non-delivery", subject: "Undelivered Mail Returned to Sender", postmaster: "Postmaster Copy: Undelivered Mail",
-		class: "bounce", doing: "bouncing to", notify: queue.NotifyFailure, action: "failed", part: "Undelivered Message", text: failureText, whole: true}
-	doubled = kind{name: "non-delivery", postmaster: failure.postmaster, class: "2bounce", action: "failed", part: failure.part, whole: true}
-	delay   = kind{name: "delay", subject: "Delayed Mail (still being retried)", postmaster: "Postmaster Warning: Delayed Mail",
-		class: "delay", doing: "warning", notify: queue.NotifyDelay, action: "delayed", part: "Undelivered Message", text: delayText}
-	success = kind{name: "delivery status", subject: "Successful Mail Delivery Report", notify: queue.NotifySuccess, action: "delivered", part: "Message", text: successText}
-)
 
 // Failure tells the sender of m about the recipients that failed, by their
 // indexes; m.Outcomes say why. Those whose NOTIFY does not ask for it are left
@@ -92,24 +79,54 @@ func (b *Bouncer) Failure(ctx context.Context, m *queue.Message, recipients []in
 	case strings.EqualFold(m.Sender, b.doubleBounce()):
 		b.log.Warningf("%s: undeliverable postmaster notification discarded", m.ID)
 		return nil
+	case b.hasVERP(m):
+		return b.verpFailures(ctx, m, recipients)
 	}
-	return b.tell(ctx, m, recipients, &failure)
+	return b.tell(ctx, m, recipients, &b.failure, m.Sender)
 }
 
-// Delay warns the sender that mail for the recipients is still being tried.
+// Delay warns the sender that mail for the recipients is still being tried. Of
+// mail with the null sender the postmaster may want to know (class delay).
 func (b *Bouncer) Delay(ctx context.Context, m *queue.Message, recipients []int) error {
-	if m.Sender == "" {
+	switch {
+	case strings.EqualFold(m.Sender, b.doubleBounce()):
+		b.log.Warningf("%s: undeliverable postmaster notification discarded", m.ID)
 		return nil
+	case m.Sender == "" && !b.notifies(b.delay.class):
+		return nil
+	case m.Sender == "":
+		k := b.delay
+		k.whole = true
+		return b.send(ctx, m, recipients, &k, note{to: b.set.DelayRecipient, from: b.doubleBounce(), who: "postmaster", copy: true})
 	}
-	return b.tell(ctx, m, recipients, &delay)
+	return b.tell(ctx, m, recipients, &b.delay, m.Sender)
 }
 
-// Success tells the sender, who has asked for it, about deliveries.
+// Success tells the sender about deliveries: of which is the caller's decision.
 func (b *Bouncer) Success(ctx context.Context, m *queue.Message, recipients []int) error {
-	if m.Sender == "" {
+	return b.traced(ctx, m, recipients, &b.success)
+}
+
+// Trace tells the sender what became, or would become, of all the recipients
+// (sendmail -v and -bv), whatever their NOTIFY says.
+func (b *Bouncer) Trace(ctx context.Context, m *queue.Message, recipients []int) error {
+	return b.traced(ctx, m, recipients, &b.verify)
+}
+
+// traced sends a report of the trace service.
+func (b *Bouncer) traced(ctx context.Context, m *queue.Message, recipients []int, k *kind) error {
+	n := note{to: m.Sender, who: "sender"}
+	switch {
+	case strings.EqualFold(m.Sender, b.doubleBounce()):
+		b.log.Infof("%s: not sending trace/success notification for double-bounce message", m.ID)
+		return nil
+	case m.Sender == "" && b.notifies(b.doubled.class):
+		n.to, n.from = b.set.DoubleRecipient, b.doubleBounce()
+	case m.Sender == "":
+		b.log.Infof("%s: not sending trace/success notification for single-bounce message", m.ID)
 		return nil
 	}
-	return b.send(ctx, m, success.wanted(m, recipients), &success, note{to: m.Sender, who: "sender"})
+	return b.send(ctx, m, recipients, k, n)
 }
 
 // wanted returns the recipients whose NOTIFY parameter asks for it, or leaves it
@@ -130,15 +147,15 @@ func (k *kind) wanted(m *queue.Message, recipients []int) []int {
 
 // tell sends the sender's notification and the postmaster's copy, which is a
 // convenience: mail is not bounced twice for want of it.
-func (b *Bouncer) tell(ctx context.Context, m *queue.Message, recipients []int, k *kind) error {
-	if err := b.send(ctx, m, k.wanted(m, recipients), k, note{to: m.Sender, who: "sender"}); err != nil {
+func (b *Bouncer) tell(ctx context.Context, m *queue.Message, recipients []int, k *kind, sender string) error {
+	if err := b.send(ctx, m, k.wanted(m, recipients), k, note{to: sender, who: "sender"}); err != nil {
 		return err
 	}
 	if !b.notifies(k.class) {
 		return nil
 	}
 	to := b.set.BounceRecipient
-	if k == &delay {
+	if k == &b.delay {
 		to = b.set.DelayRecipient
 	}
 	if err := b.send(ctx, m, recipients, k, note{to: to, from: b.doubleBounce(), who: "postmaster", copy: true}); err != nil {
@@ -150,10 +167,10 @@ func (b *Bouncer) tell(ctx context.Context, m *queue.Message, recipients []int, 
 // double deals with a message whose sender cannot be told: at most the
 // postmaster is, who gets the whole message.
 func (b *Bouncer) double(ctx context.Context, m *queue.Message, recipients []int) error {
-	if !b.notifies(doubled.class) {
+	if !b.notifies(b.doubled.class) && !b.notifies(b.failure.class) {
 		return nil
 	}
-	return b.send(ctx, m, recipients, &doubled, note{to: b.set.DoubleRecipient, from: b.doubleBounce(), who: "postmaster", copy: true})
+	return b.send(ctx, m, recipients, &b.doubled, note{to: b.set.DoubleRecipient, from: b.doubleBounce(), who: "postmaster", copy: true})
 }
 
 func (b *Bouncer) notifies(class string) bool {

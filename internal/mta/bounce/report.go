@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -51,21 +50,45 @@ func (r *report) header() {
 	r.line("Received: by %s (%s)", r.core.Myhostname, r.core.MailName)
 	r.line("\tid %s; %s", r.out.ID(), formatTime(r.now))
 	r.line("Date: %s", formatTime(r.now))
-	r.line("From: Mail Delivery System <MAILER-DAEMON@%s>", r.core.Myorigin)
-	subject, submitted := r.kind.subject, "auto-replied"
+	r.line("From: %s", r.complete(r.kind.template.From))
+	submitted := "auto-replied"
 	if r.note.copy {
-		subject, submitted = r.kind.postmaster, "auto-generated"
+		submitted = "auto-generated"
 	}
-	r.line("Subject: %s", subject)
-	r.line("To: %s", smtp.QuoteAddress(r.note.to))
+	r.line("Subject: %s", r.kind.subject(r.note.copy))
+	r.line("To: %s", r.complete(smtp.QuoteAddress(r.note.to)))
+	if r.set.Threaded {
+		if id := r.messageID(); id != "" {
+			r.line("References: %s", id)
+			r.line("In-Reply-To: %s", id)
+		}
+	}
 	r.line("Auto-Submitted: %s", submitted)
 	r.line("MIME-Version: 1.0")
 	r.line("Content-Type: multipart/report; report-type=delivery-status;")
 	r.line("\tboundary=%q", r.boundary)
 	if e := r.encoding(r.m); e != "" {
+		if e == "7bit" && !r.kind.ascii() {
+			e = "8bit"
+		}
 		r.line("Content-Transfer-Encoding: %s", e)
 	}
 	r.line("")
+}
+
+// complete adds the domain to an address of a header that has none.
+func (r *report) complete(value string) string {
+	if strings.Contains(value, "@") {
+		return value
+	}
+	if at := strings.IndexByte(value, '>'); at >= 0 {
+		return value[:at] + "@" + r.core.Myorigin + value[at:]
+	}
+	user, rest, comment := strings.Cut(value, " ")
+	if comment {
+		rest = " " + rest
+	}
+	return user + "@" + r.core.Myorigin + rest
 }
 
 // partEncoding ends the header of a part, where its text may be 8-bit.
@@ -84,7 +107,10 @@ func (r *report) part(description, contentType string) {
 // text writes the part for people.
 func (r *report) text() {
 	charset := "us-ascii"
-	if r.encoding(r.m) == "8bit" {
+	switch {
+	case !r.kind.ascii():
+		charset = r.kind.template.Charset
+	case r.encoding(r.m) == "8bit":
 		charset = "utf-8"
 	}
 	r.part("Notification", "text/plain; charset="+charset)
@@ -107,18 +133,10 @@ func (r *report) text() {
 
 // explain writes what the notification means.
 func (r *report) explain() {
-	text := strings.NewReplacer(
-		"$myhostname", r.core.Myhostname,
-		"$delay_warning_time_hours", inUnits(r.set.DelayWarning, time.Hour),
-		"$maximal_queue_lifetime_days", inUnits(r.set.Lifetime, 24*time.Hour),
-	).Replace(r.kind.text)
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(r.kind.text) {
 		r.line("%s", strings.TrimSuffix(line, "\n"))
 	}
 }
-
-// inUnits is the number of whole units.
-func inUnits(d, unit time.Duration) string { return strconv.Itoa(int(d / unit)) }
 
 // foldWidth is where lines of reasons are broken, foldIndent what further lines
 // begin with.
@@ -182,14 +200,24 @@ func (r *report) status() {
 	if m.EnvID != "" {
 		r.line("Original-Envelope-Id: %s", printable(m.EnvID))
 	}
-	r.line("X-%s-Queue-ID: %s", r.core.MailName, m.ID)
-	r.line("X-%s-Sender: %s; %s", r.core.MailName, addressType(m.Sender), r.sender())
+	r.line("X-%s-Queue-ID: %s", r.mailName(), m.ID)
+	r.line("X-%s-Sender: %s; %s", r.mailName(), addressType(m.Sender), r.sender())
 	r.line("Arrival-Date: %s", formatTime(m.Arrival))
 	for _, i := range r.recipients {
 		r.line("")
 		r.recipientStatus(&m.Recipients[i], &m.Outcomes[i])
 	}
 	r.line("")
+}
+
+// mailName is mail_name as a word of a header (RFC 3464 2.1.1: an atom).
+func (r *report) mailName() string {
+	return strings.Map(func(c rune) rune {
+		if strings.ContainsRune(" \t\r\n()<>@,;:\\\".[]", c) {
+			return '-'
+		}
+		return c
+	}, r.core.MailName)
 }
 
 // sender is the original's, the name of this system where it is null.
@@ -219,10 +247,10 @@ func (r *report) recipientStatus(rcpt *queue.Recipient, o *queue.Outcome) {
 	}
 	diagnostic := o.RemoteCode
 	if diagnostic == "" {
-		diagnostic = "X-" + r.core.MailName + "; " + o.Text
+		diagnostic = "X-" + r.mailName() + "; " + o.Text
 	}
 	r.folded("Diagnostic-Code: " + diagnostic)
-	if r.kind == &delay {
+	if r.kind.until {
 		r.line("Will-Retry-Until: %s", formatTime(r.m.Arrival.Add(r.set.Lifetime)))
 	}
 }
@@ -234,7 +262,12 @@ func (r *report) original() error {
 		return err
 	}
 	defer content.Close() //nolint:errcheck // it was only read
-	whole := r.kind.whole && (!r.note.copy || r.kind == &doubled) && r.m.Ret != queue.RetHeaders && content.Size() <= int64(r.set.SizeLimit)
+	whole := r.kind.whole && content.Size() <= int64(r.set.SizeLimit)
+	if r.note.copy {
+		whole = whole && r.m.Sender == "" // nobody else will see it
+	} else {
+		whole = whole && r.m.Ret != queue.RetHeaders
+	}
 	r.buf.Reset()
 	description, contentType := r.kind.part, "message/rfc822"
 	if r.m.SMTPUTF8 {

@@ -27,6 +27,14 @@ type Request struct {
 	Transport  string // name in master.cf
 	Nexthop    string
 	Recipients []Recipient
+	// Verify asks what delivery would say, without delivering anything: the
+	// recipient is looked up, but no mailbox is written, no command is run,
+	// and a server is asked up to RCPT. The Status is as for a delivery.
+	Verify bool
+	// Result, unless nil, logs what became of one address that a recipient,
+	// given by its index, was expanded to. It is called before the recipient
+	// is reported, with [Status.Logged].
+	Result func(i int, address string, s *Status)
 }
 
 // Recipient is an address to deliver to.
@@ -66,4 +74,10 @@ type Status struct {
 	// Dead says that the destination itself failed (no connection, greeting
 	// refused): the scheduler stops using it for a while.
 	Dead bool
+	// Via is the transport that made the delivery, where the agent passed it
+	// on; empty for the agent's own.
+	Via string
+	// Logged says that the lines of the log have been written: the recipient
+	// was expanded, and each result was given to [Request.Result].
+	Logged bool
 }

@@ -43,17 +43,16 @@ type target struct {
 }
 
 // key returns the name under which deliveries are counted. Where a delivery
-// takes one recipient only, that is the recipient; for local mail without its
-// domain (QMGR: a mailbox is the destination).
+// takes one recipient only, that is the mailbox: the recipient without its
+// extension, and with the next hop for its domain, of which there may be several
+// names.
 func (t *transport) key(nexthop, recipient string) string {
-	if t.lim.recipients != 1 {
-		return nexthop
+	if t.lim.recipients != 1 || t.name == serviceError || t.name == serviceRetry {
+		return strings.ToLower(nexthop)
 	}
-	if t.name == "local" {
-		user, _ := smtp.SplitAddress(recipient)
-		return nexthop + "\n" + strings.ToLower(user)
-	}
-	return nexthop + "\n" + strings.ToLower(recipient)
+	user, _ := smtp.SplitAddress(recipient)
+	user, _ = t.s.split(user)
+	return strings.ToLower(user + "@" + nexthop)
 }
 
 // destination returns the destination with that key.
@@ -86,6 +85,9 @@ func (d *destination) take() *batch {
 	d.todo[0] = nil
 	d.todo = d.todo[1:]
 	limit := d.t.lim.recipients
+	if b.job.verp {
+		limit = 1
+	}
 	if limit == 0 || len(b.rcpts) <= limit {
 		return b
 	}

@@ -1,6 +1,7 @@
 package qmgr
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 func (s *Scheduler) finish(j *job) {
 	m := j.m
 	now := s.now()
-	told := s.tell(j, queue.Failed) && s.tell(j, queue.Delivered)
+	trace := s.traced(j)
+	told := s.tell(j, queue.Failed)
+	told = s.tellTrace(j, trace) && s.tell(j, queue.Delivered) && told
 	if m.Left() > 0 && s.expired(m, now) {
 		s.logExpired(m)
 		for i := range m.Outcomes {
@@ -38,7 +41,7 @@ func (s *Scheduler) finish(j *job) {
 		s.store.Yield(m)
 		return
 	}
-	s.store.Defer(m, now.Add(s.backoff(now.Sub(m.Arrival))))
+	s.store.Defer(m, now.Add(s.backoff(s.age(m, now))))
 	s.end(j)
 }
 
@@ -54,17 +57,37 @@ func (s *Scheduler) tell(j *job, st queue.State) bool {
 	if st == queue.Failed {
 		notify = s.notifier.Failure
 	}
-	if err := notify(s.ctx, m, which); err != nil {
+	if st == queue.Failed && j.verp && !s.set.NoVERPBounces {
+		// Each is told by itself: what was told is not told again.
+		for k := range which {
+			if !s.notify(j, notify, which[k:k+1]) {
+				return false
+			}
+		}
+		return true
+	}
+	return s.notify(j, notify, which)
+}
+
+// notify sends one notification.
+func (s *Scheduler) notify(j *job, send func(context.Context, *queue.Message, []int) error, which []int) bool {
+	m := j.m
+	if err := send(s.ctx, m, which); err != nil {
 		s.log.Warningf("%s: %v", m.ID, err)
 		return false
 	}
+	s.settle(m, which)
+	return true
+}
+
+// settle takes note that nothing is left to do for recipients.
+func (s *Scheduler) settle(m *queue.Message, which []int) {
 	for _, i := range which {
 		m.Outcomes[i] = queue.Outcome{State: queue.Done}
 	}
 	if !finished(m) {
 		s.store.Record(m, which...)
 	}
-	return true
 }
 
 // finished says whether nothing is left to do for m.
@@ -94,7 +117,7 @@ func (s *Scheduler) expired(m *queue.Message, now time.Time) bool {
 	if m.Sender == "" || s.isDoubleBounce(m.Sender) {
 		lifetime = s.set.BounceLifetime
 	}
-	return m.Expired || now.Sub(m.Arrival) >= lifetime
+	return m.Expired || s.age(m, now) >= lifetime
 }
 
 func (s *Scheduler) isDoubleBounce(sender string) bool {
@@ -104,7 +127,7 @@ func (s *Scheduler) isDoubleBounce(sender string) bool {
 // warn tells the sender once that the message is delayed. If that fails it is
 // tried with the next round.
 func (s *Scheduler) warn(m *queue.Message, now time.Time) {
-	if s.set.DelayWarning == 0 || m.Warned || m.Sender == "" || now.Sub(m.Arrival) < s.set.DelayWarning {
+	if s.set.DelayWarning == 0 || m.Warned || m.Sender == "" && !s.warnDelays || s.age(m, now) < s.set.DelayWarning {
 		return
 	}
 	which := withState(m, queue.Pending)
@@ -127,6 +150,9 @@ func (s *Scheduler) backoff(age time.Duration) time.Duration {
 func (s *Scheduler) end(j *job) {
 	s.mu.Lock()
 	delete(s.active, j.m.ID)
+	if j.m.Verify {
+		s.probing--
+	}
 	again := j.again
 	look := s.behind && len(s.active) <= s.set.ActiveLimit*3/4
 	s.mu.Unlock()

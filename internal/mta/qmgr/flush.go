@@ -1,7 +1,9 @@
 package qmgr
 
 import (
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
@@ -32,6 +34,7 @@ func (s *Scheduler) revive() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.transports {
+		t.down = time.Time{}
 		for _, d := range t.dests {
 			if !d.dead.IsZero() {
 				d.revive()
@@ -55,27 +58,29 @@ func (s *Scheduler) FlushMessage(id string) {
 	}
 }
 
-// FlushSite tries the deferred mail for a domain now (postqueue -s).
-func (s *Scheduler) FlushSite(domain string) {
+// FlushSites tries the deferred mail for some domains, in lower case, now
+// (postqueue -s, ETRN).
+func (s *Scheduler) FlushSites(domains []string) {
 	for _, inf := range s.store.List() {
 		if inf.Queue != queue.Waiting {
 			continue
 		}
 		m, err := s.store.Load(inf.ID)
-		if err != nil || !isFor(m, domain) {
+		if err != nil || !isFor(m, domains) {
 			continue
 		}
 		s.FlushMessage(inf.ID)
 	}
 }
 
-// isFor says whether recipients of a domain are still to be tried.
-func isFor(m *queue.Message, domain string) bool {
+// isFor says whether recipients of one of the domains are still to be tried.
+func isFor(m *queue.Message, domains []string) bool {
 	for i := range m.Recipients {
 		if m.Outcomes[i].State != queue.Pending {
 			continue
 		}
-		if _, d := smtp.SplitAddress(m.Recipients[i].Address); strings.EqualFold(d, domain) {
+		_, d := smtp.SplitAddress(m.Recipients[i].Address)
+		if slices.Contains(domains, strings.ToLower(d)) {
 			return true
 		}
 	}

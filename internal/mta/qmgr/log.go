@@ -21,9 +21,20 @@ func (s *Scheduler) logActive(m *queue.Message) {
 		b = append(b, ", size="...)
 		b = strconv.AppendInt(b, m.Size, 10)
 		b = append(b, ", nrcpt="...)
-		b = strconv.AppendInt(b, int64(len(m.Recipients)), 10)
+		b = strconv.AppendInt(b, int64(recipients(m)), 10)
 		return append(b, " (queue active)"...)
 	})
+}
+
+// recipients is how many recipients of a message there are to deliver to.
+func recipients(m *queue.Message) int {
+	n := len(m.Recipients)
+	for i := range m.Recipients {
+		if m.Recipients[i].Expanded {
+			n--
+		}
+	}
+	return n
 }
 
 // logExpired: ID: from=<sender>, status=expired, returned to sender

@@ -2,6 +2,7 @@ package qmgr
 
 import (
 	"strings"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
@@ -18,6 +19,7 @@ const (
 // begin finds where the recipients of a message go and queues them there.
 func (s *Scheduler) begin(j *job) {
 	s.logActive(j.m)
+	j.verp = s.checkVERP(j.m)
 	open := 0
 	for i := range j.m.Outcomes {
 		if j.m.Outcomes[i].State != queue.Done {
@@ -26,9 +28,11 @@ func (s *Scheduler) begin(j *job) {
 	}
 	j.open = open
 	r := router{s: s, j: j}
-	for i := range j.m.Recipients {
-		if j.m.Outcomes[i].State == queue.Pending {
-			r.route(i)
+	if !r.aliased() {
+		for i := range j.m.Recipients {
+			if j.m.Outcomes[i].State == queue.Pending {
+				r.route(i)
+			}
 		}
 	}
 	s.mu.Lock()
@@ -39,23 +43,65 @@ func (s *Scheduler) begin(j *job) {
 	s.release(j)
 }
 
+// checkVERP says whether a message is to have a sender for each recipient.
+func (s *Scheduler) checkVERP(m *queue.Message) bool {
+	switch {
+	case m.VERP == "":
+		return false
+	case m.Sender == "":
+		s.log.Warningf("%s: ignoring VERP request for null sender", m.ID)
+		return false
+	case queue.VERPProblem(m.VERP, s.set.VERPFilter) != "":
+		s.log.Warningf("%s: ignoring bad VERP request: \"%.100s\"", m.ID, m.VERP)
+		return false
+	}
+	return true
+}
+
 // A router groups the recipients of one message.
 type router struct {
 	s       *Scheduler
 	j       *job
 	batches []routed
+	index   map[place]int // of the batches, where they are many
 }
 
 // A routed batch knows its destination.
 type routed struct {
-	t   *transport
-	key string
-	b   *batch
+	t *transport
+	place
+	b *batch
+}
+
+// A place is where recipients can be delivered together.
+type place struct{ transport, key, nexthop string }
+
+// aliased answers a probe for an address that stands for several: it exists, and
+// nobody is asked.
+func (r *router) aliased() bool {
+	m := r.j.m
+	if !m.Verify || len(m.Recipients) < 2 {
+		return false
+	}
+	st := deliver.Status{Action: deliver.Delivered, Enhanced: smtp.Enhanced{2, 0, 0}, Text: "aliased to multiple recipients", Relay: "none"}
+	for i := range m.Recipients {
+		if m.Outcomes[i].State == queue.Pending {
+			r.s.outcome(r.j, target{i, m.Recipients[i].Address}, &st, r.s.log, r.s.now())
+		}
+	}
+	return true
 }
 
 // route finds the way of one recipient.
 func (r *router) route(i int) {
 	rcpt := &r.j.m.Recipients[i]
+	if rcpt.Expanded {
+		// Only the report tells of it, as with Postfix.
+		st := deliver.Status{Action: deliver.Expanded, Enhanced: smtp.Enhanced{2, 0, 0}, Text: "alias expanded", Relay: "none"}
+		r.s.delivered(r.j, target{i, rcpt.Address}, &st)
+		r.s.record(r.j, i)
+		return
+	}
 	res := r.resolve(rcpt)
 	if r.discards(res) {
 		r.discard(i, res)
@@ -63,7 +109,7 @@ func (r *router) route(i int) {
 	}
 	t := r.s.transport(res.Transport)
 	if t == nil {
-		r.s.log.Warningf("connect to transport private/%s: No such file or directory", res.Transport)
+		r.s.sayMissing(res.Transport)
 		res = retry(res, "4.3.0 mail transport unavailable")
 		t = r.s.transport(serviceRetry)
 	}
@@ -75,19 +121,43 @@ func (r *router) route(i int) {
 	r.add(t, res, target{i, res.Recipient})
 }
 
+// sayMissing warns of a transport that is not there, not for each recipient.
+func (s *Scheduler) sayMissing(transport string) {
+	now := s.now()
+	s.mu.Lock()
+	last, said := s.missing[transport]
+	say := !said || now.Sub(last) >= s.set.TransportRetry
+	if say {
+		s.missing[transport] = now
+	}
+	s.mu.Unlock()
+	if say {
+		s.log.Warningf("connect to transport private/%s: No such file or directory", transport)
+	}
+}
+
 // resolve asks the resolver, and replaces ways that are not to be taken now.
 func (r *router) resolve(rcpt *queue.Recipient) resolve.Result {
 	m := r.j.m
-	if m.Expired {
+	switch {
+	case m.Expired:
 		return retry(resolve.Result{Recipient: rcpt.Address}, "4.7.0 message is administratively expired")
-	}
-	if m.Filter != "" {
+	case m.Verify && r.s.tooManyProbes():
+		return retry(resolve.Result{Recipient: rcpt.Address}, "4.3.2 Too many address verification requests")
+	case m.Filter != "" && !isProbe(m):
 		return r.s.filter(m.Filter, rcpt.Address)
 	}
-	res, err := r.s.resolver.Resolve(r.s.ctx, m.Sender, rcpt.Address)
+	find := r.s.resolver.Resolve
+	if m.Verify && r.s.prober != nil {
+		find = r.s.prober.ResolveProbe
+	}
+	res, err := find(r.s.ctx, m.Sender, rcpt.Address)
 	if err != nil {
 		r.s.log.Warningf("%s: recipient <%s>: %v", m.ID, rcpt.Address, err)
 		return retry(resolve.Result{Recipient: rcpt.Address}, "4.3.0 address resolver failure")
+	}
+	if res.Recipient == "" {
+		res.Transport, res.Nexthop = serviceError, "5.1.3 null recipient address"
 	}
 	if !r.j.flush {
 		for _, name := range r.s.deferred {
@@ -97,6 +167,13 @@ func (r *router) resolve(rcpt *queue.Recipient) resolve.Result {
 		}
 	}
 	return res
+}
+
+// tooManyProbes says whether more probes are under way than there may be.
+func (s *Scheduler) tooManyProbes() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probing > s.set.PendingProbes
 }
 
 func retry(res resolve.Result, text string) resolve.Result {
@@ -141,39 +218,86 @@ func (s *Scheduler) undeliverable(j *job, i int, addr string, dsn smtp.Enhanced,
 	s.outcome(j, target{i, addr}, &st, s.retryLog(), s.now())
 }
 
+// fewBatches are compared one by one; more are found in a map.
+const fewBatches = 8
+
 // add puts a recipient into the batch of its destination.
 func (r *router) add(t *transport, res resolve.Result, to target) {
-	key := t.key(res.Nexthop, res.Recipient)
-	for i := range r.batches {
-		if b := &r.batches[i]; b.t == t && b.key == key && b.b.nexthop == res.Nexthop {
-			b.b.rcpts = append(b.b.rcpts, to)
-			return
+	where := place{t.name, t.key(res.Nexthop, res.Recipient), res.Nexthop}
+	if i := r.find(where); i >= 0 {
+		b := r.batches[i].b
+		b.rcpts = append(b.rcpts, to)
+		return
+	}
+	if r.index != nil {
+		r.index[where] = len(r.batches)
+	}
+	r.batches = append(r.batches, routed{t, where, &batch{job: r.j, nexthop: res.Nexthop, rcpts: []target{to}}})
+	if len(r.batches) == fewBatches {
+		r.index = make(map[place]int)
+		for i := range r.batches {
+			r.index[r.batches[i].place] = i
 		}
 	}
-	r.batches = append(r.batches, routed{t, key, &batch{job: r.j, nexthop: res.Nexthop, rcpts: []target{to}}})
+}
+
+// find returns the batch of a place, or -1.
+func (r *router) find(where place) int {
+	if r.index != nil {
+		if i, ok := r.index[where]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range r.batches {
+		if r.batches[i].place == where {
+			return i
+		}
+	}
+	return -1
 }
 
 // enqueue queues a batch at its destination. The caller holds the lock.
 func (s *Scheduler) enqueue(r *routed) {
-	d := r.t.destination(r.key)
 	r.b.job.pending++
+	t := r.t
+	if !t.down.IsZero() && (r.b.job.flush || !s.now().Before(t.down)) {
+		t.down = time.Time{}
+	}
+	if !t.down.IsZero() {
+		s.putOff(r.b, t.reason)
+		return
+	}
+	d := t.destination(r.key)
 	if !d.dead.IsZero() && (r.b.job.flush || !s.now().Before(d.dead)) {
 		d.revive()
 	}
 	if !d.dead.IsZero() {
-		s.workers.Go(func() { s.suspend([]*batch{r.b}, d.reason) })
+		s.putOff(r.b, suspended(&d.reason))
 		return
 	}
 	d.todo = append(d.todo, r.b)
-	r.t.offer(d)
+	t.offer(d)
 }
 
-// suspend defers the mail for a dead destination.
+// putOff defers a batch from another goroutine: the caller holds the lock.
+func (s *Scheduler) putOff(b *batch, reason deliver.Status) {
+	s.workers.Go(func() { s.suspend([]*batch{b}, reason) })
+}
+
+// suspended is the reason why mail for a dead destination is deferred.
+func suspended(reason *deliver.Status) deliver.Status {
+	st := *reason
+	st.Text = "delivery temporarily suspended: " + st.Text
+	return st
+}
+
+// suspend defers mail without a try.
 func (s *Scheduler) suspend(batches []*batch, reason deliver.Status) {
 	now := s.now()
 	st := deliver.Status{
 		Action: deliver.Deferred, Enhanced: reason.Enhanced, Relay: "none",
-		Text: "delivery temporarily suspended: " + reason.Text,
+		Text: reason.Text,
 	}
 	st.RemoteMTA, st.RemoteCode = reason.RemoteMTA, reason.RemoteCode
 	for _, b := range batches {

@@ -28,6 +28,17 @@ type Notifier interface {
 	Failure(ctx context.Context, m *queue.Message, recipients []int) error
 	Delay(ctx context.Context, m *queue.Message, recipients []int) error
 	Success(ctx context.Context, m *queue.Message, recipients []int) error
+	Trace(ctx context.Context, m *queue.Message, recipients []int) error
+}
+
+// A Prober says where address probes go; a Resolver may be one.
+type Prober interface {
+	ResolveProbe(ctx context.Context, sender, recipient string) (resolve.Result, error)
+}
+
+// Probes takes what address probes found out; *verify.Service is one.
+type Probes interface {
+	Result(address string, found deliver.Action, text string)
 }
 
 // A Transport is a delivery service of master.cf.
@@ -44,6 +55,7 @@ type Config struct {
 	Resolver   Resolver
 	Transports map[string]Transport // by name; "error" and "retry" are expected
 	Notifier   Notifier
+	Probes     Probes          // nil where there is no verify service
 	Log        *maillog.Logger // tag "postfix/qmgr[pid]"
 	Now        func() time.Time
 }
@@ -55,18 +67,26 @@ type Scheduler struct {
 	store    *queue.Store
 	resolver Resolver
 	notifier Notifier
+	prober   Prober
+	probes   Probes
 	log      *maillog.Logger
 	now      func() time.Time
+	ages     ages
 	deferred []string // defer_transports
+
+	warnDelays bool // the postmaster is told of delays (class delay)
+	split      func(user string) (bare, ext string)
 
 	mu         sync.Mutex
 	transports map[string]*transport
-	active     map[string]*job // by queue ID
-	arrived    []*job          // to be resolved
-	resolvers  int             // goroutines that resolve
-	idle       int             // of them, waiting
-	more       sync.Cond       // arrived is not empty, or stopped
-	behind     bool            // messages were left in the store for want of room
+	missing    map[string]time.Time // transports that are not there: when that was last said
+	probing    int                  // probes under way
+	active     map[string]*job      // by queue ID
+	arrived    []*job               // to be resolved
+	resolvers  int                  // goroutines that resolve
+	idle       int                  // of them, waiting
+	more       sync.Cond            // arrived is not empty, or stopped
+	behind     bool                 // messages were left in the store for want of room
 	running    bool
 	stopped    bool
 	ctx        context.Context
@@ -89,23 +109,35 @@ type job struct {
 	active  time.Time
 	again   bool // asked for while it was being delivered already
 	flush   bool // dead destinations and deferred transports are tried
+	verp    bool // each recipient has a sender address of its own
 	pending int  // batches and resolvers that have it; guarded by the scheduler's lock
 
-	mu   sync.Mutex // outcomes are told by several deliveries
-	open int        // recipients that are not done
+	mu    sync.Mutex      // outcomes are told by several deliveries
+	open  int             // recipients that are not done
+	trace []queue.Outcome // what the sender asked to be told, see traced
+	order []int           // in which trace was filled in
 }
 
 // New returns a scheduler with the parameters of c.Main.
 func New(c Config) (*Scheduler, error) {
 	s := &Scheduler{
-		store: c.Store, resolver: c.Resolver, notifier: c.Notifier, log: c.Log, now: c.Now,
+		store: c.Store, resolver: c.Resolver, notifier: c.Notifier, probes: c.Probes, log: c.Log, now: c.Now,
 		transports: make(map[string]*transport),
+		missing:    make(map[string]time.Time),
 		active:     make(map[string]*job),
 		scan:       make(chan scan, 1),
 	}
 	s.more.L = &s.mu
+	s.prober, _ = c.Resolver.(Prober)
+	s.split = func(user string) (string, string) { return user, "" }
+	if sp, ok := c.Resolver.(interface {
+		SplitExtension(user string) (bare, ext string)
+	}); ok {
+		s.split = sp.SplitExtension
+	}
 	if s.now == nil {
 		s.now = time.Now
+		s.ages.start(time.Now())
 	}
 	if err := c.Main.Decode(&s.set); err != nil {
 		return nil, err
@@ -114,6 +146,7 @@ func New(c Config) (*Scheduler, error) {
 		return nil, err
 	}
 	s.deferred = postfix.SplitList(s.set.DeferTransport)
+	s.warnDelays = slices.Contains(postfix.SplitList(s.set.NotifyClasses), "delay")
 	for name, t := range c.Transports {
 		lim, err := transportLimits(c.Main, name)
 		if err != nil {
@@ -174,12 +207,28 @@ func (s *Scheduler) stop() {
 func (s *Scheduler) arrive(m *queue.Message) {
 	s.mu.Lock()
 	stopped := s.stopped
+	full := false
 	if !stopped {
 		s.admit(m, false)
+		full = s.behind && s.active[m.ID] == nil && s.now().Sub(m.Queued) < s.set.InFlowDelay
 	}
 	s.mu.Unlock()
+	if full {
+		s.slowDown()
+	}
 	if stopped {
 		s.store.Yield(m) // it came while another scheduler took over
+	}
+}
+
+// slowDown makes who brings mail wait a moment: more comes in than goes out, and
+// without it nothing would give deliveries their share (in_flow_delay).
+func (s *Scheduler) slowDown() {
+	pause := time.NewTimer(s.set.InFlowDelay)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-s.ctx.Done():
 	}
 }
 
@@ -197,6 +246,9 @@ func (s *Scheduler) admit(m *queue.Message, flush bool) {
 		return
 	}
 	j := &job{m: m, active: s.now(), flush: flush, pending: 1}
+	if m.Verify {
+		s.probing++
+	}
 	s.active[m.ID] = j
 	s.arrived = append(s.arrived, j)
 	s.wakeResolvers()
@@ -245,10 +297,11 @@ func (s *Scheduler) resolveLoop() {
 // at the start, and deferred ones whose time has come. A flush takes all.
 func (s *Scheduler) look(sc scan) {
 	now := s.now()
+	s.watchClock(now)
 	var due []queue.Info
 	for _, inf := range s.store.List() {
 		fresh := inf.Queue == queue.Incoming
-		waited := inf.Queue == queue.Waiting && (sc.flush || inf.Expired || !inf.Next.After(now))
+		waited := inf.Queue == queue.Waiting && (sc.flush || inf.Expired || s.isDue(inf.Next, now))
 		if fresh || waited {
 			due = append(due, inf)
 		}

@@ -152,6 +152,10 @@ func (n *notes) Success(_ context.Context, m *queue.Message, which []int) error 
 	return n.add("success", m, which)
 }
 
+func (n *notes) Trace(_ context.Context, m *queue.Message, which []int) error {
+	return n.add("trace", m, which)
+}
+
 func (n *notes) take() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -162,6 +166,12 @@ func (n *notes) take() []string {
 
 // newBench starts a scheduler with the parameters of a main.cf.
 func newBench(t testing.TB, mainCF string) *bench {
+	t.Helper()
+	return newBenchWith(t, mainCF, func(*Config) {})
+}
+
+// newBenchWith is newBench with a configuration that is changed before.
+func newBenchWith(t testing.TB, mainCF string, change func(*Config)) *bench {
 	t.Helper()
 	main, err := postfix.Parse(t.TempDir(), "myhostname = mail.example.com\nmydomain = example.com\n"+mainCF)
 	if err != nil {
@@ -187,6 +197,7 @@ func newBench(t testing.TB, mainCF string) *bench {
 		Main: main, Store: b.store, Resolver: routes{}, Transports: transports, Notifier: b.notes,
 		Log: maillog.New(b.sink, "postfix/qmgr[1]"), Now: b.clock,
 	}
+	change(&b.config)
 	if b.s, err = New(b.config); err != nil {
 		t.Fatal(err)
 	}
@@ -602,7 +613,7 @@ func TestHeldAndDeletedWhileActive(t *testing.T) {
 }
 
 func TestActiveLimit(t *testing.T) {
-	b := newBench(t, "qmgr_message_active_limit = 4\n")
+	b := newBench(t, "qmgr_message_active_limit = 4\nin_flow_delay = 0\n")
 	for range 30 {
 		b.send("wait@dest.example")
 	}
@@ -617,7 +628,7 @@ func TestFlushSite(t *testing.T) {
 	b := newBench(t, "")
 	a, c := b.send("defer@a.example"), b.send("defer@c.example")
 	b.settled()
-	b.s.FlushSite("A.example")
+	b.s.FlushSites([]string{"a.example"})
 	b.settled()
 	if n, m := len(b.about(a)), len(b.about(c)); n != 4 || m != 2 {
 		t.Errorf("%d and %d lines, want 4 and 2", n, m)

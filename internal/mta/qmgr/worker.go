@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
+	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
@@ -26,6 +28,9 @@ type transport struct {
 	busy   int            // deliveries under way
 	idle   []*worker
 	paused bool // by a rate delay
+
+	down   time.Time // the agent failed; not to be used before
+	reason deliver.Status
 }
 
 func newTransport(s *Scheduler, name string, c Transport, lim limits) *transport {
@@ -148,19 +153,42 @@ func (t *transport) leave(w *worker) bool {
 // A delivery is one call of an agent.
 type delivery struct {
 	t     *transport
+	d     *destination
 	b     *batch
 	start time.Time
-	told  []bool
-	left  int
-	dead  *deliver.Status // the destination failed
+
+	mu     sync.Mutex
+	tried  bool // the agent was called
+	crash  bool // it panicked
+	told   []bool
+	dead   *deliver.Status // the destination failed
+	closed bool            // nothing more is taken from the agent
 }
 
-// deliver makes one delivery and takes note of how it went.
+// grace is how long after the end of its time an agent may take to report.
+const grace = time.Minute
+
+// deliver makes one delivery and takes note of how it went. An agent that does
+// not come back within daemon_timeout is given up: its recipients are deferred.
 func (t *transport) deliver(d *destination, b *batch) {
 	s := t.s
-	dl := delivery{t: t, b: b, start: s.now(), told: make([]bool, len(b.rcpts)), left: len(b.rcpts)}
-	tried := dl.run(s.ctx)
-	dl.rest()
+	dl := &delivery{t: t, d: d, b: b, start: s.now(), told: make([]bool, len(b.rcpts))}
+	ctx, cancel := context.WithTimeout(s.ctx, s.set.DaemonTimeout)
+	defer cancel()
+	end := sync.OnceFunc(dl.end)
+	watchdog := time.AfterFunc(s.set.DaemonTimeout+grace, func() {
+		s.log.Warningf("transport %s: a delivery of %s took more than %v and is given up", t.name, b.job.m.ID, s.set.DaemonTimeout)
+		end()
+	})
+	defer watchdog.Stop()
+	dl.run(ctx)
+	end()
+}
+
+// end takes note of how the delivery went, and lets others follow.
+func (dl *delivery) end() {
+	t, s, d := dl.t, dl.t.s, dl.d
+	tried, crash, dead := dl.rest()
 	if t.lim.destinations > 0 {
 		defer t.resume(d, t.lim.destinations)
 	}
@@ -173,24 +201,58 @@ func (t *transport) deliver(d *destination, b *batch) {
 	t.busy--
 	d.paused = t.lim.destinations > 0
 	t.paused = t.lim.transport > 0
-	var suspended []*batch
+	var waiting []*batch
+	var reason deliver.Status
 	switch {
+	case crash:
+		reason = brokenAgent
+		waiting = t.breakDown(reason)
 	case !tried:
-	case dl.dead != nil && d.dead.IsZero():
+	case dead != nil && d.dead.IsZero():
 		if d.missed() {
-			suspended = s.kill(d, dl.dead)
+			reason = suspended(dead)
+			waiting = s.kill(d, dead)
 		}
-	case dl.dead == nil:
+	case dead == nil:
 		d.reached()
 	}
 	t.offer(d)
 	d.forget()
+	t.start()
 	s.mu.Unlock()
 
-	if len(suspended) > 0 {
-		s.suspend(suspended, *dl.dead)
+	if crash {
+		s.log.Warningf("transport %s failure -- see a previous warning/fatal/panic logfile record for the problem description", t.name)
 	}
-	s.release(b.job)
+	s.suspend(waiting, reason)
+	s.release(dl.b.job)
+}
+
+// brokenAgent is why mail of an agent that failed is deferred.
+var brokenAgent = deliver.Status{
+	Action: deliver.Deferred, Enhanced: smtp.Enhanced{4, 3, 0}, Text: "unknown mail transport error", Relay: "none",
+}
+
+// breakDown leaves the agent alone for transport_retry_time, and returns what
+// waits for it. The caller holds the lock.
+func (t *transport) breakDown(reason deliver.Status) []*batch {
+	wait := t.s.set.TransportRetry
+	until := t.s.now().Add(wait)
+	t.down, t.reason = until, reason
+	time.AfterFunc(wait, func() {
+		t.s.mu.Lock()
+		defer t.s.mu.Unlock()
+		if t.down.Equal(until) {
+			t.down = time.Time{}
+		}
+	})
+	var waiting []*batch
+	for _, d := range t.dests {
+		waiting = append(waiting, d.todo...)
+		d.todo = nil
+		d.forget()
+	}
+	return waiting
 }
 
 // kill declares a destination dead, and returns what waits for it.
@@ -227,31 +289,46 @@ func (t *transport) resume(d *destination, delay time.Duration) {
 	})
 }
 
-// run calls the agent. It reports false if there was nothing to try.
-func (dl *delivery) run(ctx context.Context) bool {
+// run calls the agent, if there is something to deliver.
+func (dl *delivery) run(ctx context.Context) {
 	m := dl.b.job.m
 	content, err := dl.t.s.store.Content(m)
 	if err != nil {
 		dl.t.s.contentError(dl, err)
-		return false
+		return
 	}
 	defer content.Close() //nolint:errcheck // it was only read
+	dl.mu.Lock()
+	dl.tried = true
+	dl.mu.Unlock()
+	dl.call(ctx, dl.request(m, content))
+}
+
+// request is what the agent is asked.
+func (dl *delivery) request(m *queue.Message, content *queue.Content) *deliver.Request {
 	r := &deliver.Request{
-		Message: m, Content: content, Transport: dl.t.name, Nexthop: dl.b.nexthop,
-		Recipients: make([]deliver.Recipient, len(dl.b.rcpts)),
+		Message: m, Content: content, Transport: dl.t.name, Nexthop: dl.b.nexthop, Verify: isProbe(m),
+		Recipients: make([]deliver.Recipient, len(dl.b.rcpts)), Result: dl.result,
 	}
 	for k, to := range dl.b.rcpts {
 		rcpt := &m.Recipients[to.i]
 		r.Recipients[k] = deliver.Recipient{Address: to.addr, Original: rcpt.Original, DSNOrcpt: rcpt.DSNOrcpt, Notify: rcpt.Notify}
 	}
-	dl.call(ctx, r)
-	return true
+	if dl.b.job.verp {
+		alone := *m
+		alone.Sender = m.VERPSender(&m.Recipients[dl.b.rcpts[0].i])
+		r.Message = &alone
+	}
+	return r
 }
 
 // call survives a panic of the agent.
 func (dl *delivery) call(ctx context.Context, r *deliver.Request) {
 	defer func() {
 		if p := recover(); p != nil {
+			dl.mu.Lock()
+			dl.crash = true
+			dl.mu.Unlock()
 			dl.t.s.log.Print(maillog.Panic, fmt.Sprintf("transport %s: %v %s", dl.t.name, p, debug.Stack()))
 		}
 	}()
@@ -260,27 +337,28 @@ func (dl *delivery) call(ctx context.Context, r *deliver.Request) {
 
 // report takes the outcome of one recipient.
 func (dl *delivery) report(k int, st deliver.Status) {
-	if dl.told[k] {
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	if dl.told[k] || dl.closed {
 		return
 	}
 	dl.told[k] = true
-	dl.left--
 	if st.Dead && dl.dead == nil {
 		dl.dead = &st
 	}
-	dl.t.s.outcome(dl.b.job, dl.b.rcpts[k], &st, dl.t.log, dl.start)
+	dl.t.s.outcome(dl.b.job, dl.b.rcpts[k], &st, dl.log(&st), dl.start)
 }
 
-// rest defers the recipients that the agent said nothing of.
-func (dl *delivery) rest() {
-	for k := range dl.told {
-		if !dl.told[k] {
-			dl.report(k, deliver.Status{
-				Action: deliver.Deferred, Enhanced: smtp.Enhanced{4, 3, 0},
-				Text: "unknown mail transport error", Relay: "none",
-			})
-		}
+// rest defers the recipients that the agent said nothing of, and returns what is
+// known of the delivery.
+func (dl *delivery) rest() (tried, crash bool, dead *deliver.Status) {
+	for k := range dl.b.rcpts {
+		dl.report(k, brokenAgent)
 	}
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	dl.closed = true
+	return dl.tried, dl.crash, dl.dead
 }
 
 // contentError is for content that cannot be read.
@@ -288,13 +366,13 @@ func (s *Scheduler) contentError(dl *delivery, err error) {
 	m := dl.b.job.m
 	if _, there := s.store.Lookup(m.ID); !there {
 		// Deleted by the administrator meanwhile.
-		for k := range dl.told {
-			dl.told[k] = true
-		}
+		dl.mu.Lock()
+		dl.closed = true
+		dl.mu.Unlock()
 		return
 	}
 	s.log.Errorf("%s: %v", m.ID, err)
-	for k := range dl.told {
+	for k := range dl.b.rcpts {
 		dl.report(k, deliver.Status{
 			Action: deliver.Deferred, Enhanced: smtp.Enhanced{4, 3, 0},
 			Text: "queue file read error", Relay: "none",

@@ -17,12 +17,23 @@ const (
 	RetHeaders byte = 2
 )
 
+// The values of [Envelope.Trace]: what the sender asked to be told by the trace
+// service, besides what NOTIFY asks. Zero is nothing.
+const (
+	TraceVerify byte = 1 // what delivery would say; nothing is delivered (sendmail -bv)
+	TraceRecord byte = 2 // how delivery went (sendmail -v)
+)
+
 // A Recipient is one address a message is for.
 type Recipient struct {
 	Address  string // where to deliver, after alias expansion
 	Original string // as given at submission, before alias expansion
 	DSNOrcpt string // RFC 3461 ORCPT, decoded: "rfc822;user@example.com"; or empty
 	Notify   uint8  // Notify bits
+	// Expanded marks an alias that other recipients stand for: nothing is
+	// delivered to it, but its sender asked to be told that it was expanded
+	// (RFC 3461 5.2.7).
+	Expanded bool
 }
 
 // A Client is where a message came from, as known to the SMTP server. All
@@ -55,7 +66,8 @@ type Envelope struct {
 	VERP           string    // two delimiters; empty for none
 	Filter         string    // transport:nexthop that overrides routing
 	Redirect       string    // an address that replaces all recipients
-	Verify         bool      // an address probe: report what delivery would say
+	Verify         bool      // an address probe: nothing is delivered, and only the verify service hears the result
+	Trace          byte      // TraceVerify, TraceRecord
 	Hold           bool      // goes to the hold queue instead of delivery
 	Arrival        time.Time // when the message began to arrive; zero means now
 }
@@ -93,6 +105,7 @@ type Message struct {
 	Queued   time.Time // when it became durable
 	Next     time.Time // not to be tried before; zero for a fresh message
 	Warned   bool      // the sender was told of the delay
+	Traced   bool      // the sender was told what Trace asks
 	Expired  bool      // the administrator asked to return it to the sender
 
 	e *entry

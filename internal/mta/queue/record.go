@@ -91,13 +91,19 @@ const (
 	headSMTPUTF8 = 1 << iota
 	headVerify
 	headHold
+	headTrace // two bits: Trace
+	_
 )
+
+// traceBits are the values of Trace, shifted into the flags by headTrace.
+const traceBits = 3
 
 // Flags of a recipient in the head of a message; the low bits are Notify.
 const (
 	rcptNotify  = 0x0f
 	rcptSame    = 0x10 // Original is Address
 	rcptDSNOrig = 0x20 // DSNOrcpt follows
+	rcptAlias   = 0x40 // Expanded
 )
 
 // A head is the envelope of a message record.
@@ -129,6 +135,7 @@ func appendHead(b []byte, h *head) []byte {
 	if env.Hold {
 		flags |= headHold
 	}
+	flags |= env.Trace & traceBits * headTrace
 	b = append(b, flags, env.Ret)
 	b = binary.AppendUvarint(b, uint64(h.size))
 	b = binary.AppendVarint(b, env.Arrival.UnixMicro())
@@ -161,6 +168,9 @@ func appendRecipient(b []byte, r *Recipient) []byte {
 	}
 	if r.DSNOrcpt != "" {
 		flags |= rcptDSNOrig
+	}
+	if r.Expanded {
+		flags |= rcptAlias
 	}
 	b = append(b, flags)
 	b = appendString(b, r.Address)
@@ -251,6 +261,7 @@ func (d *decoder) brief(h *head) {
 	h.env.SMTPUTF8 = flags&headSMTPUTF8 != 0
 	h.env.Verify = flags&headVerify != 0
 	h.env.Hold = flags&headHold != 0
+	h.env.Trace = flags / headTrace & traceBits
 	h.env.Ret = d.byte()
 	h.size = int64(d.uvarint())
 	h.env.Arrival = d.micro()
@@ -288,6 +299,7 @@ func parseHead(b []byte) (*head, error) {
 func (d *decoder) recipient(r *Recipient) {
 	flags := d.byte()
 	r.Notify = flags & rcptNotify
+	r.Expanded = flags&rcptAlias != 0
 	r.Address = d.string()
 	r.Original = r.Address
 	if flags&rcptSame == 0 {
@@ -305,6 +317,7 @@ const (
 	stateWarned              // the sender was told of the delay
 	stateExpired             // to be returned to the sender
 	stateDefer               // not fresh anymore: the time of the next attempt counts
+	stateTraced              // the sender was told what was to be traced
 )
 
 // outcomeSame marks an outcome with the same texts as the one before it.

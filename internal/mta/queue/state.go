@@ -70,6 +70,9 @@ func (s *Store) recordState(m *Message, full byte, which []int) {
 	if m.Warned {
 		e.flags |= entryWarned
 	}
+	if m.Traced {
+		e.flags |= entryTraced
+	}
 	s.mu.Unlock()
 	s.record(outcome{e: e, kind: kindState, head: appendState(nil, full, m.Outcomes, which)})
 }
@@ -103,6 +106,7 @@ var stateBits = [...]struct {
 	{entryWarned, stateWarned},
 	{entryExpired, stateExpired},
 	{entryDeferred, stateDefer},
+	{entryTraced, stateTraced},
 }
 
 // Remove ends the life of m.

@@ -79,6 +79,7 @@ const (
 	entryDeferred
 	entryActive
 	entryDead
+	entryTraced
 )
 
 func (e *entry) queue() Name {
@@ -322,6 +323,7 @@ func (e *entry) message(env Envelope) *Message {
 		Size:     e.size,
 		Queued:   time.UnixMicro(e.queued),
 		Warned:   e.flags&entryWarned != 0,
+		Traced:   e.flags&entryTraced != 0,
 		Expired:  e.flags&entryExpired != 0,
 	}
 	m.Hold = e.flags&entryHold != 0

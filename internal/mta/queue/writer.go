@@ -21,6 +21,7 @@ type Writer struct {
 	large   file  // the content's own file, once it is too large
 	flushed int64 // bytes in that file
 	err     error // the first one sticks
+	past    *Past // of a message that comes from another queue
 }
 
 // ID returns the queue ID.
@@ -97,7 +98,7 @@ func (w *Writer) Commit(ctx context.Context, env *Envelope) error {
 		w.large.Close()
 	}
 	w.blob = nil
-	if !env.Hold {
+	if !env.Hold && w.past == nil {
 		w.s.announce(m)
 	}
 	return nil
@@ -133,6 +134,9 @@ func (w *Writer) commit(env *Envelope) (*Message, error) {
 	}
 	if env.Hold {
 		e.flags |= entryHold
+	}
+	if w.past != nil {
+		e.begin(w.s, w.past, &h)
 	}
 	c := commit{e: e, kind: kindMessage, crc: w.crc}
 	if w.large != nil {

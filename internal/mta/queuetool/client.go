@@ -2,6 +2,7 @@ package queuetool
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,6 +73,16 @@ func readAnswer(in *bufio.Reader, h handler) error {
 		line, err := readLine(in)
 		if err != nil {
 			return fmt.Errorf("the mail system ended its answer early: %w", err)
+		}
+		if bytes.HasPrefix(line, entryStart) {
+			e := new(Entry)
+			if readEntry(line, e) {
+				entry, env = true, nil
+				if err := h.entry(e); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		var l struct {
 			Entry

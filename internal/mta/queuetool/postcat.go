@@ -198,6 +198,9 @@ func (p parts) records(e *Entry, env *queue.Envelope, w *bufio.Writer) {
 	attr("sasl_sender", env.SASL.Sender)
 	for i := range env.Recipients {
 		r := &env.Recipients[i]
+		if r.Expanded {
+			continue // Postfix has it in a log of its own
+		}
 		original := r.DSNOrcpt
 		if original == "" && r.Original != "" {
 			original = "rfc822;" + smtp.QuoteAddress(r.Original) // cleanup(8) does so

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"strconv"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
@@ -52,7 +53,7 @@ func Postqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		return c.flush(cmd, &Request{Op: "flush-id", IDs: []string{arg}})
 	case "s":
-		if !smtp.ValidDomain(strings.TrimPrefix(arg, "@")) {
+		if !smtp.ValidDomain(arg) {
 			return cmd.fatal("Cannot flush mail queue - invalid destination: \"%s\"", arg)
 		}
 		return c.flush(cmd, &Request{Op: "flush-site", Site: arg})
@@ -161,25 +162,50 @@ func (l *listing) text(e *Entry) error {
 	}
 	l.count++
 	l.bytes += e.Size
+	id, size, arrival := e.ID+status(e), strconv.FormatInt(e.Size, 10), time.Unix(e.Arrival, 0).Format(time.ANSIC)
+	line := l.line[:0]
 	column := 41
-	id, arrival := e.ID+status(e), time.Unix(e.Arrival, 0).Format(time.ANSIC)
 	if l.long {
 		column = 47
-		fmt.Fprintf(l.w, "%-17s %8d %19.19s %s\n", id, e.Size, arrival, e.Sender)
+		line = appendPadded(line, id, -17)
+		line = appendPadded(append(line, ' '), size, 8)
+		line = appendPadded(append(line, ' '), cutTo(arrival, 19), 19)
 	} else {
-		fmt.Fprintf(l.w, "%-11s %7d %20.20s %s\n", id, e.Size, arrival+" ", e.Sender)
+		line = appendPadded(line, id, -11)
+		line = appendPadded(append(line, ' '), size, 7)
+		line = appendPadded(append(line, ' '), cutTo(arrival+" ", 20), 20)
 	}
+	line = append(append(append(line, ' '), e.Sender...), '\n')
 	last := ""
 	for _, r := range e.Recipients {
 		if r.Reason != "" && r.Reason != last {
-			fmt.Fprintf(l.w, "%78s\n", "("+r.Reason+")")
+			line = append(appendPadded(line, "("+r.Reason+")", 78), '\n')
 			last = r.Reason
 		}
-		fmt.Fprintf(l.w, "%*s%s\n", column, "", r.Address)
+		line = append(append(appendPadded(line, "", column), r.Address...), '\n')
 	}
-	_, err := l.w.WriteString("\n")
+	l.line = append(line, '\n')
+	_, err := l.w.Write(l.line)
 	return err
 }
+
+// appendPadded appends text in a column of a width, to its left where that is
+// negative, as printf does.
+func appendPadded(b []byte, text string, width int) []byte {
+	pad := max(width, -width) - utf8.RuneCountInString(text)
+	if width < 0 {
+		b = append(b, text...)
+	}
+	for range pad {
+		b = append(b, ' ')
+	}
+	if width < 0 {
+		return b
+	}
+	return append(b, text...)
+}
+
+func cutTo(s string, n int) string { return s[:min(len(s), n)] }
 
 func (l *listing) end() error {
 	if l.count == 0 {
@@ -194,50 +220,9 @@ func (l *listing) end() error {
 	return err
 }
 
-// json writes an entry on one line with a blank after each comma and colon.
+// json writes an entry on one line.
 func (l *listing) json(e *Entry) error {
-	b := append(l.line[:0], `{"queue_name": `...)
-	b = appendQuoted(b, e.Queue)
-	b = append(b, `, "queue_id": `...)
-	b = appendQuoted(b, e.ID)
-	b = fmt.Appendf(b, `, "arrival_time": %d, "message_size": %d, "forced_expire": %t, "sender": `, e.Arrival, e.Size, e.Expired)
-	b = appendQuoted(b, e.Sender)
-	b = append(b, `, "recipients": [`...)
-	for i, r := range e.Recipients {
-		if i > 0 {
-			b = append(b, ", "...)
-		}
-		b = append(b, `{"address": `...)
-		b = appendQuoted(b, r.Address)
-		if r.Reason != "" {
-			b = append(b, `, "delay_reason": `...)
-			b = appendQuoted(b, r.Reason)
-		}
-		b = append(b, '}')
-	}
-	l.line = append(b, "]}\n"...)
+	l.line = append(appendEntry(l.line[:0], e), '\n')
 	_, err := l.w.Write(l.line)
 	return err
-}
-
-// shortEscapes are the control characters that have a short form (RFC 8259 7).
-var shortEscapes = map[byte]byte{'\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
-
-// appendQuoted appends a JSON string. Unlike encoding/json it leaves "<" and
-// ">" alone, which addresses in reasons have.
-func appendQuoted(b []byte, s string) []byte {
-	b = append(b, '"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case shortEscapes[c] != 0:
-			b = append(b, '\\', shortEscapes[c])
-		case c < ' ':
-			b = fmt.Appendf(b, "\\u%04X", c)
-		default:
-			b = append(b, c)
-		}
-	}
-	return append(b, '"')
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mta/flush"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -61,10 +62,12 @@ type answer struct {
 
 // A Scheduler is told what to try again; *qmgr.Scheduler is one.
 type Scheduler interface {
-	Flush()                  // everything, now
-	FlushMessage(id string)  // one message
-	FlushSite(domain string) // mail for one domain
-	Released(id string)      // a message is not on hold any more
+	Flush()                 // everything, now
+	FlushMessage(id string) // one message
+	// FlushSite tries the mail for one domain; [flush.ErrDenied] says that it
+	// is none of those for which that can be asked.
+	FlushSite(ctx context.Context, domain string) error
+	Released(id string) // a message is not on hold any more
 }
 
 // A backend is the queue, in this process.
@@ -156,7 +159,7 @@ func newEntry(info *queue.Info, m *queue.Message) *Entry {
 		e.Sender = "MAILER-DAEMON"
 	}
 	for i := range m.Recipients {
-		if m.Outcomes[i].State == queue.Pending {
+		if m.Outcomes[i].State == queue.Pending && !m.Recipients[i].Expanded {
 			e.Recipients = append(e.Recipients, Recipient{Address: smtp.QuoteAddress(m.Recipients[i].Address), Reason: m.Outcomes[i].Text})
 		}
 	}
@@ -218,8 +221,11 @@ func (b *backend) flushSite(req *Request, _ reply) error {
 	if b.sched == nil {
 		return errNoScheduler
 	}
-	b.sched.FlushSite(req.Site)
-	return nil
+	err := b.sched.FlushSite(context.Background(), req.Site)
+	if errors.Is(err, flush.ErrDenied) {
+		return fmt.Errorf("Flush service is not configured for destination %q", req.Site) //nolint:staticcheck // postqueue's words
+	}
+	return err
 }
 
 // A change is what postsuper does to messages.
@@ -364,9 +370,10 @@ func (d *deadlineWriter) Write(p []byte) (int, error) {
 
 // stream is the reply that goes over the socket.
 type stream struct {
-	w   *bufio.Writer
-	enc *json.Encoder
-	log *maillog.Logger
+	w    *bufio.Writer
+	enc  *json.Encoder
+	log  *maillog.Logger
+	line []byte // kept for the next one
 }
 
 func newStream(w io.Writer, log *maillog.Logger) *stream {
@@ -376,7 +383,11 @@ func newStream(w io.Writer, log *maillog.Logger) *stream {
 	return s
 }
 
-func (s *stream) entry(e *Entry) error { return s.enc.Encode(e) }
+func (s *stream) entry(e *Entry) error {
+	s.line = append(appendEntry(s.line[:0], e), '\n')
+	_, err := s.w.Write(s.line)
+	return err
+}
 
 func (s *stream) changed(id, did string) error {
 	s.log.Infof("%s: %s", id, did)

@@ -26,8 +26,11 @@ type calls []string
 
 func (c *calls) Flush()                 { *c = append(*c, "flush") }
 func (c *calls) FlushMessage(id string) { *c = append(*c, "message") }
-func (c *calls) FlushSite(site string)  { *c = append(*c, "site "+site) }
-func (c *calls) Released(id string)     { *c = append(*c, "released") }
+func (c *calls) FlushSite(_ context.Context, site string) error {
+	*c = append(*c, "site "+site)
+	return nil
+}
+func (c *calls) Released(id string) { *c = append(*c, "released") }
 
 // openQueue returns a queue with a message for each of some recipients.
 func openQueue(t testing.TB, recipients ...string) *queue.Store {
