@@ -22,9 +22,10 @@ all: build
 run: build
 	$(BIN)/dovetail serve
 
-## build: bin/dovetail, one static binary, with the defaults of a distribution (FLAVOR)
+## build: bin/dovetail, one static binary, and bin/postdrop, which packages install set-gid, with the defaults of a distribution (FLAVOR)
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/dovetail ./cmd/dovetail
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/postdrop ./cmd/postdrop
 	@$(MAKE) --no-print-directory build-nss
 
 ## build-nss: bin/dovetail-nss, for PAM and the name service switch (needs a C compiler and PAM's header)

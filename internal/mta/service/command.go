@@ -36,15 +36,20 @@ var commands = []command{
 	{"flush", (*invocation).flush},
 	{"check", (*invocation).check},
 	{"status", (*invocation).status},
+	{"set-permissions", (*invocation).setPermissions},
+	{"upgrade-configuration", (*invocation).upgradeConfiguration},
+	{"logrotate", (*invocation).logrotate},
 }
 
 // invocation is one run of the postfix command.
 type invocation struct {
-	dir    string
-	core   *postfix.Core
-	stderr io.Writer
-	log    *maillog.Logger
-	sink   *maillog.Sink
+	dir     string
+	args    []string // of the subcommand
+	core    *postfix.Core
+	install *InstallSettings
+	stderr  io.Writer
+	log     *maillog.Logger
+	sink    *maillog.Sink
 
 	checking bool // nothing will start or reload
 }
@@ -57,13 +62,14 @@ func Command(args []string, stderr io.Writer) int {
 		return 1
 	}
 	dir := os.Getenv("MAIL_CONFIG")
-	if dir == "" {
+	named := dir != ""
+	if !named {
 		dir = defaultConfigDirectory
 	}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		switch opt := args[0]; {
 		case opt == "-c" && len(args) > 1:
-			dir = args[1]
+			dir, named = args[1], true
 			args = args[1:]
 		case strings.Trim(opt, "-Dv") == "":
 		default:
@@ -76,17 +82,18 @@ func Command(args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "postfix: fatal: -c requires absolute pathname")
 		return 1
 	}
-	if len(args) > 1 {
-		fmt.Fprintln(stderr, "postfix: fatal: usage: postfix [-c config_dir] [-Dv] command")
-		return 1
+	if len(args) == 0 {
+		args = []string{""} // an unknown command
 	}
-	args = append(args, "") // without a command it is an unknown one
-	v := &invocation{dir: dir, stderr: stderr}
+	v := &invocation{dir: dir, args: args[1:], stderr: stderr}
 	if err := v.load(); err != nil {
 		fmt.Fprintf(stderr, "postfix: fatal: %v\n", err)
 		return 1
 	}
 	defer v.sink.Close()
+	if instances := v.wrapped(named); instances != nil {
+		return v.runWrapper(instances, args)
+	}
 	for _, c := range commands {
 		if c.name == args[0] {
 			return c.run(v)
@@ -101,6 +108,9 @@ func (v *invocation) load() error {
 		return err
 	}
 	if v.core, err = postfix.Get[postfix.Core](main); err != nil {
+		return err
+	}
+	if v.install, err = postfix.Get[InstallSettings](main); err != nil {
 		return err
 	}
 	logs, err := openLogs(v.core)
@@ -148,6 +158,7 @@ func (v *invocation) start() int {
 		v.show("postfix/master: fatal: " + err.Error())
 		return v.fatal("mail system startup failed")
 	}
+	v.inspect()
 	return 0
 }
 
@@ -213,6 +224,7 @@ func (v *invocation) startForeground() int {
 		return 1
 	}
 	v.info("starting the Postfix mail system")
+	go v.inspect()
 	if err := Run(context.Background(), v.dir, func() {}); err != nil {
 		v.show("postfix/master: fatal: " + err.Error())
 		return 1
@@ -276,7 +288,9 @@ func (v *invocation) flush() int {
 
 func (v *invocation) check() int {
 	v.checking = true
-	if !v.verify() {
+	ok := v.verify()
+	v.inspect()
+	if !ok {
 		return 1
 	}
 	return 0

@@ -38,6 +38,7 @@ type Master struct {
 	logs    *logs
 	plan    *plan
 	sockets *master.Listeners
+	local   *master.Child // the privileged process; nil if nothing needs it
 	mta     *master.Child
 	grants  atomic.Pointer[mta.Grants]
 }
@@ -95,7 +96,7 @@ func tag(core *postfix.Core, program string) string {
 
 func (m *Master) start() error {
 	m.sockets = master.NewListeners(activation.Files(true))
-	if err := m.sockets.Replace(m.plan.listeners); err != nil {
+	if err := m.sockets.Replace(m.plan.sockets()); err != nil {
 		return listenError(err)
 	}
 	for _, w := range m.plan.warnings() {
@@ -105,6 +106,9 @@ func (m *Master) start() error {
 	handle := func(c *master.Child, msg *master.Message) {
 		m.grants.Load().Serve(c, msg)
 		msg.CloseFiles()
+	}
+	if err := m.startLocal(); err != nil {
+		return err
 	}
 	spec, err := m.plan.spec(m.logs, m.sockets)
 	if err != nil {
@@ -151,7 +155,7 @@ func (m *Master) reload() error {
 	if err != nil {
 		return err
 	}
-	change, err := m.sockets.Prepare(p.listeners)
+	change, err := m.sockets.Prepare(p.sockets())
 	if err != nil {
 		return listenError(err)
 	}
@@ -160,13 +164,19 @@ func (m *Master) reload() error {
 		change.Abort()
 		return err
 	}
+	if err := m.reloadLocal(p, newLogs); err != nil {
+		change.Abort()
+		return err
+	}
 	m.grants.Store(p.grants)
 	if err := m.mta.Reload(spec, startTimeout); err != nil {
 		m.grants.Store(m.plan.grants)
+		err = errors.Join(err, m.reloadLocal(m.plan, m.logs))
 		change.Abort()
 		return err
 	}
 	m.plan, m.logs = p, newLogs
+	m.retireLocal()
 	if newLogs.file != nil {
 		if f, err := master.Dup(newLogs.file); err == nil {
 			m.sink.Reopen(f)
@@ -194,16 +204,18 @@ func (m *Master) stop() {
 	if m.sockets != nil {
 		m.sockets.Close()
 	}
-	if m.mta == nil {
-		return
-	}
-	m.mta.Stop()
-	select {
-	case <-m.mta.Done():
-	case <-time.After(stopTimeout):
-		// What was under way stays in the queue.
-		m.mta.Kill()
-		<-m.mta.Done()
+	for _, c := range []*master.Child{m.mta, m.local} {
+		if c == nil {
+			continue
+		}
+		c.Stop()
+		select {
+		case <-c.Done():
+		case <-time.After(stopTimeout):
+			// What was under way stays in the queue.
+			c.Kill()
+			<-c.Done()
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta"
+	"github.com/dovetail-mail/dovetail/internal/mta/pickup"
 )
 
 // A plan is what main.cf and master.cf ask for.
@@ -25,6 +26,7 @@ type plan struct {
 	core      *postfix.Core
 	listeners []master.ListenerSpec
 	identity  master.Identity
+	local     []master.ListenerSpec // of the privileged process; none if nothing needs that
 	grants    *mta.Grants
 	bound     bound
 }
@@ -82,6 +84,9 @@ func (p *plan) bind(running *plan) error {
 	}
 	for i := range p.master.Services {
 		e := &p.master.Services[i]
+		if mta.IsPickup(e) && !p.listensTo(mta.PickupName) {
+			p.listeners = append(p.listeners, p.pickupListener(e))
+		}
 		if e.Type != "inet" {
 			continue
 		}
@@ -98,6 +103,7 @@ func (p *plan) bind(running *plan) error {
 		p.listeners = append(p.listeners, specs...)
 	}
 	p.listeners = append(p.listeners, p.controlListener())
+	p.bindLocal()
 	return nil
 }
 
@@ -143,6 +149,23 @@ func (p *plan) controlListener() master.ListenerSpec {
 		}
 	}
 	return spec
+}
+
+// pickupListener is the socket on which commands tell that there is mail in the
+// maildrop. Who may is decided by the mode of its directory.
+func (p *plan) pickupListener(e *postfix.ServiceEntry) master.ListenerSpec {
+	spec := master.ListenerSpec{
+		Name: e.Name, Service: mta.PickupName, Network: "unix", Mode: 0o666, UID: -1, GID: -1, Address: mta.PickupPath(p.core, e),
+	}
+	if p.identity.Change {
+		spec.UID = p.identity.UID
+	}
+	return spec
+}
+
+// listensTo tells whether a service has a listener.
+func (p *plan) listensTo(service string) bool {
+	return slices.ContainsFunc(p.listeners, func(l master.ListenerSpec) bool { return l.Service == service })
 }
 
 // inetListeners gives the listeners of an inet entry, whose name is a port or
@@ -280,7 +303,7 @@ func (p *plan) makeDirectories() error {
 		name  string
 		mode  fs.FileMode
 		owner int
-	}{{"pid", 0o755, -1}, {"public", 0o710, owner}, {"private", 0o700, owner}, {mta.SegmentsName, 0o700, owner}} {
+	}{{"pid", 0o755, -1}, {"public", 0o710, owner}, {"private", 0o700, owner}, {pickup.QueueName, 0o730, owner}, {mta.SegmentsName, 0o700, owner}} {
 		path := filepath.Join(p.core.QueueDirectory, d.name)
 		if err := os.Mkdir(path, d.mode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
@@ -293,7 +316,8 @@ func (p *plan) makeDirectories() error {
 	}
 	if owner >= 0 {
 		if gid, err := master.LookupGroup(p.core.SetgidGroup); err == nil {
-			return os.Chown(filepath.Join(p.core.QueueDirectory, "public"), owner, gid)
+			public, drop := filepath.Join(p.core.QueueDirectory, "public"), filepath.Join(p.core.QueueDirectory, pickup.QueueName)
+			return errors.Join(os.Chown(public, owner, gid), os.Chown(drop, owner, gid), os.Chmod(drop, 0o730))
 		}
 	}
 	return nil
