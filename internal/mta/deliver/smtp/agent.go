@@ -21,6 +21,7 @@ type Config struct {
 	Own      []netip.Addr                      // this system's addresses, for the detection of loops
 	ReadFile func(path string) ([]byte, error) // reads certificates and keys
 	Tables   resolve.Opener
+	Rewrite  *resolve.Resolver // for smtp_generic_maps
 	Log      *maillog.Logger
 }
 
@@ -39,6 +40,7 @@ type Agent struct {
 	cached      resolve.List // next hops whose connections are always kept
 	tls         *tlsClient
 	sasl        *saslClient // nil when it is switched off
+	outgoing    *outgoing   // nil where mail leaves as it is
 	cache       cache
 	attempts    sync.Pool // *attempt
 }
@@ -76,6 +78,9 @@ func New(c Config) (*Agent, error) {
 		if a.sasl, err = newSASLClient(&c, a.set); err != nil {
 			return nil, err
 		}
+	}
+	if a.outgoing, err = newOutgoing(a, &c); err != nil {
+		return nil, err
 	}
 	a.cache.limit = a.set.CacheTimeLimit
 	return a, nil

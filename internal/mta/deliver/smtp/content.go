@@ -53,10 +53,18 @@ func (x *transaction) convertContent(w io.Writer) error {
 	s := x.s
 	if s.ext&ext8BitMIME == 0 && x.req.Message.Encoding != "7bit" && !s.agent.shared.NoConversion {
 		d := newDowngrader(w)
-		if _, err := x.req.Content.WriteTo(d); err != nil {
+		if err := x.changeContent(d); err != nil {
 			return err
 		}
 		return d.Close()
+	}
+	return x.changeContent(w)
+}
+
+// changeContent writes the message as it leaves.
+func (x *transaction) changeContent(w io.Writer) error {
+	if out := x.s.agent.outgoing; out != nil {
+		return out.copy(x.ctx, w, x.s.message, x.req.Content)
 	}
 	_, err := x.req.Content.WriteTo(w)
 	return err

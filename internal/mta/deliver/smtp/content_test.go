@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -205,23 +204,28 @@ func TestTLSLevels(t *testing.T) {
 		set  Settings
 		want string
 	}{
-		{Settings{}, "0"},
-		{Settings{UseTLS: true}, "1"},
-		{Settings{EnforceTLS: true}, "2"},
-		{Settings{EnforceTLS: true, EnforcePeername: true}, "3"},
-		{Settings{UseTLS: true, TLSLevel: "none"}, "0"},
-		{Settings{TLSLevel: "secure"}, "4"},
-		{Settings{TLSLevel: "dane"}, `parameter smtp_tls_security_level: TLS level "dane" is not supported`},
-		{Settings{TLSLevel: "fingerprint"}, `parameter smtp_tls_security_level: TLS level "fingerprint" is not supported`},
+		{Settings{}, "none"},
+		{Settings{UseTLS: true}, "may"},
+		{Settings{EnforceTLS: true}, "encrypt"},
+		{Settings{EnforceTLS: true, EnforcePeername: true}, "verify"},
+		{Settings{UseTLS: true, TLSLevel: "none"}, "none"},
+		{Settings{TLSLevel: "secure"}, "secure"},
+		{Settings{TLSLevel: "Dane-Only"}, "dane-only"},
+		{Settings{TLSLevel: "half-dane"}, `Invalid TLS level "half-dane"`},
 		{Settings{TLSLevel: "may", TLSWrapper: true}, `smtp_tls_wrappermode requires "smtp_tls_security_level = encrypt" (or stronger)`},
 	} {
 		level, err := test.set.tlsLevel(SMTP)
-		got := fmt.Sprint(level)
+		got := ""
+		for name, l := range tlsLevels {
+			if l == level {
+				got = name
+			}
+		}
 		if err != nil {
 			got = err.Error()
 		}
 		if got != test.want {
-			t.Errorf("%+v: %s", test.set, got)
+			t.Errorf("want %s, got %s", test.want, got)
 		}
 	}
 }

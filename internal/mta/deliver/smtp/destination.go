@@ -26,6 +26,12 @@ type server struct {
 	pref    uint16
 	best    bool // it is one of those with the best preference
 
+	// What is known of the names that led here, for DANE (RFC 7672).
+	domain string // whose MX record names the host; empty for a host named by the next hop itself
+	secure bool   // the address was validated with DNSSEC
+	badMX  bool   // the MX record was not
+	alias  string // the name at the end of the host's CNAMEs
+
 	name  string // as it stands in "host H said"
 	relay string // as it stands in "relay="
 }
@@ -82,7 +88,7 @@ func (a *Agent) lookup(ctx context.Context, host, port string, direct bool) ([]s
 	if ip, ok := parseIP(host); ok {
 		return a.dropSelf([]server{newServer(strings.TrimPrefix(host, "IPv6:"), ip, port, 0)}, host, port)
 	}
-	if !direct && a.protocol == SMTP && !a.core.DisableDNSLookups {
+	if !direct && a.protocol == SMTP && !a.noDNS() {
 		return a.domainServers(ctx, host, port)
 	}
 	list, failed := a.hostServers(ctx, host, port, 0)
@@ -132,14 +138,16 @@ func (a *Agent) hostServers(ctx context.Context, host, port string, pref uint16)
 	}
 	list := make([]server, 0, len(answer.Records))
 	for _, ip := range answer.Records {
-		list = append(list, newServer(host, ip.Unmap(), port, pref))
+		srv := newServer(host, ip.Unmap(), port, pref)
+		srv.secure, srv.alias = answer.Secure, answer.Name
+		list = append(list, srv)
 	}
 	return list, nil
 }
 
 // addresses looks a host up where smtp_host_lookup says.
 func (a *Agent) addresses(ctx context.Context, host string) (dns.Answer[netip.Addr], error) {
-	if a.core.DisableDNSLookups || !strings.Contains(a.set.HostLookup, "dns") {
+	if a.noDNS() || !strings.Contains(a.set.HostLookup, "dns") {
 		return a.resolver.NativeAddrs(ctx, host, a.family())
 	}
 	answer, err := a.resolver.Addrs(ctx, host, a.family())
@@ -148,6 +156,9 @@ func (a *Agent) addresses(ctx context.Context, host string) (dns.Answer[netip.Ad
 	}
 	return answer, err
 }
+
+// noDNS tells whether names are only looked up as the system does it.
+func (a *Agent) noDNS() bool { return a.core.DisableDNSLookups || a.set.DNSSupport == "disabled" }
 
 // family is the address families that inet_protocols allows.
 func (a *Agent) family() dns.Family {
@@ -182,6 +193,9 @@ func (a *Agent) domainServers(ctx context.Context, domain, port string) ([]serve
 			Text: "Domain " + domain + " does not accept mail (nullMX)"}
 	}
 	list, failed := a.exchangers(ctx, answer.Records, port)
+	for i := range list {
+		list[i].domain, list[i].badMX = domain, !answer.Secure
+	}
 	if len(list) == 0 {
 		a.log.Warningf("no MX host for %s has a valid address record", domain)
 		if failed.Action == deliver.Bounced && a.set.DeferIfNoMX {

@@ -2,6 +2,8 @@ package smtp
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -34,7 +36,8 @@ var record = flag.Bool("record", false, "write what Postfix does into testdata/d
 // A dialogue is a file in testdata/dialogues: one message, the servers it meets,
 // and what comes of it. Its sections are
 //
-//	main.cf    parameters; CERT, NAMES stand for files, PORT for the server's port
+//	main.cf    parameters; CERT, NAMES stand for files, FINGERPRINT and KEYPRINT for digests
+//	           of the certificate and its key, PORT for the server's port
 //	server     script of the server, see scripted; server2 one of another
 //	names      a texthash table
 //	mail       "lmtp", "nexthop N", "from S", "8bit", "to R": the recipient's local part, ...
@@ -150,7 +153,7 @@ type stage struct {
 
 func (d *dialogue) stage(t testing.TB) *stage {
 	st := &stage{d: d}
-	_, cert := testCertificate(t)
+	pair, cert := testCertificate(t)
 	dir, err := os.MkdirTemp("", "dialogue")
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +161,7 @@ func (d *dialogue) stage(t testing.TB) *stage {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	os.Chmod(dir, 0o755)
 	names := filepath.Join(dir, "names")
-	words := []string{"CERT", cert, "NAMES", names}
+	words := []string{"CERT", cert, "NAMES", names, "FINGERPRINT", fingerprint(pair.Certificate[0]), "KEYPRINT", keyprint(t, pair.Certificate[0])}
 	var back []string
 	for _, name := range []string{"server2", "server"} {
 		word := strings.ToUpper(strings.Replace(name, "server", "port", 1))
@@ -182,6 +185,25 @@ func (d *dialogue) stage(t testing.TB) *stage {
 		t.Fatal(err)
 	}
 	return st
+}
+
+// fingerprint is a digest as it is written in the configuration.
+func fingerprint(b []byte) string {
+	digits := strings.ToUpper(hex.EncodeToString(sum256(b)))
+	var words []string
+	for i := 0; i < len(digits); i += 2 {
+		words = append(words, digits[i:i+2])
+	}
+	return strings.Join(words, ":")
+}
+
+func keyprint(t testing.TB, der []byte) string {
+	t.Helper()
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fingerprint(cert.RawSubjectPublicKeyInfo)
 }
 
 func (d *dialogue) protocol(s *scripted) { s.lmtp = d.lmtp }
@@ -303,7 +325,11 @@ func newTestAgent(t testing.TB, config string, lmtp bool, logged *logLines) *Age
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Config{Main: main, Resolver: resolver, Own: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, ReadFile: os.ReadFile,
+	rewrite, err := resolve.New(main, tables, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Main: main, Rewrite: rewrite, Resolver: resolver, Own: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, ReadFile: os.ReadFile,
 		Tables: tables, Log: log}
 	if lmtp {
 		c.Protocol = LMTP

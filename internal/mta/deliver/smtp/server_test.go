@@ -98,10 +98,10 @@ func startScripted(t testing.TB, network, address, script string, set ...func(*s
 		s.rules = append(s.rules, r)
 	}
 	s.rules = append(s.rules, usualReplies...)
+	s.cert, _ = testCertificate(t)
 	for _, fn := range set {
 		fn(s)
 	}
-	s.cert, _ = testCertificate(t)
 	var err error
 	if s.l, err = net.Listen(network, address); err != nil {
 		t.Fatal(err)

@@ -48,6 +48,7 @@ type Settings struct {
 	DiscardEHLOMaps string `set:"smtp_discard_ehlo_keyword_address_maps" doc:"extensions not to be used, by server address"`
 	SendXforward    bool   `set:"smtp_send_xforward_command" doc:"tell servers that ask for it who the client was"`
 	QuoteEnvelope   bool   `set:"smtp_quote_rfc821_envelope" doc:"quote local parts where RFC 5321 asks for it"`
+	VerifyTarget    string `set:"smtp_address_verify_target" doc:"stage at which an address probe ends: rcpt or data"`
 	LineLengthLimit int    `set:"smtp_line_length_limit" doc:"longest line sent; 0 for no limit"`
 	AssumeFinal     bool   // LMTP only
 
@@ -61,7 +62,13 @@ type Settings struct {
 	SASLBySender        bool   `set:"smtp_sender_dependent_authentication" doc:"look passwords up by sender first"`
 	DummyMailAuth       bool   `set:"smtp_send_dummy_mail_auth" doc:"send AUTH=<> after a login"`
 
-	TLSLevel              string        `set:"smtp_tls_security_level" doc:"none, may, encrypt, verify or secure"`
+	GenericMaps        string `set:"smtp_generic_maps" doc:"addresses that mail leaves with, in place of its own"`
+	HeaderChecks       string `set:"smtp_header_checks" doc:"actions for headers when mail leaves"`
+	MIMEHeaderChecks   string `set:"smtp_mime_header_checks" doc:"actions for MIME headers when mail leaves"`
+	NestedHeaderChecks string `set:"smtp_nested_header_checks" doc:"actions for headers of attached messages when mail leaves"`
+	BodyChecks         string `set:"smtp_body_checks" doc:"actions for body lines when mail leaves"`
+
+	TLSLevel              string        `set:"smtp_tls_security_level" doc:"none, may, encrypt, dane, dane-only, fingerprint, verify or secure"`
 	UseTLS                bool          `set:"smtp_use_tls" doc:"older name of security level may"`
 	EnforceTLS            bool          `set:"smtp_enforce_tls" doc:"older name of security levels encrypt and verify"`
 	EnforcePeername       bool          `set:"smtp_tls_enforce_peername" doc:"with the older name, verify"`
@@ -81,6 +88,13 @@ type Settings struct {
 	TLSVerifyMatch        string        `set:"smtp_tls_verify_cert_match" doc:"whose certificate level verify accepts"`
 	TLSSecureMatch        string        `set:"smtp_tls_secure_cert_match" doc:"whose certificate level secure accepts"`
 	TLSServerName         string        `set:"smtp_tls_servername" doc:"name asked for with SNI: empty, hostname, nexthop or a name"`
+	TLSFingerprints       string        `set:"smtp_tls_fingerprint_cert_match" doc:"fingerprints that level fingerprint accepts, of certificates or public keys"`
+	TLSFingerprintDigest  string        `set:"smtp_tls_fingerprint_digest" doc:"md5, sha1, sha224, sha256, sha384 or sha512"`
+	TLSTrustAnchors       string        `set:"smtp_tls_trust_anchor_file" doc:"files with certificates and public keys trusted in place of all authorities"`
+	TLSChainFiles         string        `set:"smtp_tls_chain_files" doc:"files with client keys and certificates, in place of the settings for each"`
+	TLSForceTLSA          bool          `set:"smtp_tls_force_insecure_host_tlsa_lookup" doc:"look up TLSA records of hosts in zones without DNSSEC too"`
+	TLSInsecureMX         string        `set:"smtp_tls_dane_insecure_mx_policy" doc:"with level dane, how to treat hosts from MX records without DNSSEC: may, encrypt or dane"`
+	DNSSupport            string        `set:"smtp_dns_support_level" doc:"disabled, enabled or dnssec, which levels dane and dane-only need"`
 }
 
 // lmtpSettings are the same parameters of the LMTP client.
@@ -124,6 +138,7 @@ type lmtpSettings struct {
 	DiscardEHLOMaps string `set:"lmtp_discard_lhlo_keyword_address_maps"`
 	SendXforward    bool   `set:"lmtp_send_xforward_command"`
 	QuoteEnvelope   bool   `set:"lmtp_quote_rfc821_envelope"`
+	VerifyTarget    string `set:"lmtp_address_verify_target"`
 	LineLengthLimit int    `set:"lmtp_line_length_limit"`
 	AssumeFinal     bool   `set:"lmtp_assume_final" doc:"what LMTP accepts without offering DSN is delivered, not relayed"`
 
@@ -136,6 +151,12 @@ type lmtpSettings struct {
 	SASLSoftBounce      bool   `set:"lmtp_sasl_auth_soft_bounce"`
 	SASLBySender        bool   `set:"lmtp_sender_dependent_authentication"`
 	DummyMailAuth       bool   `set:"lmtp_send_dummy_mail_auth"`
+
+	GenericMaps        string `set:"lmtp_generic_maps"`
+	HeaderChecks       string `set:"lmtp_header_checks"`
+	MIMEHeaderChecks   string `set:"lmtp_mime_header_checks"`
+	NestedHeaderChecks string `set:"lmtp_nested_header_checks"`
+	BodyChecks         string `set:"lmtp_body_checks"`
 
 	TLSLevel              string        `set:"lmtp_tls_security_level"`
 	UseTLS                bool          `set:"lmtp_use_tls"`
@@ -157,6 +178,13 @@ type lmtpSettings struct {
 	TLSVerifyMatch        string        `set:"lmtp_tls_verify_cert_match"`
 	TLSSecureMatch        string        `set:"lmtp_tls_secure_cert_match"`
 	TLSServerName         string        `set:"lmtp_tls_servername"`
+	TLSFingerprints       string        `set:"lmtp_tls_fingerprint_cert_match"`
+	TLSFingerprintDigest  string        `set:"lmtp_tls_fingerprint_digest"`
+	TLSTrustAnchors       string        `set:"lmtp_tls_trust_anchor_file"`
+	TLSChainFiles         string        `set:"lmtp_tls_chain_files"`
+	TLSForceTLSA          bool          `set:"lmtp_tls_force_insecure_host_tlsa_lookup"`
+	TLSInsecureMX         string        // SMTP only
+	DNSSupport            string        `set:"lmtp_dns_support_level"`
 }
 
 // shared are parameters that both clients use.
@@ -165,6 +193,12 @@ type shared struct {
 	NoConversion   bool          `set:"disable_mime_output_conversion" doc:"send 8-bit content as it is to servers without 8BITMIME"`
 	AppendDefault  bool          `set:"tls_append_default_CA" doc:"trust the system's authorities too"`
 	ProxyAddresses string        `set:"proxy_interfaces"`
+
+	HeaderSizeLimit   int `set:"header_size_limit"`
+	AddressTokenLimit int `set:"header_address_token_limit"`
+	LineLengthLimit   int `set:"line_length_limit"`
+	MIMENestingLimit  int `set:"mime_nesting_limit"`
+	MIMEBoundaryLimit int `set:"mime_boundary_length_limit"`
 }
 
 var (

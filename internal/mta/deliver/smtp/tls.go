@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
@@ -21,13 +22,15 @@ import (
 
 // A tlsClient is what all TLS sessions of an agent have in common.
 type tlsClient struct {
-	agent    *Config
-	set      *Settings
-	level    tlsLevel // where no policy says otherwise
-	config   *tls.Config
-	roots    *x509.CertPool
-	verbose  bool // log each session
-	policies resolve.Maps
+	agent      *Config
+	set        *Settings
+	level      tlsLevel // where no policy says otherwise
+	config     *tls.Config
+	roots      *x509.CertPool
+	anchors    pins     // in place of roots, if there are any
+	insecureMX tlsLevel // at level dane, of hosts from an MX record without DNSSEC
+	verbose    bool     // log each session
+	policies   resolve.Maps
 
 	versions, mandatory tlsconf.Versions // at level may, and above
 }
@@ -43,6 +46,9 @@ func newTLSClient(c *Config, set *Settings, sh *shared) (*tlsClient, error) {
 	}
 	if t.level == tlsNone && t.policies.Empty() {
 		return t, nil
+	}
+	if t.insecureMX, err = set.insecureMX(); err != nil {
+		return nil, err
 	}
 	if err := t.load(sh); err != nil {
 		return nil, fmt.Errorf("client TLS configuration problem: %w", err)
@@ -64,10 +70,24 @@ func (t *tlsClient) load(sh *shared) error {
 		return err
 	}
 	t.config = config
-	for _, pair := range [][2]string{{t.set.TLSCertFile, t.set.TLSKeyFile}, {t.set.TLSECCertFile, t.set.TLSECKeyFile}} {
+	own := [][2]string{{t.set.TLSCertFile, t.set.TLSKeyFile}, {t.set.TLSECCertFile, t.set.TLSECKeyFile}}
+	if chains := postfix.SplitList(t.set.TLSChainFiles); len(chains) > 0 {
+		own = own[:0]
+		for _, name := range chains {
+			own = append(own, [2]string{name, name})
+		}
+	}
+	for _, pair := range own {
 		if err := t.addCertificate(pair[0], pair[1]); err != nil {
 			return err
 		}
+	}
+	for _, name := range postfix.SplitList(t.set.TLSTrustAnchors) {
+		anchors, err := t.readAnchors(name)
+		if err != nil {
+			return err
+		}
+		t.anchors = append(t.anchors, anchors...)
 	}
 	t.roots = x509.NewCertPool()
 	if sh.AppendDefault {
@@ -181,13 +201,13 @@ func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
 	state := conn.ConnectionState()
 	trust, problem := s.trust(policy, state.PeerCertificates)
 	if s.agent.tls.verbose {
-		if problem != "" && policy.level >= tlsVerify {
+		if problem != "" && policy.level.authenticates() {
 			s.agent.log.Info(problem)
 		}
 		s.agent.log.Infof("%s TLS connection established to %s: %s%s", trust, s.server.relay, tlsconf.Describe(state), keyDetails(&state))
 	}
-	s.tls.verified = problem == "" && policy.level >= tlsVerify
-	if policy.level >= tlsVerify && !s.tls.verified {
+	s.tls.verified = problem == "" && policy.level.authenticates()
+	if policy.level.authenticates() && !s.tls.verified {
 		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 5}, "Server certificate not verified"), nil
 	}
 	return nil, nil
@@ -215,6 +235,9 @@ func (s *session) trust(policy *tlsPolicy, chain []*x509.Certificate) (word, pro
 	if len(chain) == 0 {
 		return "Anonymous", "certificate verification failed for " + s.server.relay + ": no certificate"
 	}
+	if len(policy.pins) > 0 {
+		return s.pinned(policy, chain)
+	}
 	opts := x509.VerifyOptions{Roots: s.agent.tls.roots, Intermediates: x509.NewCertPool()}
 	for _, cert := range chain[1:] {
 		opts.Intermediates.AddCert(cert)
@@ -222,10 +245,26 @@ func (s *session) trust(policy *tlsPolicy, chain []*x509.Certificate) (word, pro
 	if _, err := chain[0].Verify(opts); err != nil {
 		return "Untrusted", "certificate verification failed for " + s.server.relay + ": " + chainReason(chain, err)
 	}
-	if policy.level < tlsVerify {
+	if !policy.level.authenticates() {
 		return "Trusted", ""
 	}
-	for _, name := range certificateNames(chain[0]) {
+	return s.named(policy, chain[0])
+}
+
+// pinned judges a certificate by the pins of the policy, which stand in place of public authorities.
+func (s *session) pinned(policy *tlsPolicy, chain []*x509.Certificate) (word, problem string) {
+	switch {
+	case policy.pins.acceptLeaf(chain):
+		return "Verified", ""
+	case policy.pins.acceptIssuer(chain):
+		return s.named(policy, chain[0])
+	}
+	return "Untrusted", "server certificate verification failed for " + s.server.relay + ": num=65:no matching DANE TLSA records"
+}
+
+// named judges the name in a certificate that is trusted.
+func (s *session) named(policy *tlsPolicy, cert *x509.Certificate) (word, problem string) {
+	for _, name := range certificateNames(cert) {
 		if policy.accepts(name) {
 			return "Verified", ""
 		}
@@ -311,7 +350,11 @@ func (t *tlsClient) policyFor(ctx context.Context, nexthop string, srv *server) 
 		return p, nil
 	}
 	text := "client TLS configuration problem"
-	if errors.Is(err, errPolicyLookup) {
+	var known policyError
+	switch {
+	case errors.As(err, &known):
+		text = string(known)
+	case errors.Is(err, errPolicyLookup):
 		text = "TLS policy table lookup error"
 	}
 	t.agent.Log.Warningf("TLS policy lookup for %s/%s: %s", nexthop, srv.host, text)

@@ -40,9 +40,16 @@ func (t *attempt) transact(ctx context.Context, s *session) error {
 	if s.uses++; s.uses > 1 {
 		s.began = now
 	}
-	x := transaction{attempt: t, s: s, start: now}
+	x := transaction{attempt: t, s: s, ctx: ctx, start: now, sender: t.req.Message.Sender, probe: t.req.Verify && t.agent.set.VerifyTarget != "data"}
 	s.rcpts = append(s.rcpts[:0], t.left...)
 	s.accepted = s.accepted[:0]
+	if out := t.agent.outgoing; out != nil {
+		if err := out.envelope(ctx, &x); err != nil {
+			t.agent.log.Warningf("%s: %v", s.message, err)
+			t.fail(*s.lookupStatus())
+			return nil
+		}
+	}
 	return x.run()
 }
 
@@ -65,10 +72,14 @@ func (t *attempt) unfit(s *session) *deliver.Status {
 type transaction struct {
 	*attempt
 	s       *session
+	ctx     context.Context
 	start   time.Time
-	unsaid  [2]bool // XFORWARD commands that have nothing to say
-	refused bool    // MAIL FROM was
-	ready   bool    // the server waits for content
+	sender  string         // as it leaves
+	outside map[int]string // recipients as they leave, where that is not as they are here
+	unsaid  [2]bool        // XFORWARD commands that have nothing to say
+	refused bool           // MAIL FROM was
+	ready   bool           // the server waits for content
+	probe   bool           // ends after RCPT TO (smtp_address_verify_target)
 }
 
 const (
@@ -85,6 +96,9 @@ func (x *transaction) run() error {
 	first, end := numMail, numRcpt+len(s.rcpts)+1
 	if s.agent.set.SendXforward && s.ext&extXforward != 0 {
 		first = numClient
+	}
+	if x.probe {
+		end-- // no DATA
 	}
 	s.out = s.out[:0]
 	for first < end {
@@ -103,13 +117,15 @@ func (x *transaction) run() error {
 				return err
 			}
 		}
-		if x.refused && first < end || first == end-1 && len(s.accepted) == 0 {
+		if x.refused && first < end || first == end-1 && len(s.accepted) == 0 && !x.probe {
 			return x.reset()
 		}
 	}
 	switch {
 	case !x.ready:
 		return x.reset()
+	case x.req.Verify:
+		return errBroken // all is said, and nothing is to be sent
 	case len(s.accepted) == 0:
 		return x.sendNothing()
 	}
@@ -172,7 +188,7 @@ func (x *transaction) state(n int) string {
 func (x *transaction) appendMail(b []byte) []byte {
 	m := x.req.Message
 	b = append(b, "MAIL FROM:<"...)
-	b = x.appendAddress(b, m.Sender)
+	b = x.appendAddress(b, x.sender)
 	b = append(b, '>')
 	ext := x.s.ext
 	if ext&extSize != 0 {
@@ -220,8 +236,12 @@ var notifyNames = []struct {
 
 func (x *transaction) appendRcpt(b []byte, i int) []byte {
 	r := &x.req.Recipients[i]
+	addr, ok := x.outside[i]
+	if !ok {
+		addr = r.Address
+	}
 	b = append(b, "RCPT TO:<"...)
-	b = x.appendAddress(b, r.Address)
+	b = x.appendAddress(b, addr)
 	b = append(b, '>')
 	if x.s.ext&extDSN != 0 {
 		switch {
@@ -267,6 +287,10 @@ func (x *transaction) answer(n int) error {
 		x.fail(s.answered(&reply, "MAIL FROM", x.start))
 	case n == numMail, x.refused && n < numRcpt+len(s.rcpts):
 	case n < numRcpt+len(s.rcpts):
+		if class == 2 && x.probe {
+			x.success(s.rcpts[n-numRcpt], s.delivered(&reply, x.start))
+			return nil
+		}
 		if class == 2 {
 			s.accepted = append(s.accepted, s.rcpts[n-numRcpt])
 			return nil
@@ -274,10 +298,21 @@ func (x *transaction) answer(n int) error {
 		x.decide(s.rcpts[n-numRcpt], s.answered(&reply, "RCPT TO", x.start))
 	case class == 3:
 		x.ready = true
+		if x.req.Verify {
+			x.verified(&reply)
+		}
 	case len(s.accepted) > 0:
 		x.fail(s.answered(&reply, "DATA", x.start))
 	}
 	return nil
+}
+
+// verified ends a probe up to DATA: the recipients can be delivered to.
+func (x *transaction) verified(reply *reply) {
+	status := x.s.delivered(reply, x.start)
+	for _, i := range x.s.accepted {
+		x.success(i, status)
+	}
 }
 
 // strange says whether an answer shows that a kept connection is not where it should
@@ -375,7 +410,8 @@ const (
 // success reports one recipient; what the server said is noted where the sender
 // wants to know of it.
 func (x *transaction) success(i int, status deliver.Status) {
-	if x.req.Recipients[i].Notify&queue.NotifySuccess != 0 {
+	m := x.req.Message
+	if x.req.Recipients[i].Notify&queue.NotifySuccess != 0 || m.Trace != 0 || m.Warned {
 		x.s.remote(&status, status.Text)
 	}
 	x.decide(i, status)
