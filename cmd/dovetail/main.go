@@ -19,8 +19,13 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/doveadm"
 	mdaservice "github.com/dovetail-mail/dovetail/internal/mda/service"
+	"github.com/dovetail-mail/dovetail/internal/mta/postalias"
+	"github.com/dovetail-mail/dovetail/internal/mta/postdrop"
+	"github.com/dovetail-mail/dovetail/internal/mta/postlock"
+	"github.com/dovetail-mail/dovetail/internal/mta/postlog"
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 	mtaservice "github.com/dovetail-mail/dovetail/internal/mta/service"
+	"github.com/dovetail-mail/dovetail/internal/mta/takeover"
 	"github.com/dovetail-mail/dovetail/internal/table/postmap"
 )
 
@@ -41,8 +46,15 @@ var tools = map[string]tool{
 	"mailq":          queuetool.Mailq,
 	"postsuper":      queuetool.Postsuper,
 	"postcat":        queuetool.Postcat,
+	"qshape":         queuetool.Qshape,
+	"postdrop":       postdrop.Main,
+	"postkick":       postkickTool,
+	"postlock":       postlock.Main,
+	"postlog":        postlog.Main,
 	"postmap":        postmap.Main,
+	"postalias":      postalias.Main,
 	"postconf":       postconfTool.Main,
+	"export-queue":   takeover.Command,
 	"serve":          serve,
 	db.ReplyProgram:  checkpassword.Main,
 	"coverage":       coverage,

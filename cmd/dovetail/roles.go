@@ -8,6 +8,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
 	"github.com/dovetail-mail/dovetail/internal/mda/service"
 	"github.com/dovetail-mail/dovetail/internal/mta"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/asuser"
 )
 
 // roles are the daemon processes.
@@ -17,7 +18,10 @@ var roles = map[string]func(*master.Process) error{
 	"login":       service.RunLogin,
 	"mail":        mail.Run,
 	"mta":         mta.Run,
+	asuser.Role:   mta.RunLocal,
 	"mta-check":   mta.Check,
+
+	asuser.RoleHelper: asuser.RunHelper,
 }
 
 // runRole is the life of a daemon process that its master started.

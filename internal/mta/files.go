@@ -18,6 +18,7 @@ import (
 // Names below queue_directory.
 const (
 	ControlName  = "control"  // listener of the queue tools
+	PickupName   = "pickup"   // service of the listener that wakes it
 	SegmentsName = "segments" // the queue
 )
 

@@ -16,13 +16,17 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta/bounce"
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/asuser"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/discard"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/refuse"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/smtp"
+	"github.com/dovetail-mail/dovetail/internal/mta/flush"
+	"github.com/dovetail-mail/dovetail/internal/mta/pickup"
 	"github.com/dovetail-mail/dovetail/internal/mta/qmgr"
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
+	"github.com/dovetail-mail/dovetail/internal/mta/verify"
 	"github.com/dovetail-mail/dovetail/internal/table"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -37,12 +41,21 @@ type generation struct {
 	core       *postfix.Core
 	resolver   *resolve.Resolver
 	cleanup    *cleanup.Cleanup
+	cleanups   map[string]*cleanup.Cleanup // by service name
 	sched      *qmgr.Scheduler
+	flush      *flush.Service
+	verify     *verify.Service
 	transports map[string]qmgr.Transport
 	agents     []*smtp.Agent
 	servers    []*smtpd.Server // by index in master.cf, nil where the entry is none
-	ctx        context.Context // ends when the next generation takes over
-	stop       context.CancelFunc
+	asuser     *asuser.Client  // the privileged process
+	bouncer    *bounce.Bouncer
+	pickup     *pickup.Pickup // nil without an entry in master.cf
+
+	pickupEntry *postfix.ServiceEntry
+
+	ctx  context.Context // ends when the next generation takes over
+	stop context.CancelFunc
 }
 
 func newGeneration(m *process) (*generation, error) {
@@ -53,7 +66,7 @@ func newGeneration(m *process) (*generation, error) {
 		run     func() error
 	}{
 		{"master", g.load}, {"trivial-rewrite", g.makeResolver}, {"cleanup", g.makeCleanup},
-		{"smtpd", g.makeServers}, {"smtp", g.makeTransports}, {"qmgr", g.makeScheduler},
+		{"smtpd", g.makeServers}, {"smtp", g.makeTransports}, {"qmgr", g.makeScheduler}, {"pickup", g.makePickup},
 	} {
 		if err := step.run(); err != nil {
 			g.stop()
@@ -106,21 +119,72 @@ func (g *generation) log(program string) *maillog.Logger {
 }
 
 func (g *generation) makeResolver() error {
+	main := g.main
+	for i := range g.master.Services {
+		if e := &g.master.Services[i]; e.Type == "unix" && e.Name == "rewrite" {
+			main = main.With(e.Overrides)
+		}
+	}
 	log := g.log("trivial-rewrite")
-	tables, err := resolve.NewOpener(g.main, table.Options{Log: log, Open: g.m.files.Open})
+	tables, err := resolve.NewOpener(main, table.Options{Log: log, Open: g.m.files.Open})
 	if err != nil {
 		return err
 	}
-	g.resolver, err = resolve.New(g.main, tables, log)
+	g.resolver, err = resolve.New(main, tables, log)
+	if err == nil && slices.ContainsFunc(g.master.Services, func(e postfix.ServiceEntry) bool { return e.Name == "local" && needsRights(&e) }) {
+		g.resolver.WithLocal()
+	}
 	return err
 }
 
+// makeCleanup makes the cleanup service of each entry: "cleanup", and those that an smtpd
+// entry names with cleanup_service_name.
 func (g *generation) makeCleanup() error {
+	g.cleanups = make(map[string]*cleanup.Cleanup)
+	for i := range g.master.Services {
+		e := &g.master.Services[i]
+		if e.Type != "unix" || e.Command != "cleanup" {
+			continue
+		}
+		c, err := g.newCleanup(g.main.With(e.Overrides))
+		if err != nil {
+			return &serviceError{entry: e, err: err}
+		}
+		g.cleanups[e.Name] = c
+	}
+	if g.cleanup = g.cleanups["cleanup"]; g.cleanup != nil {
+		return nil
+	}
 	var err error
-	g.cleanup, err = cleanup.New(cleanup.Config{
-		Main: g.main, Queue: cleanup.FromStore(g.m.store), Resolver: g.resolver, Log: g.log("cleanup"),
-	})
+	g.cleanup, err = g.newCleanup(g.main)
+	g.cleanups["cleanup"] = g.cleanup
 	return err
+}
+
+func (g *generation) newCleanup(main *postfix.Main) (*cleanup.Cleanup, error) {
+	core, err := postfix.Get[postfix.Core](main)
+	if err != nil {
+		return nil, err
+	}
+	log := g.m.log(tag(core, "cleanup"))
+	tables, err := resolve.NewOpener(main, table.Options{Log: log, Open: g.m.files.Open})
+	if err != nil {
+		return nil, err
+	}
+	return cleanup.New(cleanup.Config{Main: main, Queue: cleanup.FromStore(g.m.store), Resolver: g.resolver, Tables: tables, Log: log})
+}
+
+// cleanupOf is the cleanup service that an entry gives its mail to.
+func (g *generation) cleanupOf(main *postfix.Main) (*cleanup.Cleanup, error) {
+	set, err := postfix.Get[cleanup.ClientSettings](main)
+	if err != nil {
+		return nil, err
+	}
+	c := g.cleanups[set.Service]
+	if c == nil {
+		return nil, fmt.Errorf("cleanup_service_name: there is no unix service %s with the command cleanup in master.cf", set.Service)
+	}
+	return c, nil
 }
 
 // makeServers makes the SMTP server of each smtpd entry.
@@ -161,10 +225,15 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	cleaner, err := g.cleanupOf(main)
+	if err != nil {
+		return nil, err
+	}
 	return smtpd.New(smtpd.Config{
-		Main: main, Service: e.Name, Cleanup: g.cleanup, Resolver: g.resolver,
+		Main: main, Service: e.Name, Cleanup: cleaner, Resolver: g.resolver,
 		Tables: tables, Names: g.m.dns, TLS: tlsConfig,
 		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log, ReadFile: g.m.files.ReadFile,
+		Flush: func(ctx context.Context, site string) error { return g.flush.Flush(ctx, site) },
 	})
 }
 
@@ -190,6 +259,7 @@ func chainFileError(main *postfix.Main, err error) error {
 // makeTransports makes the delivery agents.
 func (g *generation) makeTransports() error {
 	g.transports = make(map[string]qmgr.Transport)
+	g.asuser = asuser.NewClient(asuser.SocketPath(g.core.QueueDirectory))
 	for i := range g.master.Services {
 		e := &g.master.Services[i]
 		if e.Type != "unix" {
@@ -208,13 +278,26 @@ func (g *generation) makeTransports() error {
 
 // makeScheduler makes the queue manager.
 func (g *generation) makeScheduler() error {
-	bouncer, err := bounce.New(bounce.Config{Main: g.main, Store: g.m.store, Cleanup: g.cleanup, Log: g.log("bounce")})
+	var err error
+	g.bouncer, err = bounce.New(bounce.Config{Main: g.main, Store: g.m.store, Cleanup: g.cleanup, Log: g.log("bounce"), ReadFile: g.m.files.ReadFile})
 	if err != nil {
 		return err
 	}
+	previous := g.m.verify()
+	if g.verify, err = verify.New(verify.Config{Main: g.main, Cleanup: g.cleanup, Log: g.log("verify"), Previous: previous}); err != nil {
+		return err
+	}
 	g.sched, err = qmgr.New(qmgr.Config{
-		Main: g.main, Store: g.m.store, Resolver: g.resolver, Transports: g.transports, Notifier: bouncer, Log: g.log("qmgr"),
+		Main: g.main, Store: g.m.store, Resolver: g.resolver, Transports: g.transports, Notifier: g.bouncer, Probes: g.verify, Log: g.log("qmgr"),
 	})
+	if err != nil {
+		return err
+	}
+	tables, err := resolve.NewOpener(g.main, table.Options{Log: g.log("flush"), Open: g.m.files.Open})
+	if err != nil {
+		return err
+	}
+	g.flush, err = flush.New(g.main, tables, g.sched.FlushSites)
 	return err
 }
 
@@ -237,7 +320,7 @@ func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bo
 		if err != nil {
 			return t, false, err
 		}
-		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.m.files.ReadFile, Tables: tables, Log: t.Log}
+		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.m.files.ReadFile, Tables: tables, Rewrite: g.resolver, Log: t.Log}
 		if e.Command == "lmtp" {
 			c.Protocol = smtp.LMTP
 		}
@@ -254,6 +337,10 @@ func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bo
 		}
 	case "discard":
 		t.Agent = discard.Agent{}
+	case "local", "virtual", "pipe":
+		if t.Agent, err = g.rightsAgent(e.Main(g.main), e, table.Options{Log: t.Log, Open: g.m.files.Open}); err != nil {
+			return t, false, err
+		}
 	default:
 		return t, false, nil
 	}
@@ -286,10 +373,13 @@ func (g *generation) run(listeners []*master.Listener) {
 			g.log("qmgr").Errorf("%v", err)
 		}
 	})
+	work.Go(func() { g.verify.Run(g.ctx) })
 	for _, l := range listeners {
 		switch {
 		case l.Name == ControlName:
 			work.Go(func() { g.serveTools(l) })
+		case g.pickup != nil && l.Service == PickupName:
+			work.Go(func() { g.servePickup(l) })
 		case l.Index < len(g.servers) && g.servers[l.Index] != nil:
 			work.Go(func() {
 				if err := g.servers[l.Index].Serve(g.m.ctx, l, &g.master.Services[l.Index]); err != nil {
@@ -305,10 +395,32 @@ func (g *generation) run(listeners []*master.Listener) {
 	for _, a := range g.agents {
 		a.Close()
 	}
+	g.asuser.Close()
 }
 
 func (g *generation) serveTools(l *master.Listener) {
-	if err := queuetool.Serve(g.ctx, l, g.m.store, g.sched, g.log("postsuper")); err != nil {
+	if err := queuetool.Serve(g.ctx, l, g.m.store, flusher{g.sched, g.flush}, g.log("postsuper")); err != nil {
 		g.log("showq").Errorf("%v", err)
 	}
+}
+
+// A flusher is the queue manager as the tools see it: sites are flushed by the
+// flush service, for the domains that it is for.
+type flusher struct {
+	*qmgr.Scheduler
+	sites *flush.Service
+}
+
+func (f flusher) FlushSite(ctx context.Context, domain string) error {
+	return f.sites.Flush(ctx, domain)
+}
+
+// verify returns the address verification of the present generation, if there is one.
+func (m *process) verify() *verify.Service {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.present == nil {
+		return nil
+	}
+	return m.present.verify
 }

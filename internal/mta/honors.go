@@ -5,12 +5,16 @@ import "github.com/dovetail-mail/dovetail/internal/conf/postfix"
 // programs are those of Postfix that are parts of the mta, by the type of their entries
 // in master.cf, and whether each entry has settings of its own.
 var programs = map[string]map[string]postfix.Honors{
-	"inet": {"smtpd": postfix.HonorsOptions},
+	"inet":       {"smtpd": postfix.HonorsOptions},
+	"fifo":       {"pickup": postfix.HonorsOptions},
+	"unix-dgram": {"postlogd": postfix.HonorsMain},
 	"unix": {
 		"smtp": postfix.HonorsOptions, "lmtp": postfix.HonorsOptions,
 		"error": postfix.HonorsOptions, "discard": postfix.HonorsOptions,
-		"anvil": postfix.HonorsMain, "bounce": postfix.HonorsMain, "cleanup": postfix.HonorsMain,
-		"qmgr": postfix.HonorsMain, "trivial-rewrite": postfix.HonorsMain,
+		"anvil": postfix.HonorsMain, "bounce": postfix.HonorsMain, "cleanup": postfix.HonorsOptions,
+		"qmgr": postfix.HonorsMain, "trivial-rewrite": postfix.HonorsOptions,
+		"pickup": postfix.HonorsOptions,
+		"local":  postfix.HonorsOptions, "virtual": postfix.HonorsOptions, "pipe": postfix.HonorsOptions,
 	},
 }
 

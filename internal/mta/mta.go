@@ -30,6 +30,8 @@ type process struct {
 	dns   *dns.Resolver
 	anvil *smtpd.Anvil
 
+	maildrop sync.Mutex // held while mail is taken out of it
+
 	mu      sync.Mutex
 	present *generation
 	ended   sync.WaitGroup // generations
@@ -50,6 +52,9 @@ func Run(p *master.Process) error {
 	}()
 	if err := m.open(); err != nil {
 		return err
+	}
+	if err := m.takeOver(); err != nil {
+		return errors.Join(err, m.store.Close())
 	}
 	if err := m.start(p.Listeners()); err != nil {
 		return errors.Join(err, m.store.Close())
@@ -90,6 +95,7 @@ func (m *process) open() error {
 	}
 	m.anvil = smtpd.NewAnvil(set.AnvilRateTimeUnit, m.log(tag(core, "anvil")))
 	go m.reportAnvil(set.AnvilStatusUpdateTime)
+	m.servePostlog(core)
 	return nil
 }
 

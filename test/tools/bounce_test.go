@@ -86,6 +86,21 @@ var notices = []struct {
 	{"delay", "delay_warning_time = 1s\nqueue_run_delay = 2s\nminimal_backoff_time = 2s\nnotify_classes = delay\nmaximal_queue_lifetime = 40h\n", "", []notice{
 		{"warned", []sending{{"<sender@origin.test> ENVID=waits", []string{"<busy@other.test> NOTIFY=DELAY", "<busy@remote.test>", "<busy@third.test> NOTIFY=FAILURE"}, plainLetter}}, 2},
 	}},
+	{"templates", "bounce_template_file = $config_directory/../templates\nenable_threaded_bounces = yes\nmail_name = Our Mailer\nnotify_classes = bounce\n", "8BITMIME", []notice{
+		{"failure", []sending{{"<sender@origin.test>", []string{"<r550@remote.test>"}, plainLetter}}, 2},
+		{"seven bits", []sending{{"<sender@origin.test> BODY=7BIT", []string{"<r550@remote.test>"}, plainLetter}}, 2},
+		{"no id", []sending{{"<sender@origin.test>", []string{"<r550@remote.test>"}, "Subject: x\r\nMessage-ID: none\r\n\r\nbody\r\n"}}, 2},
+		{"success", []sending{{"<sender@origin.test>", []string{"<user0@example.test> NOTIFY=SUCCESS"}, plainLetter}}, 1},
+		{"null sender", []sending{{"<>", []string{"<r550@remote.test>"}, plainLetter}}, 1},
+	}},
+	{"verp", "smtpd_authorized_verp_clients = 127.0.0.1\nnotify_classes = bounce\n", "", []notice{
+		{"default", []sending{{"<list@origin.test> XVERP", []string{"<good@remote.test>", "<multi@remote.test>", "<r550@remote.test>"}, plainLetter}}, 5},
+		{"delimiters", []sending{{"<list@origin.test> XVERP=-=", []string{"<\"quoted user\"@remote.test>", "<r550@remote.test> NOTIFY=NEVER"}, plainLetter}}, 3},
+		{"without", []sending{{"<list@origin.test>", []string{"<good@remote.test>", "<r550@remote.test>"}, plainLetter}}, 3},
+	}},
+	{"no verp bounces", "smtpd_authorized_verp_clients = 127.0.0.1\ndisable_verp_bounces = yes\n", "", []notice{
+		{"told together", []sending{{"<list@origin.test> XVERP", []string{"<multi@remote.test>", "<r550@remote.test>"}, plainLetter}}, 1},
+	}},
 	{"lifetime", "maximal_queue_lifetime = 0\nbounce_queue_lifetime = 0\n", "", []notice{
 		{"expired", []sending{{"<sender@origin.test>", []string{"<busy@remote.test>"}, plainLetter}}, 1},
 	}},
@@ -115,6 +130,7 @@ func TestNotifications(t *testing.T) {
 						"smtpd_reject_unlisted_recipient = no\n" + c.main,
 				})
 				harness.Write(t, tr.Dir+"/aliases", "one@alias.test good@remote.test\nmany@alias.test good@remote.test, r550@remote.test\n")
+				harness.Write(t, tr.Dir+"/templates", ourTemplates)
 				tr.Start(t)
 				transports[i] = tr
 			}
@@ -141,6 +157,23 @@ func TestNotifications(t *testing.T) {
 		})
 	}
 }
+
+const ourTemplates = `# texts of our own
+failure_template = <<EOF
+Charset: iso-8859-1
+From: Our Mailer <postmaster@$myhostname>
+Subject: Not delivered
+Postmaster-Subject: Somebody's mail was not delivered
+
+$myhostname tried for $maximal_queue_lifetime_days days. $$ and ${mail_name}.
+EOF
+
+success_template = <<END
+Subject: It is there
+
+It is.
+END
+`
 
 var refusals = map[string]string{
 	"r550":            "550 5.1.1 No such user",

@@ -12,7 +12,10 @@ import (
 )
 
 // multiCall are the names under which the binary is a command.
-var multiCall = []string{"dovetail", "dovecot", "doveadm", "postfix", "postqueue", "mailq", "postsuper", "postcat", "postmap"}
+var multiCall = []string{
+	"dovetail", "dovecot", "doveadm", "postfix", "postqueue", "mailq", "postsuper", "postcat", "postmap",
+	"postconf", "sendmail", "postlog", "postlock", "postkick", "postmulti",
+}
 
 // The scripts run the commands of one binary under all their names, with a
 // Postfix configuration in $WORK/etc that nothing serves.

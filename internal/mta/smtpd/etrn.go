@@ -1,13 +1,14 @@
 package smtpd
 
 import (
+	"errors"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/mta/flush"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// etrn does ETRN (RFC 1985). No log of mail per site is kept, as with Postfix
-// for domains that are not in fast_flush_domains.
+// etrn does ETRN (RFC 1985).
 func (s *session) etrn(args []byte) smtp.Reply {
 	switch {
 	case s.discard&kwETRN != 0:
@@ -30,6 +31,23 @@ func (s *session) etrn(args []byte) smtp.Reply {
 	if r, ok := s.checkETRN(site); !ok {
 		return r
 	}
-	s.warn("reject: ETRN ", site, "... from ", s.client.label)
-	return reply(459, smtp.Enhanced{}, "<"+site+">: service unavailable")
+	return s.flushSite(name)
+}
+
+// flushSite has the mail for a site tried, and says so.
+func (s *session) flushSite(site string) smtp.Reply {
+	err := flush.ErrDenied
+	if s.srv.flush != nil {
+		err = s.srv.flush(s.ctx, site)
+	}
+	switch {
+	case err == nil:
+		return replyETRN
+	case errors.Is(err, flush.ErrDenied):
+		s.warn("reject: ETRN ", site, "... from ", s.client.label)
+		return reply(459, smtp.Enhanced{}, "<"+site+">: service unavailable")
+	}
+	s.srv.log.Warningf("%v", err)
+	s.warn("bad ETRN ", site, "... from ", s.client.label)
+	return replyNotQueued
 }

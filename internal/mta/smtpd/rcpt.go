@@ -62,7 +62,8 @@ func (s *session) tooMany() smtp.Reply {
 // openMessage takes a queue id for the message.
 func (s *session) openMessage() error {
 	msg, err := s.srv.cleanup.Start(s.ctx, cleanup.Origin{
-		Sender: s.tx.sender, Local: s.isLocal(), Unmapped: s.srv.override&noAddressMappings != 0,
+		Sender: s.tx.sender, Local: s.isLocal(), Unmapped: s.srv.override&noAddressMappings != 0, Unchecked: s.srv.override&noHeaderBodyChecks != 0,
+		Source: "smtpd", Client: s.client.label, Proto: s.proto, Helo: s.heloName,
 	})
 	if err != nil {
 		return err
@@ -79,6 +80,7 @@ func (s *session) addRecipient(rc *smtp.Rcpt) {
 	s.tx.recipients = append(s.tx.recipients, queue.Recipient{
 		Address: rc.To, Original: rc.To, DSNOrcpt: rc.ORcpt, Notify: uint8(rc.Notify),
 	})
+	s.msg.Recipient(rc.To)
 }
 
 // envelope is what the queue is told of the message.

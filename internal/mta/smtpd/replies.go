@@ -75,6 +75,8 @@ var (
 	replyETRNHELO    = reply(503, smtp.Enhanced{}, "Error: send HELO/EHLO first")
 	replyETRNMail    = reply(503, smtp.Enhanced{}, "Error: MAIL transaction in progress")
 	replySyntaxETRN  = reply(500, smtp.Enhanced{}, "Syntax: ETRN domain")
+	replyETRN        = reply(250, smtp.Enhanced{}, "Queuing started")
+	replyNotQueued   = reply(458, smtp.Enhanced{}, "Unable to queue messages")
 	replyBadETRN     = reply(501, smtp.Enhanced{}, "Error: invalid parameter syntax")
 	replyTLSActive   = reply(554, smtp.Enhanced{5, 5, 1}, "Error: TLS already active")
 	replyNoAuth      = reply(503, smtp.Enhanced{5, 5, 1}, "Error: authentication not enabled")

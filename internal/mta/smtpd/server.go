@@ -34,8 +34,11 @@ type Config struct {
 	// ReadFile reads files that only root may; nil: os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
 	Free     func() (int64, error) // space left for the queue; nil: not checked
-	Log      *maillog.Logger       // tag "postfix/smtpd[pid]"
-	Now      func() time.Time
+	// Flush has the mail for a site tried (ETRN); nil: no site is eligible.
+	// [flush.ErrDenied] says that one is not.
+	Flush func(ctx context.Context, site string) error
+	Log   *maillog.Logger // tag "postfix/smtpd[pid]"
+	Now   func() time.Time
 }
 
 // A Server is one SMTP service. It is safe for concurrent use.
@@ -50,6 +53,7 @@ type Server struct {
 	anvil    *Anvil
 	sasl     *saslBackend
 	space    spaceCheck
+	flush    func(ctx context.Context, site string) error
 	log      *maillog.Logger
 	now      func() time.Time
 
@@ -73,7 +77,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	s := &Server{
 		service: c.Service, cleanup: c.Cleanup, resolver: c.Resolver, names: c.Names,
-		tls: c.TLS, anvil: c.Anvil, log: c.Log, now: c.Now,
+		tls: c.TLS, anvil: c.Anvil, log: c.Log, now: c.Now, flush: c.Flush,
 		active: make(map[*session]struct{}),
 	}
 	s.drained.L = &s.mu
