@@ -71,10 +71,11 @@ func (s *Scheduler) watchClock(now time.Time) {
 	}
 }
 
-// age returns how long a message has been here.
+// age returns how long a message has been in the queue. It may have arrived long before: it has waited in
+// maildrop, or was put back by postsuper -r.
 func (s *Scheduler) age(m *queue.Message, now time.Time) time.Duration {
 	s.watchClock(now)
-	return s.ages.of(m.Arrival, now)
+	return s.ages.of(m.Queued, now)
 }
 
 // isDue says whether the time of an attempt has come. It is never further off

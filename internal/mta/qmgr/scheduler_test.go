@@ -462,6 +462,24 @@ func TestDeferAndExpire(t *testing.T) {
 	}
 }
 
+// Mail that came into the queue just now is not too old, however long it has waited before: in maildrop,
+// or in the queue of Postfix.
+func TestOldArrival(t *testing.T) {
+	b := newBench(t, "maximal_queue_lifetime = 1d\n")
+	id := b.sendEnvelope(&queue.Envelope{
+		Sender: "sender@example.com", Recipients: []queue.Recipient{{Address: "defer@dest.example"}}, Arrival: b.clock().Add(-72 * time.Hour),
+	})
+	b.settled()
+	b.pass(time.Hour)
+	b.scanNow()
+	if notes := b.notes.take(); len(notes) > 0 {
+		t.Errorf("told %q", notes)
+	}
+	if _, ok := b.store.Lookup(id); !ok {
+		t.Error("the message is gone")
+	}
+}
+
 func TestForceExpire(t *testing.T) {
 	b := newBench(t, "")
 	id := b.send("defer@dest.example")

@@ -102,7 +102,7 @@ type Message struct {
 	Envelope
 	Outcomes []Outcome // one for each of Recipients
 	Size     int64     // of the content, in bytes
-	Queued   time.Time // when it became durable
+	Queued   time.Time // when it came into the queue: the time in its ID
 	Next     time.Time // not to be tried before; zero for a fresh message
 	Warned   bool      // the sender was told of the delay
 	Traced   bool      // the sender was told what Trace asks

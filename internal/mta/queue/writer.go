@@ -123,14 +123,13 @@ func (w *Writer) finishLarge() error {
 var heads = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 func (w *Writer) commit(env *Envelope) (*Message, error) {
-	now := time.Now()
-	h := head{crc: w.crc, size: w.size, id: w.id, queued: now, env: *env}
+	h := head{crc: w.crc, size: w.size, id: w.id, queued: w.created, env: *env}
 	if h.env.Arrival.IsZero() {
 		h.env.Arrival = w.created
 	}
 	e := &entry{
 		id: w.id, serial: w.serial, size: w.size,
-		arrival: h.env.Arrival.UnixMicro(), queued: now.UnixMicro(),
+		arrival: h.env.Arrival.UnixMicro(), queued: w.created.UnixMicro(),
 	}
 	if env.Hold {
 		e.flags |= entryHold
