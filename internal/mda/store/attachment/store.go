@@ -254,10 +254,10 @@ func (s *Store) syncDirs(root *os.Root, dir string) error {
 		if err != nil {
 			return err
 		}
-		err = unix.Fdatasync(int(f.Fd()))
+		err = unix.Fsync(int(f.Fd()))
 		f.Close()
 		if err != nil {
-			return fmt.Errorf("fdatasync(%s): %w", f.Name(), err)
+			return fmt.Errorf("fsync(%s): %w", f.Name(), err)
 		}
 	}
 	return nil

@@ -46,6 +46,16 @@ func Data(fd int) error {
 	}
 }
 
+// Dir has the names in a directory on disk. fdatasync(2) may leave out what does not change its size.
+func Dir(fd int) error {
+	for {
+		err := unix.Fsync(fd)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // All has everything on the file system of fd on disk.
 func All(fd int) error {
 	for {

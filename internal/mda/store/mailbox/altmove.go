@@ -154,7 +154,7 @@ func (s *sdboxStore) altMoveSome(ctx context.Context, b *box, f *altFiles) error
 		return err
 	})
 	if err == nil && s.Fsync.Saves() && len(placed) > 0 {
-		err = commit.Data(f.to.FD)
+		err = commit.Dir(f.to.FD)
 	}
 	if err != nil {
 		return err

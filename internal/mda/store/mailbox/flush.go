@@ -79,14 +79,14 @@ func (b *box) durable() error {
 }
 
 func (b *box) flushDirs() error {
-	err := commit.Data(b.dir.FD)
+	err := commit.Dir(b.dir.FD)
 	if err == nil && b.indexDir != b.dir {
-		err = commit.Data(b.indexDir.FD)
+		err = commit.Dir(b.indexDir.FD)
 	}
 	if d, ok := b.store.(Directories); ok {
 		for _, dir := range d.Dirs() {
 			if err == nil {
-				err = commit.Data(dir.FD)
+				err = commit.Dir(dir.FD)
 			}
 		}
 	}

@@ -190,7 +190,7 @@ func (s *sdboxStore) recordLink(name string) error {
 		err = commit.Data(fd)
 	}
 	if err == nil {
-		err = commit.Data(s.Dir.FD)
+		err = commit.Dir(s.Dir.FD)
 	}
 	return err
 }

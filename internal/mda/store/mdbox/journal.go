@@ -168,7 +168,7 @@ func (s *Storage) recordMap(log index.Log, newFile bool) error {
 	}
 	err := s.flushAll(log, newFile)
 	if err == nil {
-		err = commit.Data(s.mapDir.FD)
+		err = commit.Dir(s.mapDir.FD)
 	}
 	if err == nil {
 		was.log.Close()

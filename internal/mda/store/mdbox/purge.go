@@ -300,7 +300,7 @@ func (s *Storage) enterMoved(ctx context.Context, g Generation, dir *index.Dir, 
 		log := s.ix.Log()
 		defer log.Close()
 		for _, t := range files {
-			if err := commit.Data(t.dir.FD); err != nil {
+			if err := commit.Dir(t.dir.FD); err != nil {
 				return err
 			}
 		}

@@ -434,7 +434,7 @@ func (s *Storage) flushMap(newFile bool) error {
 func (s *Storage) flushAll(log index.Log, newFile bool) error {
 	err := commit.Data(log.FD())
 	if err == nil && newFile {
-		err = commit.Data(s.dir.FD)
+		err = commit.Dir(s.dir.FD)
 	}
 	return err
 }
