@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -34,24 +35,57 @@ func (e *env) acceptance(p harness.Program, clients int, options []string) []flo
 	return []float64{rate}
 }
 
-// relay measures the way through a transport into another one.
-func relay(e *env, p harness.Program) []float64 {
-	sink := startSink(e)
-	tr := harness.StartTransport(e, p, harness.TransportOptions{Relay: "smtp:[127.0.0.1]:" + sink.port})
-	log := openLog(e, tr.Log)
-	source := source{addr: tr.SMTP, to: "someone@relay.test", clients: connections, options: []string{"-d"}}
-	total := 0
-	rate := e.rate(func(n int) time.Duration {
-		begin := time.Now()
-		e.send(&source, n)
-		total += n
-		log.waitSent(e, total)
-		return time.Since(begin)
-	})
-	if got := sink.messages(e); got != total {
-		e.Fatalf("%d messages arrived in the sink, %d were sent", got, total)
+// relay returns a benchmark of the way through a transport into another one, with the main.cf that
+// config returns besides the usual.
+func relay(config func(e *env, nexthop string) string) func(*env, harness.Program) []float64 {
+	return func(e *env, p harness.Program) []float64 {
+		sink := startSink(e)
+		nexthop := "smtp:[127.0.0.1]:" + sink.port
+		opt := harness.TransportOptions{Relay: nexthop}
+		if config != nil {
+			opt.Main = config(e, nexthop)
+		}
+		tr := harness.StartTransport(e, p, opt)
+		log := openLog(e, tr.Log)
+		source := source{addr: tr.SMTP, to: "someone@relay.test", clients: connections, options: []string{"-d"}}
+		total := 0
+		rate := e.rate(func(n int) time.Duration {
+			begin := time.Now()
+			e.send(&source, n)
+			total += n
+			log.waitSent(e, total)
+			return time.Since(begin)
+		})
+		if got := sink.messages(e); got != total {
+			e.Fatalf("%d messages arrived in the sink, %d were sent", got, total)
+		}
+		return []float64{rate}
 	}
-	return []float64{rate}
+}
+
+// tableSize is how many entries each table of routing has.
+const tableSize = 1000
+
+// routing makes hash: tables that each message is looked up in.
+func routing(e *env, nexthop string) string {
+	dir := harness.Dir(e)
+	config := ""
+	for _, t := range []struct{ param, hit, other string }{
+		{"canonical_maps", "someone@relay.test somebody@relay.test\n", "user%d@other.test person%d@other.test\n"},
+		{"virtual_alias_maps", "somebody@relay.test anybody@relay.test\n", "alias%d@other.test user%d@other.test\n"},
+		{"transport_maps", "relay.test " + nexthop + "\n", "domain%d.test smtp:[127.0.0.%d]\n"},
+	} {
+		var text strings.Builder
+		text.WriteString(t.hit)
+		for i := range tableSize {
+			fmt.Fprintf(&text, t.other, i, i%250)
+		}
+		path := filepath.Join(dir, t.param)
+		e.check(os.WriteFile(path, []byte(text.String()), 0o644))
+		e.check(exec.Command("postmap", "hash:"+path).Run())
+		config += t.param + " = hash:" + path + "\n"
+	}
+	return config
 }
 
 // rate measures something that can be done a given number of times. It is tried
