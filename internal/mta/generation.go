@@ -266,6 +266,12 @@ func (g *generation) makeTransports() error {
 			continue
 		}
 		t, ok, err := g.transport(e)
+		if err != nil && needsRights(e) {
+			// Postfix starts these when they have something to deliver: whoever has nothing for them never
+			// hears of the mistake, and all other mail flows.
+			g.log(e.Command).Warningf("%s: line %d: service %s: %v: its mail is deferred", e.File, e.Line, e.Name, err)
+			continue
+		}
 		if err != nil {
 			return &serviceError{entry: e, err: err}
 		}
