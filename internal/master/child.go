@@ -250,6 +250,21 @@ func (c *Child) Send(kind string, body any, files ...*os.File) error {
 	return conn.Send(kind, body, files...)
 }
 
+// Successor waits until another process has taken the place of the one with the pid, and reports whether
+// one has: in time, and if the child is one that is started again at all.
+func (c *Child) Successor(pid int, timeout time.Duration) bool {
+	if !c.restart {
+		return false
+	}
+	const poll = 5 * time.Millisecond
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(poll) {
+		if c.PID() != pid {
+			return true
+		}
+	}
+	return false
+}
+
 // WaitReady waits until the child's present process is ready, or is gone.
 func (c *Child) WaitReady(timeout time.Duration) error {
 	c.mu.Lock()

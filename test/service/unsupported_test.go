@@ -73,21 +73,7 @@ service imap {
 
 // The same for parameters of Postfix: in main.cf, and as options in master.cf.
 var unsupportedInPostfix = map[string]string{
-	"always_bcc = archive@example.test":          "copies of mail would not be made",
-	"recipient_bcc_maps = hash:/nonexistent":     "copies of mail would not be made",
-	"sender_bcc_maps = hash:/nonexistent":        "copies of mail would not be made",
-	"canonical_maps = hash:/nonexistent":         "mail would go to, and come from, addresses that it would replace",
-	"masquerade_domains = example.test":          "internal addresses would leave this system",
-	"smtp_generic_maps = hash:/nonexistent":      "internal addresses would leave this system",
-	"header_checks = regexp:/nonexistent":        "mail it would reject would be accepted",
 	"milter_header_checks = regexp:/nonexistent": "mail it would reject would be accepted",
-	"smtp_header_checks = regexp:/nonexistent":   "mail would leave as it is",
-	"lmtp_body_checks = regexp:/nonexistent":     "mail would leave as it is",
-	"message_strip_characters = \\0":             "the characters would stay in mail",
-	"strict_7bit_headers = yes":                  "mail it would reject would be accepted",
-	"strict_8bitmime = yes":                      "mail it would reject would be accepted",
-	"strict_8bitmime_body = yes":                 "mail it would reject would be accepted",
-	"strict_mime_encoding_domain = yes":          "mail it would reject would be accepted",
 	"smtpd_milters = inet:127.0.0.1:1":           "mail would not pass through the filter",
 	"smtpd_milter_maps = cidr:/nonexistent":      "mail would not pass through the filter",
 	"smtpd_proxy_filter = 127.0.0.1:1":           "mail would not pass through the filter",
@@ -97,17 +83,13 @@ var unsupportedInPostfix = map[string]string{
 	"smtpd_client_ipv6_prefix_length = 64":       "a client could have many times what limits allow",
 	"smtpd_hide_client_session = yes":            "Received headers would show clients' addresses",
 	"smtpd_tls_exclude_ciphers = aNULL, AES128":  "ciphers that it excludes could be used",
-	"smtp_tls_fingerprint_cert_match = 00:11":    "mail could go to an impostor",
-	"smtp_tls_trust_anchor_file = /nonexistent":  "mail could go to an impostor",
 	"lmtp_tls_per_site = hash:/nonexistent":      "mail could leave unencrypted",
-	"smtp_dns_support_level = dnssec":            "addresses would come from DNS answers that it excludes",
 }
 
 // unsupportedPrograms are entries of master.cf, in whose place something else would be served.
 var unsupportedPrograms = map[string]string{
 	"127.0.0.1:@PORT@ inet n - n - 1 postscreen\n":                                     "postscreen is not supported: have smtpd listen here",
 	"127.0.0.1:@PORT@ inet n - n - - smtpd\n  -o smtpd_proxy_filter=127.0.0.1:10025\n": "-o smtpd_proxy_filter is not supported, and without it mail would not pass through the filter",
-	"cleanup unix n - n - 0 cleanup -o header_checks=regexp:/nonexistent\n":            "-o header_checks is not supported, and without it mail it would reject would be accepted",
 }
 
 func TestPostfixRefusesToIgnore(t *testing.T) {
@@ -156,9 +138,9 @@ func TestPostfixRefusesToIgnore(t *testing.T) {
 func TestPostfixReportsWhatItIgnores(t *testing.T) {
 	tr := harness.NewTransport(t, harness.Dovetail, harness.TransportOptions{
 		Main: "postscreen_greet_wait = 8s\nsmtpd_tls_mandatory_exclude_ciphers = aNULL, MD5, RC4, 3DES\nsmtpd_tls_dh1024_param_file = /nonexistent\n",
-		Master: fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd\n  -o smtpd_proxy_filter= -o smtpd_milters=$mua_milters -o cleanup_service_name=other\n", harness.FreePort(t)) +
+		Master: fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd\n  -o smtpd_proxy_filter= -o smtpd_milters=$mua_milters\n", harness.FreePort(t)) +
 			fmt.Sprintf("127.0.0.1:%d inet n - n - - qmqpd\n", harness.FreePort(t)) +
-			"cleanup unix n - n - 0 cleanup -o message_size_limit=7\nodd unix - - n - - pipe -o smtpd_milters=unix:x\n",
+			"qmgr unix n - n 300 1 qmgr -o message_size_limit=7\nodd unix - - n - - spawn -o smtpd_milters=unix:x\n",
 	})
 	os.Remove(tr.Log)
 	output, status := terminal(t, harness.Binary(t), "postfix", "-c", tr.Config, "check")
@@ -169,7 +151,6 @@ func TestPostfixReportsWhatItIgnores(t *testing.T) {
 		"setting postscreen_greet_wait has no effect: there is no postscreen",
 		"setting smtpd_tls_mandatory_exclude_ciphers has no effect: crypto/tls offers none of these",
 		"setting smtpd_tls_dh1024_param_file has no effect: keys are exchanged over elliptic curves only",
-		"setting -o cleanup_service_name has no effect: the services are parts of one process",
 		"setting -o message_size_limit has no effect: the service runs with the parameters of main.cf",
 		"has no effect: qmqpd is not available",
 	}

@@ -93,5 +93,6 @@ func (m *Master) keyOf(c *master.Child) mailKey {
 			return key
 		}
 	}
-	return mailKey{-1, -1, -1}
+	id := c.Identity() // it ended, and another has its place
+	return mailKey{id.UID, id.GID, 0}
 }

@@ -184,9 +184,13 @@ func (p *plan) mailGroups(gid int) ([]int, error) {
 // mailKey names a mail process: uid, gid, and which of several.
 type mailKey struct{ uid, gid, shard int }
 
+// successorWait is how long a process that ended may take to be started again.
+const successorWait = 5 * time.Second
+
 // sendToMail sends a message to the mail process of an identity, started if
 // there is none, and returns its pid. A process that ended meanwhile is
-// replaced once.
+// replaced once. The one with the LMTP listeners is started again by itself: it keeps its place, so that its
+// death tells whoever waits for its answers.
 func (m *Master) sendToMail(id master.Identity, user, kind string, body any, files ...*os.File) (pid int, err error) {
 	key := mailKey{id.UID, id.GID, shard(user, m.shards())}
 	for attempt := 0; ; attempt++ {
@@ -194,10 +198,13 @@ func (m *Master) sendToMail(id master.Identity, user, kind string, body any, fil
 		if err != nil {
 			return 0, err
 		}
+		pid = c.PID()
 		if err = c.Send(kind, body, files...); err == nil || attempt == 1 {
 			return c.PID(), err
 		}
-		m.forget(key, c)
+		if !c.Successor(pid, successorWait) {
+			m.forget(key, c)
+		}
 	}
 }
 
