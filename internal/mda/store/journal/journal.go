@@ -55,6 +55,8 @@ type Journal struct {
 	lost    error  // of a batch at lostAt
 	lostAt  time.Time
 	company company
+	holds   *sync.WaitGroup // [Hold]s since the last turn
+	flushed uint64          // batches in whose place the whole file system was flushed
 
 	// Owned by whoever writes a batch.
 	files [2]*file
@@ -82,7 +84,7 @@ type batch struct {
 
 // open makes the files of a journal in dir, which [Open] has locked.
 func open(dir *os.File, log *maillog.Logger, after uint64) (*Journal, error) {
-	j := &Journal{log: log, dir: dir, path: dir.Name(), top: filepath.Dir(dir.Name())}
+	j := &Journal{log: log, dir: dir, path: dir.Name(), top: filepath.Dir(dir.Name()), holds: new(sync.WaitGroup)}
 	j.h = header{generation: after, boot: thisBoot()}
 	name := strconv.Itoa(os.Getpid()) + "-" + strconv.FormatUint(rand.Uint64(), 36)
 	for i := range j.files {
@@ -214,8 +216,8 @@ func (r *Range) identity() (identity, error) {
 }
 
 // Data records bytes of a file, which are durable when a later [Journal.Sync] returns
-// without error. What is recorded and then not written must be taken back by [Journal.Cut]. It returns
-// an error if it cannot read the bytes.
+// without error. What is recorded before it is written needs a [Hold], and if it is then not written it must
+// be taken back by [Journal.Cut]. It returns an error if it cannot read the bytes.
 func (j *Journal) Data(r *Range) error {
 	size := r.To - r.From
 	if size < 0 || size > maxWaiting {
@@ -377,6 +379,9 @@ func (j *Journal) write(b *batch) error {
 	if !b.all && j.broken.Load() == nil {
 		return nil
 	}
+	j.mu.Lock()
+	j.flushed++
+	j.mu.Unlock()
 	err := j.flushAll()
 	if err != nil {
 		// What callers think is recorded may be nowhere: later records must not build on it.
@@ -424,12 +429,17 @@ func (j *Journal) turn(size int64) error {
 	return nil
 }
 
-// swap begins with the other file and has everything flushed that is in this one.
+// swap begins with the other file and has everything flushed that is in this one, when it has been written.
 func (j *Journal) swap() {
 	old := j.files[j.cur]
 	j.cur = 1 - j.cur
 	j.ending.Store(true)
+	j.mu.Lock()
+	holds := j.holds
+	j.holds = new(sync.WaitGroup)
+	j.mu.Unlock()
 	j.turns.Go(func() {
+		holds.Wait()
 		if err := j.flushAll(); err != nil {
 			j.fail(fmt.Errorf("flushing the file system of %s: %w", j.path, err))
 			return // the journal keeps what may be lost

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -692,4 +693,49 @@ func FuzzBatches(f *testing.F) {
 			t.Errorf("%d bytes of records in %d, %v", total, len(b), err)
 		}
 	})
+}
+
+// TestHold checks that a turn waits for what is recorded and not written yet.
+func TestHold(t *testing.T) {
+	p := newPlace(t)
+	j := p.open()
+	defer j.Close()
+	p.write("log", logHead)
+	h := j.Hold()
+	p.announce(j, "log", "one")
+	p.sync(j)
+	j.swap()
+	time.Sleep(50 * time.Millisecond) // it would be over soon
+	if !j.ending.Load() {
+		t.Error("the journal was given up")
+	}
+	p.write("log", logHead+"one")
+	h.Release()
+	j.turns.Wait()
+	if j.ending.Load() {
+		t.Error("the turn did not end")
+	}
+}
+
+// TestHoldKept checks that whoever writes after a sync is told when the journal has nothing of it.
+func TestHoldKept(t *testing.T) {
+	p := newPlace(t)
+	j := p.open()
+	defer j.Close()
+	p.write("log", logHead)
+	h := j.Hold()
+	p.announce(j, "log", "one")
+	p.sync(j)
+	if !h.Kept() {
+		t.Error("what is in the journal is not kept")
+	}
+	h.Release()
+	h = j.Hold()
+	j.fail(errors.New("a test"))
+	p.announce(j, "log", "two")
+	p.sync(j)
+	if h.Kept() {
+		t.Error("a broken journal keeps something")
+	}
+	h.Release()
 }

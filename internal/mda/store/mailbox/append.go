@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 )
 
 // A batch are messages that become visible together.
@@ -76,7 +77,7 @@ func (b *box) takeQueue() []*batch {
 // appendLocked gives the mail files their names and appends them to the log. A
 // batch that fails has its error set and leaves nothing behind; the error
 // returned is one of all. What ready is, if it is not nil, says [mdbox.Mailbox].
-func (b *box) appendLocked(all []*batch, ready func() error) error {
+func (b *box) appendLocked(all []*batch, ready mdbox.Ready) error {
 	st := b.ix.State()
 	next := st.Hdr.NextUID()
 	first := next

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 )
 
 // commit appends what was put into tx. The log's lock is held.
@@ -16,7 +17,7 @@ func (b *box) commit() error {
 
 // commitReady is commit for messages that the mailbox gets with ready. durable says that ready has made the
 // transaction durable.
-func (b *box) commitReady(ready func() error) (durable bool, err error) {
+func (b *box) commitReady(ready mdbox.Ready) (durable bool, err error) {
 	if ready == nil {
 		return false, b.commit()
 	}
@@ -26,19 +27,23 @@ func (b *box) commitReady(ready func() error) (durable bool, err error) {
 		return false, err
 	}
 	begin := b.ix.State().LogEnd()
-	if b.recordable() {
+	recorded := b.recordable()
+	if recorded {
 		if err := b.recordTx(begin, p.Bytes()); err != nil {
 			return false, err
 		}
-		durable = true
 	}
-	if err = ready(); err == nil {
+	kept, err := ready()
+	if err == nil {
 		err = b.ix.Append(p)
 	}
-	if err != nil && durable {
+	switch {
+	case recorded && err != nil:
 		b.takeBack(begin)
+	case recorded && !kept:
+		b.recordAgain(begin)
 	}
-	return durable, err
+	return recorded && kept, err
 }
 
 // durable returns when everything appended to the log before the call is on

@@ -211,6 +211,13 @@ func (b *box) recordTx(end int64, tx []byte) error {
 	return err
 }
 
+// recordAgain has what the log says from some offset on recorded with the next flush.
+func (b *box) recordAgain(from int64) {
+	b.journaled.mu.Lock()
+	defer b.journaled.mu.Unlock()
+	b.journaled.end = from
+}
+
 // takeBack takes back what was recorded of the log and not written. The log is locked.
 func (b *box) takeBack(from int64) {
 	was := &b.journaled

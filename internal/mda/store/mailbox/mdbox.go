@@ -200,7 +200,7 @@ func (s *mdboxStore) gather(ctx context.Context, b *box, ba *batch) error {
 // An mdboxTarget is a mailbox that messages are appended to.
 type mdboxTarget struct{ b *box }
 
-func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append, ready func() error) {
+func (t mdboxTarget) Add(ctx context.Context, list []*mdbox.Append, ready mdbox.Ready) {
 	batches := make([]*batch, len(list))
 	for n, a := range list {
 		ba := a.Value.(*batch)

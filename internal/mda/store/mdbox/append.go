@@ -9,6 +9,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store/commit"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
 // A Mailbox takes messages that were stored.
@@ -18,9 +19,13 @@ type Mailbox interface {
 	// map is locked meanwhile.
 	//
 	// If ready is not nil the messages are in the journal, but neither in the map nor durable. Add puts
-	// what it is going to write into the journal, too, calls ready, and then writes; not if ready fails.
-	Add(ctx context.Context, list []*Append, ready func() error)
+	// what it is going to write into the journal, too, calls ready, and then writes; not if ready fails. If
+	// kept is false, the journal was not up to it: what is written has to be flushed as if it were not there.
+	Add(ctx context.Context, list []*Append, ready Ready)
 }
+
+// Ready makes what was put into the journal durable, and the messages part of the map: see [Mailbox].
+type Ready func() (kept bool, err error)
 
 // A Message is one that is stored or, if it is already, referred to once more.
 type Message struct {
@@ -105,6 +110,7 @@ type round struct {
 	// direct says that all is in the journal, or will be: it is synced once, when the mailbox
 	// has put in its part, and nothing that refers to the messages is written before.
 	direct bool
+	hold   journal.Hold // if there is a journal: messages are recorded before they are written
 }
 
 // A placed message lies in a file that may have no number yet.
@@ -122,6 +128,10 @@ func (s *Storage) round(ctx context.Context, all []*Append) error {
 	}
 	defer s.unlock()
 	r := &round{s: s, direct: s.recordable()}
+	if s.journal != nil {
+		r.hold = s.journal.Hold()
+		defer r.hold.Release()
+	}
 	err := r.store(all)
 	if err == nil {
 		err = r.flush()
@@ -400,7 +410,7 @@ func (r *round) keepLast() {
 }
 
 // add has the mailboxes take their messages.
-func (r *round) add(ctx context.Context, ready func() error) {
+func (r *round) add(ctx context.Context, ready Ready) {
 	rest := append([]*Append(nil), r.good...)
 	for len(rest) > 0 {
 		box := rest[0].Mailbox

@@ -74,7 +74,25 @@ func (r *round) flushUnrecorded() error {
 	if r.direct {
 		return nil
 	}
-	return r.s.journal.Sync()
+	_, err := r.syncJournal()
+	return err
+}
+
+// syncJournal has the messages of the round on disk, by the journal or, if that was not up to it, by
+// themselves: kept is false then.
+func (r *round) syncJournal() (kept bool, err error) {
+	if err := r.s.journal.Sync(); err != nil {
+		return false, err
+	}
+	if r.hold.Kept() {
+		return true, nil
+	}
+	for _, f := range r.files {
+		if err := commit.Data(f.fd); err != nil {
+			return false, sysError("fdatasync", r.s.dir.File(f.temp+fileName(f.id)), err)
+		}
+	}
+	return false, nil
 }
 
 // enterDirect has the mailboxes take their messages, and writes the transaction of the map when the first
@@ -92,18 +110,25 @@ func (r *round) enterDirect(ctx context.Context) error {
 		return err
 	}
 	written := false
-	ready := func() error {
+	ready := func() (kept bool, _ error) {
 		if err == nil {
-			err = s.journal.Sync()
+			kept, err = r.syncJournal()
 		}
 		if err == nil && !written {
 			err = s.ix.Append(p)
 			written = err == nil
 		}
-		return err
+		if err == nil && !kept {
+			s.journaled.end = begin // again, now that it is in the file
+			err = s.recordLog(s.ix.State().LogEnd())
+		}
+		return kept, err
 	}
 	r.add(ctx, ready)
-	if !written && ready() != nil {
+	if !written {
+		ready() //nolint:errcheck // it is in err
+	}
+	if !written {
 		s.takeBack(begin)
 		r.discard()
 		return err

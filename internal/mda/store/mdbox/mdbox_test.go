@@ -27,13 +27,13 @@ type bin struct {
 	fail   error
 }
 
-func (b *bin) Add(_ context.Context, list []*Append, ready func() error) {
+func (b *bin) Add(_ context.Context, list []*Append, ready Ready) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.groups++
 	var err error
 	if ready != nil {
-		err = ready()
+		_, err = ready()
 	}
 	for _, a := range list {
 		if a.Err = cmp.Or(b.fail, err); a.Err != nil {
