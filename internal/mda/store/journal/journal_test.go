@@ -430,6 +430,16 @@ func TestRecover(t *testing.T) {
 			want: map[string]string{"log": logHead + "one"},
 		},
 		{
+			name: "recorded before it was written, and killed",
+			do: func(p *place, j *Journal) {
+				p.write("log", logHead)
+				p.announce(j, "log", "one")
+				p.sync(j)
+			},
+			want:   map[string]string{"log": logHead},
+			living: true,
+		},
+		{
 			name: "recorded before it was written, which failed",
 			do: func(p *place, j *Journal) {
 				p.write("log", logHead)

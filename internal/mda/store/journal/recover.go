@@ -130,8 +130,12 @@ func (r *recovery) learn(rec *record) error {
 	return nil
 }
 
-// apply does what a record of data asks for.
+// apply does what a record of data asks for. A process that was killed has left everything with the kernel,
+// but for what it had not written yet and told nobody: others may be writing there now.
 func (r *recovery) apply(rec *record) error {
+	if !r.restarted {
+		return nil
+	}
 	switch rec.kind {
 	case kindPlace:
 		return r.place(rec)
@@ -159,7 +163,7 @@ func (r *recovery) apply(rec *record) error {
 	}
 	switch {
 	case f != nil:
-	case rec.flags&bitNew == 0 || !r.restarted:
+	case rec.flags&bitNew == 0:
 		return nil // it was removed
 	case placed:
 		return r.create(rec, final)
@@ -422,13 +426,10 @@ func (r *recovery) place(rec *record) error {
 	return r.rename(rec, rec.name, rec.to)
 }
 
-// conflict notes that a file is not as the journal left it. If the computer was not restarted
-// that is because somebody has changed it since.
+// conflict notes that a file is not as the journal left it.
 func (r *recovery) conflict(rec *record, what string) error {
-	if r.restarted {
-		r.conflicts = true
-		r.log.Errorf("Recovering %s: %s: not changed", r.file(rec.name), what)
-	}
+	r.conflicts = true
+	r.log.Errorf("Recovering %s: %s: not changed", r.file(rec.name), what)
 	return nil
 }
 
