@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/mta/getopt"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -25,9 +26,9 @@ type parts struct{ envelope, header, body bool }
 // Postcat is postcat(1) for messages of the queue (-q). Other files are never
 // queue files: the queue has none that can be copied.
 func Postcat(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cmd := &command{"postcat", 1, stderr}
-	dir, byID, p := configDirectory(), false, parts{}
-	rest, ok := cmd.options(args, "bc:dehnoqrs:v", func(opt byte, value string) {
+	cmd := newCommand("postcat", 1, stderr)
+	dir, byID, p := getopt.ConfigDirectory(), false, parts{}
+	rest, ok := cmd.Options(args, "bc:dehnoqrs:v", func(opt byte, value string) {
 		switch opt {
 		case 'b':
 			p.body = true
@@ -42,7 +43,7 @@ func Postcat(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	})
 	if !ok {
-		return cmd.fatal(postcatUsage)
+		return cmd.Fatalf(postcatUsage)
 	}
 	if !byID {
 		return cmd.catFiles(rest)
@@ -52,16 +53,16 @@ func Postcat(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	for _, id := range rest {
 		if !queue.ValidID(id) {
-			return cmd.fatal("bad mail queue ID: %s", id)
+			return cmd.Fatalf("bad mail queue ID: %s", id)
 		}
 	}
 	c, err := newClient(dir)
 	if err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	w := bufio.NewWriter(stdout)
 	if err := errors.Join(c.cat(rest, p, w), w.Flush(), c.close()); err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	return 0
 }
@@ -73,10 +74,10 @@ func (cmd *command) catFiles(names []string) int {
 		if err != nil {
 			var errno syscall.Errno
 			errors.As(err, &errno)
-			return cmd.fatal("open %s: %s", name, reason(errno))
+			return cmd.Fatalf("open %s: %s", name, reason(errno))
 		}
 		f.Close()
-		cmd.warn("%s: input is not a valid queue file", name)
+		cmd.Warnf("%s: input is not a valid queue file", name)
 	}
 	return 0
 }

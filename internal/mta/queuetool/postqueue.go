@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/dovetail-mail/dovetail/internal/mta/getopt"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -25,9 +26,9 @@ const postqueueUsage = "usage: postqueue -f | postqueue -i queueid | postqueue -
 
 // Postqueue is postqueue(1).
 func Postqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cmd := &command{"postqueue", exitUnavailable, stderr}
-	dir, ops, arg := configDirectory(), "", ""
-	rest, ok := cmd.options(args, "c:fi:jps:v", func(opt byte, value string) {
+	cmd := newCommand("postqueue", exitUnavailable, stderr)
+	dir, ops, arg := getopt.ConfigDirectory(), "", ""
+	rest, ok := cmd.Options(args, "c:fi:jps:v", func(opt byte, value string) {
 		switch opt {
 		case 'c':
 			dir = value
@@ -38,23 +39,23 @@ func Postqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	})
 	if !ok || len(rest) > 0 || len(ops) != 1 {
-		return cmd.fatal(postqueueUsage)
+		return cmd.Fatalf(postqueueUsage)
 	}
 	c, err := newClient(dir)
 	if err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	switch ops {
 	case "p", "j":
 		return c.list(cmd, ops == "j", stdout)
 	case "i":
 		if !queue.ValidID(arg) {
-			return cmd.fatal("Cannot flush queue ID - invalid name: \"%s\"", arg)
+			return cmd.Fatalf("Cannot flush queue ID - invalid name: \"%s\"", arg)
 		}
 		return c.flush(cmd, &Request{Op: "flush-id", IDs: []string{arg}})
 	case "s":
 		if !smtp.ValidDomain(arg) {
-			return cmd.fatal("Cannot flush mail queue - invalid destination: \"%s\"", arg)
+			return cmd.Fatalf("Cannot flush mail queue - invalid destination: \"%s\"", arg)
 		}
 		return c.flush(cmd, &Request{Op: "flush-site", Site: arg})
 	}
@@ -75,18 +76,18 @@ func (c *client) list(cmd *command, asJSON bool, stdout io.Writer) int {
 		text := "Connect to the " + c.core.MailName + " showq service: " + reason(down.errno)
 		switch {
 		case down.errno == syscall.EACCES:
-			return cmd.fatal("%s", text)
+			return cmd.Fatalf("%s", text)
 		case os.Geteuid() != 0:
-			return cmd.fatal("Queue report unavailable - mail system is down (%s)", text)
+			return cmd.Fatalf("Queue report unavailable - mail system is down (%s)", text)
 		}
-		cmd.warn("Mail system is down -- accessing queue directly (%s)", text)
+		cmd.Warnf("Mail system is down -- accessing queue directly (%s)", text)
 		err = c.direct(req, h)
 	}
 	if err == nil && !asJSON {
 		err = l.end()
 	}
 	if err = errors.Join(err, l.w.Flush(), c.close()); err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	return 0
 }
@@ -96,12 +97,12 @@ func (c *client) flush(cmd *command, req *Request) int {
 	var down *downError
 	if errors.As(err, &down) {
 		if req.Op != "flush" || down.errno == syscall.EACCES {
-			cmd.warn("%v", down)
+			cmd.Warnf("%v", down)
 		}
-		return cmd.fatal("Cannot flush mail queue - mail system is down")
+		return cmd.Fatalf("Cannot flush mail queue - mail system is down")
 	}
 	if err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	return 0
 }
@@ -112,18 +113,18 @@ const mailqOptions = "A:B:C:F:GIL:N:O:R:UV:X:b:e:f:h:imno:p:q:r:tvx"
 
 // Mailq is mailq(1): postqueue -p.
 func Mailq(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cmd := &command{"mailq", exitTempFail, stderr}
+	cmd := newCommand("mailq", exitTempFail, stderr)
 	list := []string{"-p"}
-	rest, ok := cmd.options(args, mailqOptions, func(opt byte, value string) {
+	rest, ok := cmd.Options(args, mailqOptions, func(opt byte, value string) {
 		if opt == 'C' {
 			list = append(list, "-c", value)
 		}
 	})
 	switch {
 	case !ok:
-		return cmd.fatal("usage: mailq [options]")
+		return cmd.Fatalf("usage: mailq [options]")
 	case len(rest) > 0:
-		return cmd.fatal("display queue mode requires no recipient")
+		return cmd.Fatalf("display queue mode requires no recipient")
 	}
 	return Postqueue(list, stdin, stdout, stderr)
 }

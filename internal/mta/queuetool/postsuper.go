@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/mta/getopt"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 )
 
@@ -50,12 +51,12 @@ type super struct {
 // Postsuper is postsuper(1). The queue's structure needs no repair, so -p, -s and
 // -S do nothing. A message that is requeued keeps its ID.
 func Postsuper(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	s := &super{command: &command{"postsuper", 1, stderr}, ids: make(map[byte][]string), stdin: stdin}
+	s := &super{command: newCommand("postsuper", 1, stderr), ids: make(map[byte][]string), stdin: stdin}
 	if os.Geteuid() != 0 {
-		return s.fatal("use of this command is reserved for the superuser")
+		return s.Fatalf("use of this command is reserved for the superuser")
 	}
-	dir := configDirectory()
-	rest, ok := s.options(args, "c:d:e:f:h:H:pr:sSv", func(opt byte, value string) {
+	dir := getopt.ConfigDirectory()
+	rest, ok := s.Options(args, "c:d:e:f:h:H:pr:sSv", func(opt byte, value string) {
 		if opt == 'c' {
 			dir = value
 			return
@@ -63,20 +64,20 @@ func Postsuper(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		s.ids[opt] = append(s.ids[opt], value)
 	})
 	if !ok {
-		return s.fatal(postsuperUsage)
+		return s.Fatalf(postsuperUsage)
 	}
 	for _, name := range rest {
 		if !slices.Contains(queueNames, name) {
-			return s.fatal("invalid directory name: %s", name)
+			return s.Fatalf("invalid directory name: %s", name)
 		}
 	}
 	s.queues = rest
 	var err error
 	if s.client, err = newClient(dir); err != nil {
-		return s.fatal("%v", err)
+		return s.Fatalf("%v", err)
 	}
 	if err := errors.Join(s.run(), s.client.close()); err != nil {
-		return s.fatal("%v", err)
+		return s.Fatalf("%v", err)
 	}
 	return 0
 }
@@ -100,9 +101,9 @@ func (s *super) run() error {
 		if count == 1 {
 			plural = ""
 		}
-		totals[a.place] = fmt.Sprintf("%s: %s: %d message%s\n", s.name, a.total, count, plural)
+		totals[a.place] = fmt.Sprintf("%s: %s: %d message%s\n", s.Name, a.total, count, plural)
 	}
-	_, err := io.WriteString(s.stderr, strings.Join(totals, ""))
+	_, err := io.WriteString(s.Stderr, strings.Join(totals, ""))
 	return err
 }
 
@@ -136,7 +137,7 @@ func (s *super) read() error {
 // check drops what cannot be a queue ID.
 func (s *super) check(id string) []string {
 	if !queue.ValidID(id) {
-		s.warn("invalid mail queue id: %s", id)
+		s.Warnf("invalid mail queue id: %s", id)
 		return nil
 	}
 	return []string{id}
@@ -155,7 +156,7 @@ func (s *super) act(a *action, ids []string) (count int, err error) {
 	h := handler{changed: func(id, did string) {
 		count++
 		if named {
-			fmt.Fprintf(s.stderr, "%s: %s: %s\n", s.name, id, did)
+			fmt.Fprintf(s.Stderr, "%s: %s: %s\n", s.Name, id, did)
 		}
 	}}
 	for some := range slices.Chunk(ids, maxNamed) {

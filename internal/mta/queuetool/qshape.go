@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dovetail-mail/dovetail/internal/mta/getopt"
 )
 
 const qshapeUsage = `Usage: qshape [ -s ] [ -p ] [ -m <min_subdomains> ] [ -l ]
@@ -48,17 +50,17 @@ const domainWidth = 18
 
 // Qshape is qshape(1).
 func Qshape(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cmd := &command{"qshape", 255, stderr}
+	cmd := newCommand("qshape", 255, stderr)
 	s := &shape{
 		buckets: 10, tick: 5, minimum: 5, width: 80, queues: []string{"incoming", "active"},
 		now: time.Now(), counts: map[string][]int{}, subdomains: map[string]int{},
 	}
-	dir := configDirectory()
+	dir := getopt.ConfigDirectory()
 	if isTerminal(stdout) {
 		s.top = 20
 	}
 	help := false
-	rest, ok := cmd.options(args, "lhc:psw:b:t:m:n:N:", func(opt byte, value string) {
+	rest, ok := cmd.Options(args, "lhc:psw:b:t:m:n:N:", func(opt byte, value string) {
 		if opt == 'c' {
 			dir = value
 		}
@@ -66,7 +68,7 @@ func Qshape(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	})
 	if !ok || help {
 		io.WriteString(stderr, qshapeUsage) //nolint:errcheck // there is nobody else to tell
-		return cmd.exit
+		return cmd.Exit
 	}
 	if len(rest) > 0 {
 		s.queues = s.queues[:0]
@@ -76,14 +78,14 @@ func Qshape(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	c, err := newClient(dir)
 	if err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	err = c.reach(&Request{Op: "list"}, handler{entry: s.add})
 	if err = errors.Join(err, c.close()); err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	if err := s.print(stdout); err != nil {
-		return cmd.fatal("%v", err)
+		return cmd.Fatalf("%v", err)
 	}
 	return 0
 }

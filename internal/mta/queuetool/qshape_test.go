@@ -45,8 +45,8 @@ func TestQshapeIsPostfix(t *testing.T) {
 			}
 			s := &shape{buckets: 10, tick: 5, minimum: 5, width: 80, queues: []string{"deferred"}, now: now,
 				counts: map[string][]int{}, subdomains: map[string]int{}}
-			cmd := &command{"qshape", 255, os.Stderr}
-			cmd.options(strings.Fields(args), "lhc:psw:b:t:m:n:N:", func(opt byte, value string) { s.option(opt, value) })
+			cmd := newCommand("qshape", 255, os.Stderr)
+			cmd.Options(strings.Fields(args), "lhc:psw:b:t:m:n:N:", func(opt byte, value string) { s.option(opt, value) })
 			for i := range entries {
 				s.add(&entries[i])
 			}
