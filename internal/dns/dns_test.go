@@ -104,7 +104,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{"nosuch.example", ErrNXDomain, "Name service error for name=nosuch.example type=MX: Host not found"},
 		{"a.example.com", ErrNoData, "Name service error for name=a.example.com type=MX: Host found but no data record of requested type"},
-		{"broken.example", ErrNoData, ""},
+		{"broken.example", ErrNXDomain, "Name service error for name=nowhere.example type=MX: Host not found"},
 		{"fail.example", ErrTryAgain, "Name service error for name=fail.example type=MX: Host not found, try again"},
 		{"refused.example", ErrTryAgain, ""},
 		{"two..dots", ErrNXDomain, ""},

@@ -29,13 +29,17 @@ func (r *Resolver) query(ctx context.Context, fqdn string, qtype uint16) (*reply
 	if rep == nil {
 		msg, err := r.ask(ctx, fqdn, qtype)
 		if err != nil {
-			return nil, &Error{Err: ErrTryAgain, More: err}
+			reason := ErrTryAgain
+			if errors.Is(err, ErrMalformed) {
+				reason = ErrMalformed
+			}
+			return nil, &Error{Err: reason, More: err}
 		}
 		rep = newReply(msg)
 		r.cache.put(key, rep)
 	}
 	if rep.err != nil {
-		return nil, &Error{Err: rep.err}
+		return nil, &Error{Err: rep.err, TTL: rep.ttl}
 	}
 	return rep, nil
 }
@@ -82,21 +86,31 @@ func exchange(ctx context.Context, m *dns.Msg, server string, timeout time.Durat
 		msg, _, err = c.ExchangeContext(ctx, m, server)
 	}
 	var refused *net.OpError
+	var bad *dns.Error
 	switch {
 	case errors.As(err, &refused):
 		return nil, refused.Err
+	case errors.As(err, &bad):
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	case err != nil:
 		return nil, err
+	case msg.Truncated:
+		return nil, errTruncated
 	case msg.Rcode == dns.RcodeFormatError && m.IsEdns0() != nil:
 		m.Extra = nil // a server from before EDNS
 		return exchange(ctx, m, server, timeout)
 	case msg.Rcode != dns.RcodeSuccess && msg.Rcode != dns.RcodeNameError:
 		return nil, errors.New(dns.RcodeToString[msg.Rcode])
 	case len(msg.Question) != 1 || msg.Question[0] != m.Question[0]:
-		return nil, ErrMalformed
+		return nil, errOtherQuestion
 	}
 	return msg, nil
 }
+
+var (
+	errTruncated     = errors.New("the answer is truncated, over TCP too")
+	errOtherQuestion = errors.New("the answer is one to another question")
+)
 
 // Bounds of how long answers are kept.
 const (
@@ -113,7 +127,7 @@ func newReply(msg *dns.Msg) *reply {
 	qtype := msg.Question[0].Qtype
 	found := false
 	for _, rr := range msg.Answer {
-		found = found || rr.Header().Rrtype == qtype
+		found = found || rr.Header().Rrtype == qtype || rr.Header().Rrtype == dns.TypeCNAME
 	}
 	switch {
 	case msg.Rcode == dns.RcodeNameError:

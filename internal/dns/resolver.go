@@ -62,6 +62,11 @@ func (r *Resolver) MX(ctx context.Context, name string) (Answer[MX], error) {
 	return a, err
 }
 
+// NS returns the names of a domain's name servers, without final dots.
+func (r *Resolver) NS(ctx context.Context, name string) (Answer[string], error) {
+	return lookup(ctx, r, name, dns.TypeNS, func(rr *dns.NS) string { return trimDot(rr.Ns) })
+}
+
 // An SRV is one SRV record (RFC 2782).
 type SRV struct {
 	Target                 string // without final dot; empty for "."
@@ -94,6 +99,19 @@ func (r *Resolver) TLSA(ctx context.Context, name string) (Answer[TLSA], error) 
 	return lookup(ctx, r, name, dns.TypeTLSA, func(rr *dns.TLSA) TLSA {
 		return TLSA{Usage: rr.Usage, Selector: rr.Selector, MatchingType: rr.MatchingType, Data: strings.ToLower(rr.Certificate)}
 	})
+}
+
+// KnownType tells whether there are DNS records of a type, "ns" for example.
+func KnownType(kind string) bool { return dns.StringToType[strings.ToUpper(kind)] != 0 }
+
+// Validated tells whether the name server validates what it says of the records of some type
+// with DNSSEC, that there are none included.
+func (r *Resolver) Validated(ctx context.Context, name, kind string) (bool, error) {
+	msg, err := r.ask(ctx, strings.ToLower(dns.Fqdn(name)), dns.StringToType[strings.ToUpper(kind)])
+	if err != nil {
+		return false, &Error{Name: name, Type: strings.ToUpper(kind), Err: ErrTryAgain, More: err}
+	}
+	return msg.AuthenticatedData, nil
 }
 
 // PTR returns the names of an address from the DNS alone.
@@ -199,25 +217,49 @@ func lookup[RR dns.RR, T any](ctx context.Context, r *Resolver, name string, qty
 	if _, ok := dns.IsDomainName(fqdn); !ok || strings.Contains(fqdn, "..") || len(fqdn) > 255 {
 		return a, &Error{Name: name, Type: dns.TypeToString[qtype], Err: ErrNXDomain}
 	}
-	reply, err := r.query(ctx, fqdn, qtype)
-	if err != nil {
-		err.Name, err.Type = a.Name, dns.TypeToString[qtype]
-		return a, err
-	}
-	a.Secure, a.TTL = reply.secure, reply.ttl
+	secure, ttl := true, maxTTL
 	owner := fqdn
-	for _, rr := range reply.records { // CNAMEs come before what they lead to
+	for range maxAliases { // a name server may leave it to us to follow CNAMEs
+		reply, err := r.query(ctx, owner, qtype)
+		if err != nil {
+			err.Name, err.Type = trimDot(owner), dns.TypeToString[qtype]
+			return a, err
+		}
+		secure, ttl = secure && reply.secure, min(ttl, reply.ttl)
+		asked := owner
+		owner = follow(reply.records, owner)
+		for _, rr := range reply.records {
+			if v, ok := rr.(RR); ok && strings.EqualFold(rr.Header().Name, owner) {
+				a.Records = append(a.Records, value(v))
+			}
+		}
+		if len(a.Records) > 0 {
+			a.Secure, a.TTL, a.Name = secure, ttl, trimDot(owner)
+			return a, nil
+		}
+		if owner == asked && !isAlias(reply.records, owner) {
+			return a, &Error{Name: trimDot(owner), Type: dns.TypeToString[qtype], Err: ErrNoData}
+		}
+	}
+	return a, &Error{Name: a.Name, Type: dns.TypeToString[qtype], Err: ErrLoop}
+}
+
+// maxAliases is how many answers are asked for to find the end of CNAMEs.
+const maxAliases = 10
+
+// follow returns the name at the end of the CNAMEs of an answer, which come before what they lead to.
+func follow(records []dns.RR, owner string) string {
+	for _, rr := range records {
 		if c, ok := rr.(*dns.CNAME); ok && strings.EqualFold(c.Hdr.Name, owner) {
-			owner = c.Target
-			continue
-		}
-		if v, ok := rr.(RR); ok && strings.EqualFold(rr.Header().Name, owner) {
-			a.Records = append(a.Records, value(v))
+			owner = strings.ToLower(c.Target)
 		}
 	}
-	a.Name = trimDot(owner)
-	if len(a.Records) == 0 {
-		return a, &Error{Name: trimDot(name), Type: dns.TypeToString[qtype], Err: ErrNoData}
-	}
-	return a, nil
+	return owner
+}
+
+func isAlias(records []dns.RR, owner string) bool {
+	return slices.ContainsFunc(records, func(rr dns.RR) bool {
+		c, ok := rr.(*dns.CNAME)
+		return ok && strings.EqualFold(c.Hdr.Name, owner)
+	})
 }

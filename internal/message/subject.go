@@ -2,92 +2,108 @@ package message
 
 import "strings"
 
-// BaseSubject returns the base subject (RFC 5256 2.1) of a decoded subject, in
-// its own case, and whether a marker of replies or forwards was removed.
-func BaseSubject(subject string) (base string, reply bool) {
-	s := strings.Join(strings.Fields(subject), " ")
+// BaseSubject returns what is left of a Subject field without what answers and forwards
+// add to it (RFC 5256 2.1), in a form that does not tell upper from lower case. reply is true if
+// something was left out that says so.
+func BaseSubject(field string) (base string, reply bool) {
+	text := DecodeHeader(nil, AppendUnfolded(nil, []byte(field)))
+	s := string(AppendCasemap(nil, []byte(packBlanks(string(text)))))
 	for {
-		s, reply = trimTrailer(s, reply)
-		s, reply = trimLeaders(s, reply)
-		inner, ok := forwarded(s)
-		if !ok {
+		s = trimTrailer(s, &reply)
+		s = trimLeaders(s, &reply)
+		inner, ok := strings.CutPrefix(s, "[FWD:")
+		if !ok || !strings.HasSuffix(inner, "]") {
 			return s, reply
 		}
-		s, reply = inner, true
+		s, reply = strings.TrimSuffix(inner, "]"), true
 	}
 }
 
-// trimTrailer removes subj-trailer: "(fwd)" and blanks.
-func trimTrailer(s string, reply bool) (string, bool) {
+// packBlanks makes one blank of white space.
+func packBlanks(s string) string {
+	var b strings.Builder
+	blank := false
+	for _, c := range []byte(s) {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			if !blank {
+				b.WriteByte(' ')
+			}
+			blank = true
+		default:
+			b.WriteByte(c)
+			blank = false
+		}
+	}
+	return b.String()
+}
+
+// trimTrailer removes all (fwd) and blanks from the end.
+func trimTrailer(s string, reply *bool) string {
 	for {
 		s = strings.TrimRight(s, " ")
-		if n := len(s) - len("(fwd)"); n >= 0 && strings.EqualFold(s[n:], "(fwd)") {
-			s, reply = s[:n], true
-			continue
+		rest, ok := strings.CutSuffix(s, "(FWD)")
+		if !ok {
+			return s
 		}
-		return s, reply
+		s, *reply = rest, true
 	}
 }
 
-// trimLeaders removes subj-leader and subj-blob as long as something is left.
-func trimLeaders(s string, reply bool) (string, bool) {
+// trimLeaders removes from the begin all that stands before a subject: Re:, Fwd: and [...].
+func trimLeaders(s string, reply *bool) string {
 	for {
-		s = strings.TrimLeft(s, " ")
-		if rest, ok := trimRefwd(s); ok {
-			s, reply = rest, true
-			continue
+		before := s
+		s = trimLeader(s, reply)
+		if rest, ok := trimBlob(s); ok && rest != "" {
+			s = rest
 		}
-		rest, ok := trimBlob(s)
-		if !ok || strings.TrimSpace(rest) == "" {
-			return s, reply
+		if s == before {
+			return s
 		}
-		s = rest
 	}
 }
 
-// trimRefwd removes *subj-blob ("re" / "fw" / "fwd") [subj-blob] ":".
-func trimRefwd(s string) (string, bool) {
+// trimLeader removes a blank, and [...]Re[...]: or the like.
+func trimLeader(s string, reply *bool) string {
+	s = strings.TrimPrefix(s, " ")
+	rest := s
 	for {
-		rest, ok := trimBlob(s)
+		after, ok := trimBlob(rest)
 		if !ok {
 			break
 		}
-		s = rest
+		rest = after
 	}
-	matched := false
-	for _, word := range [...]string{"re", "fwd", "fw"} {
-		if len(s) >= len(word) && strings.EqualFold(s[:len(word)], word) {
-			s, matched = s[len(word):], true
+	found := false
+	for _, word := range [...]string{"RE", "FWD", "FW"} {
+		if after, ok := strings.CutPrefix(rest, word); ok {
+			rest, found = after, true
 			break
 		}
 	}
-	if !matched {
-		return "", false
+	if !found {
+		return s
 	}
-	s = strings.TrimLeft(s, " ")
-	if rest, ok := trimBlob(s); ok {
-		s = rest
+	rest = strings.TrimPrefix(rest, " ")
+	if after, ok := trimBlob(rest); ok {
+		rest = after
 	}
-	return strings.CutPrefix(s, ":")
+	if rest, found = strings.CutPrefix(rest, ":"); !found {
+		return s
+	}
+	*reply = true
+	return rest
 }
 
-// trimBlob removes "[" *BLOBCHAR "]" and the blanks after it.
-func trimBlob(s string) (string, bool) {
+// trimBlob removes [...] and a blank behind it.
+func trimBlob(s string) (rest string, ok bool) {
 	if !strings.HasPrefix(s, "[") {
 		return s, false
 	}
 	end := strings.IndexAny(s[1:], "[]")
-	if end < 0 || s[1+end] != ']' {
+	if end < 0 || s[1+end] == '[' {
 		return s, false
 	}
-	return strings.TrimLeft(s[end+2:], " "), true
-}
-
-// forwarded returns what stands inside "[fwd:" and "]".
-func forwarded(s string) (string, bool) {
-	const prefix = "[fwd:"
-	if len(s) <= len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) || s[len(s)-1] != ']' {
-		return "", false
-	}
-	return s[len(prefix) : len(s)-1], true
+	return strings.TrimPrefix(s[end+2:], " "), true
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,6 +36,8 @@ type Reader struct {
 
 	timeout time.Duration
 	armed   time.Time // when the deadline was set last
+	stop    *atomic.Bool
+	request request
 
 	bareLF  bool // the last line, or content so far, had a bare LF
 	skip    bool // the rest of an over-long line must be skipped
@@ -93,6 +96,11 @@ func (r *Reader) SetTimeout(d time.Duration) {
 		r.armed = time.Time{}
 	}
 }
+
+// SetStop names a flag of the user of the reader, who sets it and then moves the read deadline of the
+// connection into the past to have a read end: the reader, which may be about to move it, too,
+// leaves it there.
+func (r *Reader) SetStop(flag *atomic.Bool) { r.stop = flag }
 
 // SetMaxLine changes how long lines may be, up to 16 KB.
 func (r *Reader) SetMaxLine(n int) { r.maxLine = min(n, bufferSize/2) }
@@ -178,6 +186,7 @@ func (r *Reader) took(n int, err error) {
 		return
 	}
 	r.w += n
+	r.request.add(n)
 }
 
 // rawRead is called by the runtime until it returns true; in between it waits
@@ -230,6 +239,7 @@ func (r *Reader) read() {
 	}
 	n, err := r.conn.Read(r.buf[r.w:])
 	r.w += n
+	r.request.add(n)
 	if n == 0 && err == nil {
 		err = io.ErrNoProgress
 	}
@@ -242,12 +252,19 @@ func (r *Reader) arm() {
 		return
 	}
 	now := time.Now()
+	if r.request.rate > 0 {
+		r.conn.SetDeadline(r.request.deadline(now, r.timeout))
+		return
+	}
 	slack := r.timeout / 10
 	if !r.armed.IsZero() && now.Sub(r.armed) < slack {
 		return
 	}
 	r.armed = now
 	r.conn.SetDeadline(now.Add(r.timeout + slack))
+	if r.stop != nil && r.stop.Load() {
+		r.conn.SetReadDeadline(time.Unix(1, 0)) // it was set in between, perhaps
+	}
 }
 
 // ReadLine returns the next line without its end, LF or CRLF. With

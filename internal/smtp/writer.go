@@ -76,19 +76,36 @@ func (d *DataWriter) flush() {
 	d.n = 0
 }
 
+// Flush sends what is left of the content, so that the final dot comes by itself. A last line without
+// line end gets one.
+func (d *DataWriter) Flush() error {
+	if d.buf == nil {
+		return d.err
+	}
+	d.endLine()
+	d.flush()
+	return d.err
+}
+
+func (d *DataWriter) endLine() {
+	if d.bol {
+		return
+	}
+	if d.cr {
+		d.put(crlf[1:])
+	} else {
+		d.put(crlf)
+	}
+	d.bol = true
+}
+
 // Close ends the content and sends what is left. A last line without line end
 // gets one.
 func (d *DataWriter) Close() error {
 	if d.buf == nil {
 		return d.err
 	}
-	if !d.bol {
-		if d.cr {
-			d.put(crlf[1:])
-		} else {
-			d.put(crlf)
-		}
-	}
+	d.endLine()
 	d.put([]byte(".\r\n"))
 	d.flush()
 	err := d.err

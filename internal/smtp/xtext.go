@@ -1,5 +1,7 @@
 package smtp
 
+import "fmt"
+
 const upperHex = "0123456789ABCDEF"
 
 // AppendXtext appends s encoded as xtext (RFC 3461 4): bytes outside "!" to
@@ -12,6 +14,19 @@ func AppendXtext(b []byte, s string) []byte {
 			continue
 		}
 		b = append(b, c)
+	}
+	return b
+}
+
+// AppendUxtext appends s encoded as utf-8-addr-xtext (RFC 6533 3): what xtext encodes, and
+// "\\", becomes "\\x{HEX}", by code points.
+func AppendUxtext(b []byte, s string) []byte {
+	for _, c := range s {
+		if c <= ' ' || c > '~' || c == '+' || c == '=' || c == '\\' {
+			b = fmt.Appendf(b, "\\x{%02X}", c)
+			continue
+		}
+		b = append(b, byte(c))
 	}
 	return b
 }

@@ -9,15 +9,17 @@
 //
 // Names below a name of the zone text exist only if they are in it: a name
 // with records of other types gives no data, any other name NXDOMAIN. CNAMEs
-// are followed. [Server.Fail] makes a name fail, [Server.Secure] makes
-// answers look validated by DNSSEC.
+// are followed. [Server.Fail] makes a name fail, [Server.Misbehave] makes the server
+// itself go wrong, [Server.Secure] makes answers look validated by DNSSEC.
 package dnstest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +35,9 @@ type Server struct {
 	mu      sync.Mutex
 	records map[string][]dns.RR // by lower case name
 	fail    map[string]int      // rcode
-	secure  bool
+	faults  map[string]Fault
+	secure  bool     // all answers look validated
+	signed  []string // or those about these names and what is below them
 	asked   map[string]int
 }
 
@@ -41,11 +45,33 @@ type Server struct {
 // complete; the TTL is 300 unless a line says otherwise.
 func New(t testing.TB, zone string) *Server {
 	t.Helper()
-	s := &Server{fail: make(map[string]int), asked: make(map[string]int)}
+	udp, tcp := listen(t)
+	return serve(t, zone, udp, tcp)
+}
+
+// NewOnPort53 is New for programs that look for name servers nowhere else: the server has
+// an address of its own, of the loopback network. Only root may do that.
+func NewOnPort53(t testing.TB, zone string) *Server {
+	t.Helper()
+	var err error
+	for range 20 {
+		addr := fmt.Sprintf("127.%d.%d.%d:53", 1+rand.IntN(250), rand.IntN(250), 1+rand.IntN(250))
+		var udp net.PacketConn
+		var tcp net.Listener
+		if udp, tcp, err = listenAt(addr); err == nil {
+			return serve(t, zone, udp, tcp)
+		}
+	}
+	t.Fatal(err)
+	return nil
+}
+
+func serve(t testing.TB, zone string, udp net.PacketConn, tcp net.Listener) *Server {
+	t.Helper()
+	s := &Server{fail: make(map[string]int), faults: make(map[string]Fault), asked: make(map[string]int)}
 	if err := s.load(zone); err != nil {
 		t.Fatal(err)
 	}
-	udp, tcp := listen(t)
 	s.Addr = udp.LocalAddr().String()
 	for _, server := range []*dns.Server{{PacketConn: udp, Handler: s}, {Listener: tcp, Handler: s}} {
 		started := make(chan struct{})
@@ -71,15 +97,9 @@ func New(t testing.TB, zone string) *Server {
 func listen(t testing.TB) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 20 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		udp, err := net.ListenPacket("udp", tcp.Addr().String())
-		if err == nil {
+		if udp, tcp, err := listenAt("127.0.0.1:0"); err == nil {
 			return udp, tcp
 		}
-		tcp.Close()
 	}
 	t.Fatal("dnstest: no port is free for both UDP and TCP")
 	return nil, nil
@@ -125,6 +145,18 @@ func (s *Server) Secure(secure bool) {
 	s.secure = secure
 }
 
+// SecureBelow makes answers about a domain claim to be validated. Those about the root always do: programs ask for it to
+// find out whether anything is.
+func (s *Server) SecureBelow(domain string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signed = append(s.signed, strings.ToLower(dns.Fqdn(domain)))
+}
+
+func (s *Server) validated(name string) bool {
+	return s.secure || name == "." || slices.ContainsFunc(s.signed, func(domain string) bool { return dns.IsSubDomain(domain, name) })
+}
+
 // Asked returns how many questions there were about name.
 func (s *Server) Asked(name string) int {
 	s.mu.Lock()
@@ -136,10 +168,11 @@ func (s *Server) Asked(name string) int {
 func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	m := new(dns.Msg)
 	m.SetReply(q)
-	m.RecursionAvailable = true
+	m.RecursionAvailable, m.Compress = true, true
 	s.mu.Lock()
 	s.answer(m, q.Question[0])
-	m.AuthenticatedData = s.secure
+	m.AuthenticatedData = s.validated(strings.ToLower(q.Question[0].Name))
+	fault := s.faults[strings.ToLower(q.Question[0].Name)]
 	s.mu.Unlock()
 	size := dns.MinMsgSize
 	if opt := q.IsEdns0(); opt != nil {
@@ -149,7 +182,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	if _, ok := w.RemoteAddr().(*net.UDPAddr); ok {
 		m.Truncate(size)
 	}
-	w.WriteMsg(m) //nolint:errcheck // the client times out
+	write(w, m, fault)
 }
 
 // answer fills in the records for a question, following CNAMEs.
@@ -171,7 +204,9 @@ func (s *Server) answer(m *dns.Msg, q dns.Question) {
 				m.Answer = append(m.Answer, rr)
 			case isCNAME:
 				m.Answer = append(m.Answer, rr)
-				next = strings.ToLower(c.Target)
+				if s.faults[name] != NoRecursion {
+					next = strings.ToLower(c.Target)
+				}
 			}
 		}
 		if next == "" {
