@@ -49,25 +49,40 @@ func (c *checkedTable) Lookup(ctx context.Context, key string) (string, bool, er
 		return "", false, fmt.Errorf("%w: value of %q is not UTF-8", ErrContent, key)
 	}
 	if c.o.Files {
-		content, err := base64.StdEncoding.DecodeString(value)
-		if err != nil {
-			c.o.warnf("table %s: key %s: malformed BASE64 value: %.100s", Name(c.spec), key, value)
-			return "", false, fmt.Errorf("%w: value of %q is not base64", ErrContent, key)
+		if value, err = c.content(key, value); err != nil {
+			return "", false, err
 		}
-		value = string(content)
 	}
 	return value, true, nil
 }
 
+// content is that of the files of a value.
+func (c *checkedTable) content(key, value string) (string, error) {
+	content, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		c.o.warnf("table %s: key %s: malformed BASE64 value: %.100s", Name(c.spec), key, value)
+		return "", fmt.Errorf("%w: value of %q is not base64", ErrContent, key)
+	}
+	return string(content), nil
+}
+
 // Inner returns the table that was opened, without what options have put around it.
 func Inner(t Table) Table {
-	switch c := t.(type) {
-	case *checkedTable:
-		return c.inner
-	case checkedPattern:
+	if c := checks(t); c != nil {
 		return c.inner
 	}
 	return t
+}
+
+// checks is what options have put around a table, or nil.
+func checks(t Table) *checkedTable {
+	switch c := t.(type) {
+	case *checkedTable:
+		return c
+	case checkedPattern:
+		return c.checkedTable
+	}
+	return nil
 }
 
 // Walk calls fn for each record of a table, in the table's order; [ErrNoSequence] if
@@ -77,7 +92,17 @@ func Walk(t Table, fn func(key, value string) error) error {
 	if !ok {
 		return ErrNoSequence
 	}
-	return w.Walk(fn)
+	c := checks(t)
+	if c == nil || !c.o.Files {
+		return w.Walk(fn)
+	}
+	return w.Walk(func(key, value string) error {
+		value, err := c.content(key, value)
+		if err != nil {
+			return err
+		}
+		return fn(key, value)
+	})
 }
 
 // Close closes what a table holds open.

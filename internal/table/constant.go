@@ -116,6 +116,7 @@ var errFail = errors.New("Application error")
 func openFail(_, _ string, _ *Options) (Table, error) { return fail{}, nil }
 
 func (fail) Lookup(context.Context, string) (string, bool, error) { return "", false, errFail }
+func (fail) Walk(func(key, value string) error) error             { return errFail }
 func (fail) pattern()                                             {}
 
 // randmap gives one of its values at random.

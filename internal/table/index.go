@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -161,6 +162,14 @@ func unflock(f *os.File) {
 	unix.RawSyscall(unix.SYS_FLOCK, f.Fd(), unix.LOCK_UN, 0) //nolint:errcheck // closing unlocks too
 }
 
+// fstat is not told to the scheduler either: of an open file nothing has to be waited for.
+func fstat(f *os.File) (info syscall.Stat_t, err error) {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_FSTAT, f.Fd(), uintptr(unsafe.Pointer(&info)), 0); e != 0 {
+		return info, e
+	}
+	return info, nil
+}
+
 // fileLock is fcntl's lock. It belongs to the open file, not to the process, whose other
 // files of the same name could be closed meanwhile; other programs' locks respect it.
 func fileLock(f *os.File, exclusive bool) error {
@@ -197,8 +206,7 @@ func (t *indexTable) begin() error {
 		if err := t.lock(t.file, false); err != nil {
 			return err
 		}
-		var now syscall.Stat_t
-		err := syscall.Fstat(int(t.file.Fd()), &now)
+		now, err := fstat(t.file)
 		switch {
 		case err == nil && !again && now.Nlink == 0: // replaced
 			if info, err := t.o.stat(t.path); err == nil && !os.SameFile(info, t.info) {

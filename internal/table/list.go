@@ -26,6 +26,7 @@ type List struct {
 	param string
 	kind  ListKind
 	items []listItem
+	o     Options
 }
 
 type listItem struct {
@@ -42,12 +43,12 @@ const maxListFiles = 20
 // OpenList parses the value of param. Mistakes in it that make an item
 // unusable make matches that reach the item fail.
 func OpenList(param, value string, kind ListKind, o Options) (*List, error) {
-	l := &List{param: param, kind: kind}
-	err := l.add(value, false, 0, &o)
+	l := &List{param: param, kind: kind, o: o}
+	err := l.add(value, false, 0)
 	return l, err
 }
 
-func (l *List) add(value string, negate bool, depth int, o *Options) error {
+func (l *List) add(value string, negate bool, depth int) error {
 	if depth > maxListFiles {
 		return fmt.Errorf("%s: files are nested more than %d deep", l.param, maxListFiles)
 	}
@@ -55,7 +56,7 @@ func (l *List) add(value string, negate bool, depth int, o *Options) error {
 	for _, item := range postfix.SplitList(value) {
 		_, rest, _ = strings.Cut(rest, item)
 		if strings.HasPrefix(item, "#") {
-			o.warnf("%s: comment at end of line is not supported: %s %s", l.param, item, strings.TrimLeft(rest, " "))
+			l.o.warnf("%s: comment at end of line is not supported: %s %s", l.param, item, strings.TrimLeft(rest, " "))
 			return nil
 		}
 		neg := negate
@@ -65,29 +66,29 @@ func (l *List) add(value string, negate bool, depth int, o *Options) error {
 		if item == "" {
 			return fmt.Errorf("%s: no pattern after '!'", l.param)
 		}
-		if err := l.addItem(item, neg, depth, o); err != nil {
+		if err := l.addItem(item, neg, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *List) addItem(item string, negate bool, depth int, o *Options) error {
+func (l *List) addItem(item string, negate bool, depth int) error {
 	if strings.HasPrefix(item, "/") {
-		content, err := listFile(item, o)
+		content, err := listFile(item, &l.o)
 		if err != nil {
 			l.items = append(l.items, listItem{negate: negate, err: openError("", item, err)})
 			return nil
 		}
 		for _, line := range content {
-			if err := l.add(line, negate, depth+1, o); err != nil {
+			if err := l.add(line, negate, depth+1); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if !strings.HasPrefix(item, "[") && strings.Contains(item, ":") && isTable(item) {
-		l.items = append(l.items, listItem{negate: negate, text: item, table: OpenOrFail(item, *o)})
+		l.items = append(l.items, listItem{negate: negate, text: item, table: OpenOrFail(item, l.o)})
 		return nil
 	}
 	l.items = append(l.items, listItem{negate: negate, text: strings.ToLower(item)})
@@ -128,13 +129,21 @@ func (l *List) Match(ctx context.Context, name string) (bool, error) {
 		it := &l.items[i]
 		matched, err := l.matchItem(ctx, it, name)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", l.param, err)
+			return false, lookupProblem(&l.o, l.param, it, err)
 		}
 		if matched {
 			return !it.negate, nil
 		}
 	}
 	return false, nil
+}
+
+// lookupProblem tells of a table that failed.
+func lookupProblem(o *Options, param string, it *listItem, err error) error {
+	if it.table != nil {
+		o.warnf("%s: %s: table lookup problem", param, it.text)
+	}
+	return fmt.Errorf("%s: %w", param, err)
 }
 
 func (l *List) matchItem(ctx context.Context, it *listItem, name string) (bool, error) {
@@ -191,6 +200,7 @@ type Networks struct {
 
 	param string
 	items []listItem
+	o     Options
 }
 
 // OpenNetworks parses the value of param. A network whose host bits are not zero
@@ -198,11 +208,11 @@ type Networks struct {
 // form (Postfix would fail the lookups of all clients that reach it). What is
 // no network at all fails the matches that reach it.
 func OpenNetworks(param, value string, o Options) (*Networks, error) {
-	l := &List{param: param}
-	if err := l.add(value, false, 0, &o); err != nil {
+	l := &List{param: param, o: o}
+	if err := l.add(value, false, 0); err != nil {
 		return nil, err
 	}
-	n := &Networks{param: param, items: l.items}
+	n := &Networks{param: param, items: l.items, o: o}
 	for i := range n.items {
 		it := &n.items[i]
 		if it.table != nil || it.err != nil {
@@ -242,7 +252,7 @@ func (n *Networks) MatchAddr(ctx context.Context, host string, addr netip.Addr) 
 		}
 		matched, err := n.matchItem(ctx, it, host, addr)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", n.param, err)
+			return false, lookupProblem(&n.o, n.param, it, err)
 		}
 		if matched {
 			return !it.negate, nil

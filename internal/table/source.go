@@ -45,11 +45,6 @@ func ReadSource(in io.Reader, name string, o SourceOptions, fn func(Record) erro
 		}
 		r, complaint, err := parseRecord(text)
 		r.Line = n
-		if err == nil && o.Files {
-			if r.Value, err = fileValue(r.Value); err != nil {
-				err = fmt.Errorf("%w: skipping this entry", err)
-			}
-		}
 		switch {
 		case errors.Is(err, errNoValue):
 			o.Warn(fmt.Sprintf("%s, line %d: %v%s", name, n, err, o.noValue))
@@ -59,6 +54,12 @@ func ReadSource(in io.Reader, name string, o SourceOptions, fn func(Record) erro
 			continue
 		case complaint != "":
 			o.Warn(fmt.Sprintf("%s, line %d: %s", name, n, complaint))
+		}
+		if o.Files {
+			if r.Value, err = fileValue(r.Value); err != nil {
+				o.Warn(fmt.Sprintf("%s, line %d: %v: skipping this entry", name, n, err))
+				continue
+			}
 		}
 		if err := fn(r); err != nil {
 			return err
@@ -152,7 +153,7 @@ func openTexthash(_, name string, o *Options) (Table, error) {
 	source := SourceOptions{UTF8: o.UTF8, Files: o.Files, Warn: func(text string) { o.warnf("%s", text) }, noValue: " -- ignoring this line"}
 	err = ReadSource(f, name, source, func(r Record) error {
 		if !t.add(r.Key, r.Value) {
-			o.warnf("%s, line %d: duplicate entry: %q", name, r.Line, o.fold(r.Key))
+			o.warnf("%s, line %d: duplicate entry: %q", name, r.Line, r.Key)
 		}
 		return nil
 	})

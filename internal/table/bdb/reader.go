@@ -33,6 +33,7 @@ func format(what string) error { return fmt.Errorf("%w: %s", ErrFormat, what) }
 type pager struct {
 	in       io.ReaderAt
 	order    binary.ByteOrder
+	big      bool // order is big-endian
 	pageSize int
 	lastPage uint32
 	cache    blocks // nil if in has none
@@ -51,7 +52,7 @@ func newPager(in io.ReaderAt, magic, oldest uint32) (p pager, meta []byte, err e
 	}
 	p = pager{in: in, order: binary.LittleEndian}
 	if binary.BigEndian.Uint32(meta[12:]) == magic {
-		p.order = binary.BigEndian
+		p.order, p.big = binary.BigEndian, true
 	} else if binary.LittleEndian.Uint32(meta[12:]) != magic {
 		return p, nil, format("wrong magic number")
 	}
@@ -118,20 +119,38 @@ func (r *Reader) Lookup(key []byte) (value []byte, found bool, err error) {
 		bucket = h & r.lowMask
 	}
 	err = r.chain(r.bucketPage(bucket), func(p *page) (bool, error) {
-		for i := 0; i+1 < p.entries; i += 2 {
-			match, err := r.equal(p, i, key)
-			if err != nil {
-				return false, err
-			}
-			if match {
-				found = true
-				value, err = r.item(p, i+1)
-				return false, err
-			}
+		i, err := r.find(p, key)
+		if err != nil || i < 0 {
+			return err == nil, err
 		}
-		return true, nil
+		found = true
+		value, err = r.item(p, i+1)
+		return false, err
 	})
 	return value, found, err
+}
+
+// find returns which item of a page is the key, or -1. Look-ups spend their time here: most
+// keys of a page are told from the one that is wanted by their length.
+func (r *Reader) find(p *page, key []byte) (int, error) {
+	first, end := headerSize+2*p.entries, len(p.b)
+	for i := 0; i+1 < p.entries; i += 2 {
+		at := headerSize + 2*i
+		start, value := int(r.uint16(p.b[at:])), int(r.uint16(p.b[at+2:]))
+		switch {
+		case start < first || start >= end || end > len(p.b):
+			return -1, format("item out of its page")
+		case p.b[start] != itemBytes:
+			match, err := r.equalLong(p, i, key)
+			if err != nil || match {
+				return i, err
+			}
+		case end-start == len(key)+1 && bytes.Equal(p.b[start+1:end], key):
+			return i, nil
+		}
+		end = value
+	}
+	return -1, nil
 }
 
 // Walk calls fn for each record, in the order of buckets and pages.
@@ -206,6 +225,14 @@ func (r *Reader) page(number uint32) (*page, error) {
 	return p, nil
 }
 
+// uint16 is order.Uint16 without the cost of an interface.
+func (r *pager) uint16(b []byte) uint16 {
+	if r.big {
+		return binary.BigEndian.Uint16(b)
+	}
+	return binary.LittleEndian.Uint16(b)
+}
+
 func (r *pager) read(number uint32) ([]byte, error) {
 	if number == 0 || number > r.lastPage {
 		return nil, format(fmt.Sprintf("page %d of %d", number, r.lastPage))
@@ -235,16 +262,11 @@ func (r *Reader) raw(p *page, i int) ([]byte, error) {
 	return p.b[start:end], nil
 }
 
-func (r *Reader) equal(p *page, i int, key []byte) (bool, error) {
+// equalLong compares a key that lies on pages of its own.
+func (r *Reader) equalLong(p *page, i int, key []byte) (bool, error) {
 	raw, err := r.raw(p, i)
-	if err != nil {
+	if err != nil || len(raw) == 12 && int(r.order.Uint32(raw[8:])) != len(key) {
 		return false, err
-	}
-	if raw[0] == itemBytes {
-		return bytes.Equal(raw[1:], key), nil
-	}
-	if len(raw) == 12 && int(r.order.Uint32(raw[8:])) != len(key) {
-		return false, nil
 	}
 	full, err := r.item(p, i)
 	return err == nil && bytes.Equal(full, key), err

@@ -20,7 +20,7 @@ type Program struct {
 	Name    string
 	Usage   string // after the name
 	Options string // letters; with a colon those that have a value
-	Listing string // format of a key and its value
+	Listing string // between a key and its value
 	// Read reads the source of a table.
 	Read func(in io.Reader, name string, o table.SourceOptions, fn func(table.Record) error) error
 	// Finish adds what the program itself has to say, if it is not nil.
@@ -31,7 +31,7 @@ var postmap = Program{
 	Name:    "postmap",
 	Usage:   "[-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key] [map_type:]file...",
 	Options: "bc:d:fFhimnNopq:rsuUvw",
-	Listing: "%s\t%s\n",
+	Listing: "\t",
 	Read:    table.ReadSource,
 }
 
@@ -200,12 +200,12 @@ func (c *command) value(letter byte, value string) error {
 	case 'c':
 		c.config = value
 	case 'q':
-		if c.list || c.remove != nil {
+		if c.list || c.query != nil || c.remove != nil {
 			return errOneOf
 		}
 		c.query = &value
 	case 'd':
-		if c.list || c.query != nil {
+		if c.list || c.query != nil || c.remove != nil {
 			return errOneOf
 		}
 		c.remove = &value
@@ -277,8 +277,7 @@ func (c *command) listTable(spec string) error {
 		} else if value == "" {
 			c.warnEmpty(spec, key)
 		}
-		_, err := fmt.Fprintf(out, c.Listing, key, value)
-		return err
+		return c.show(out, key, value)
 	})
 	if errors.Is(err, table.ErrNoSequence) {
 		return fmt.Errorf("table %s: %w", table.Name(spec), err)
@@ -287,6 +286,14 @@ func (c *command) listTable(spec string) error {
 		return fmt.Errorf("table %s: sequence error: %w", table.Name(spec), err)
 	}
 	return out.Flush()
+}
+
+// show writes a key and its value.
+func (c *command) show(out *bufio.Writer, key, value string) error {
+	out.WriteString(key)       //nolint:errcheck // the buffer keeps its first error
+	out.WriteString(c.Listing) //nolint:errcheck // as above
+	out.WriteString(value)     //nolint:errcheck // as above
+	return out.WriteByte('\n')
 }
 
 func (c *command) warnEmpty(spec, key string) {

@@ -80,8 +80,7 @@ func (q *querier) print(key string) error {
 		return err
 	}
 	q.found = true
-	_, err = fmt.Fprintf(q.out, q.c.Listing, key, value)
-	return err
+	return q.c.show(q.out, key, value)
 }
 
 func (q *querier) lookup(key string) (string, bool, error) {
