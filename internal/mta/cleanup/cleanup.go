@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,9 @@ type Config struct {
 	Tables   resolve.Opener  // opens tables; nil opens them without help
 	Log      *maillog.Logger // tag "postfix/cleanup[pid]"
 	Now      func() time.Time
+	// Spool makes the file for a large message that milters look at; nil makes one among the
+	// temporary files.
+	Spool func() (*os.File, error)
 }
 
 // FromStore is the usual Config.Queue.
@@ -68,6 +72,7 @@ type Cleanup struct {
 	plain        bool    // recipients stay what they are
 	autoUTF8     map[string]bool
 	internal     map[string]bool // internal_mail_filter_classes
+	inspect      inspectors
 }
 
 // New returns a Cleanup with the parameters of c.Main.
@@ -93,6 +98,9 @@ func New(c Config) (*Cleanup, error) {
 		}
 	}
 	if err := cl.openTables(open); err != nil {
+		return nil, err
+	}
+	if err := cl.openMilters(&c, open); err != nil {
 		return nil, err
 	}
 	return cl, cl.readClasses()
@@ -161,6 +169,8 @@ type Origin struct {
 	Unmapped bool
 	// Unchecked mail has its content not looked at (no_header_body_checks).
 	Unchecked bool
+	// Unfiltered mail is not for non_smtpd_milters (no_milters).
+	Unfiltered bool
 	// Source is where the mail comes from: "smtpd", "sendmail", "qmqpd", "forward",
 	// "bounce", "notify" or "verify". Left empty it is what the other fields say.
 	Source string
@@ -188,6 +198,7 @@ var (
 	replyHops       = smtp.Reply{Code: 554, Enhanced: smtp.Enhanced{5, 4, 0}, Text: "Error: too many hops"}
 	replyWrite      = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 3, 0}, Text: "Error: queue file write error"}
 	replyNoSpace    = smtp.Reply{Code: 452, Enhanced: smtp.Enhanced{4, 3, 1}, Text: "Error: insufficient system storage"}
+	replyTooBig     = smtp.Reply{Code: 552, Enhanced: smtp.Enhanced{5, 3, 4}, Text: "Error: message file too big"}
 	replyTryAgain   = smtp.Reply{Code: 451, Enhanced: smtp.Enhanced{4, 7, 1}, Text: "Error: service unavailable"}
 	errNotFinished  = errors.New("cleanup: message written after its end")
 	errNoRecipients = errors.New("cleanup: message without recipients")

@@ -1,13 +1,16 @@
 package cleanup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/mta/rfc822"
 )
 
 // envelope brings the addresses of env into standard form, maps and expands them, and
@@ -59,12 +62,17 @@ func (m *Message) contentEnvelope(env *queue.Envelope) {
 	env.Hold = env.Hold || f.hold
 }
 
-// redirect replaces all recipients.
+// redirect replaces all recipients: as with Postfix it is the first by domain and address
+// whose original address and DSN parameters the new one has.
 func (m *Message) redirect(ctx context.Context, env *queue.Envelope) {
-	one := env.Recipients[0]
+	one := slices.MinFunc(env.Recipients, func(a, b queue.Recipient) int {
+		return cmp.Or(strings.Compare(domainOf(a.Address), domainOf(b.Address)), strings.Compare(a.Address, b.Address))
+	})
 	one.Address = m.c.res.Rewrite(ctx, "local", env.Redirect)
 	env.Recipients = append(env.Recipients[:0], one)
 }
+
+func domainOf(addr string) string { return strings.ToLower(addr[strings.LastIndexByte(addr, '@')+1:]) }
 
 // noteUTF8 finds out that a message needs SMTPUTF8, where that is not left to its
 // client to say.
@@ -87,7 +95,8 @@ func isASCII[T string | []byte](s T) bool {
 func (m *Message) plainRecipients(ctx context.Context, env *queue.Envelope) {
 	for i := range env.Recipients {
 		r := &env.Recipients[i]
-		if r.Original == "" {
+		submitted := r.Original == ""
+		if submitted {
 			r.Original = r.Address
 		}
 		if r.Address == "" {
@@ -95,6 +104,7 @@ func (m *Message) plainRecipients(ctx context.Context, env *queue.Envelope) {
 		}
 		r.Address = m.c.res.Rewrite(ctx, "local", r.Address)
 		m.noteUTF8(r.Address)
+		m.nameOriginal(r, submitted, env.SMTPUTF8)
 	}
 	extra := m.contentBCC()
 	if len(env.Recipients) < 2 && len(extra) == 0 {
@@ -123,11 +133,13 @@ func (m *Message) recipients(ctx context.Context, env *queue.Envelope) {
 		if m.dropped {
 			return // a table failed: nothing is looked up any more
 		}
-		if r.Original == "" {
+		submitted := r.Original == ""
+		if submitted {
 			r.Original = r.Address
 		}
 		r.Address = m.recipientAddress(ctx, r.Address)
 		m.noteUTF8(r.Address)
+		m.nameOriginal(&r, submitted, env.SMTPUTF8)
 		m.expand(l, r)
 		if copies {
 			m.copyTo(ctx, l, "recipient_bcc_maps", c.recipientBCC, r.Address)
@@ -143,6 +155,21 @@ func (m *Message) recipients(ctx context.Context, env *queue.Envelope) {
 		m.bcc(ctx, l, addr)
 	}
 	env.Recipients = l.all
+}
+
+// nameOriginal gives a recipient the ORCPT that reports and next hops see, if it has none. For
+// local submissions it is the complete address before aliases. For what came by SMTP it is
+// the original address, and queued only where nothing else tells the recipient from a copy.
+func (m *Message) nameOriginal(r *queue.Recipient, submitted, utf8 bool) {
+	switch {
+	case r.DSNOrcpt != "" || r.Address == "":
+	case submitted && (utf8 || m.utf8) && !isASCII(r.Address):
+		r.DSNOrcpt = "utf-8;" + r.Address
+	case submitted:
+		r.DSNOrcpt = "rfc822;" + r.Address
+	case r.Notify == queue.NotifyNever:
+		r.DSNOrcpt = "rfc822;" + rfc822.Quote(r.Original)
+	}
 }
 
 // contentBCC are the recipients that the content asks for.
@@ -169,7 +196,9 @@ func (m *Message) copyTo(ctx context.Context, l *recipientList, param string, ma
 func (m *Message) bcc(ctx context.Context, l *recipientList, addr string) {
 	addr = m.recipientAddress(ctx, addr)
 	m.noteUTF8(addr)
+	l.copies = true
 	m.expand(l, queue.Recipient{Address: addr, Original: addr, Notify: queue.NotifyNever})
+	l.copies = false
 }
 
 // expand adds what virtual_alias_maps make of a recipient.
@@ -178,7 +207,6 @@ func (m *Message) expand(l *recipientList, r queue.Recipient) {
 		l.add(r)
 		return
 	}
-	l.orcpt = r.Address
 	addrs := m.aliases(r.Address)
 	if r.Notify&queue.NotifySuccess != 0 && (len(addrs) > 1 || addrs[0] != r.Address) {
 		r.Notify = l.expanded(r)
@@ -187,7 +215,6 @@ func (m *Message) expand(l *recipientList, r queue.Recipient) {
 		r.Address = addr
 		l.add(r)
 	}
-	l.orcpt = ""
 }
 
 // expanded adds the alias, for the report that the sender asked for: it tells of
@@ -207,8 +234,8 @@ func (l *recipientList) expanded(r queue.Recipient) uint8 {
 type recipientList struct {
 	all      []queue.Recipient
 	original bool
-	limit    int    // of keys
-	orcpt    string // the address before aliases, if it is another
+	limit    int  // of keys
+	copies   bool // what is added are copies, which no recipient of the client's duplicates
 	keys     map[string]struct{}
 }
 
@@ -237,11 +264,8 @@ func (l *recipientList) key(r *queue.Recipient) string {
 		return strings.ToLower(r.Address)
 	}
 	orcpt := r.DSNOrcpt
-	if orcpt == "" {
-		if orcpt = l.orcpt; orcpt == "" {
-			orcpt = r.Address
-		}
-		orcpt = "rfc822;" + orcpt
+	if orcpt == "" && !l.copies {
+		orcpt = "rfc822;" + r.Original
 	}
 	return strings.ToLower(orcpt + "\n" + string('0'+rune(r.Notify)) + "\n" + r.Original + "\n" + r.Address)
 }

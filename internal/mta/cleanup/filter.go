@@ -273,6 +273,11 @@ func (m *Message) logClient() string {
 // contextOf is the log's description of what an action is about.
 func (m *Message) contextOf(action string, kind headercheck.Context, line []byte) []byte {
 	b := fmt.Appendf(nil, "%s: %s: %s %s from %s;", m.id, action, kind, printable(string(line[:min(len(line), 200)])), m.logClient())
+	return m.appendContext(b)
+}
+
+// appendContext appends what is known of the transaction.
+func (m *Message) appendContext(b []byte) []byte {
 	b = fmt.Appendf(b, " from=<%s>", m.logSender())
 	if m.recipient != "" {
 		b = fmt.Appendf(b, " to=<%s>", m.logRecipient())

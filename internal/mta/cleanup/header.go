@@ -333,9 +333,12 @@ func (m *Message) cutLine(offset int, line []byte) (keep []byte, all bool) {
 	return line[:limit-offset], false
 }
 
-// outHeader writes a header, cut where it is too long. Lines that do not begin with a blank
-// are given a tab.
-func (m *Message) outHeader(text []byte) {
+// outHeader writes a header.
+func (m *Message) outHeader(text []byte) { m.write(m.formatHeader(text)) }
+
+// formatHeader is a header as it is queued, cut where it is too long. Lines that do not begin
+// with a blank are given a tab. The slice is valid until the next header.
+func (m *Message) formatHeader(text []byte) []byte {
 	b := m.header.out[:0]
 	offset := 0
 	for line := range bytes.SplitSeq(text, lfByte) {
@@ -353,7 +356,7 @@ func (m *Message) outHeader(text []byte) {
 		offset += len(line) + 1
 	}
 	m.header.out = b
-	m.write(b)
+	return b
 }
 
 // endHeader finishes the header under way: all its lines are there.

@@ -39,6 +39,7 @@ type Message struct {
 	autoUTF8    bool    // UTF-8 in headers and addresses makes it an SMTPUTF8 message
 	utf8        bool    // which it is
 	encoding    string  // as a header says
+	inspection
 }
 
 // stage is the part of a message that comes next.
@@ -61,6 +62,7 @@ func (m *Message) begin(ctx context.Context, c *Cleanup, w Writer, o Origin, now
 	if c.checks != nil && !o.Unchecked && (!o.Internal || c.internal[o.source()]) {
 		m.filter = newFilter(m)
 	}
+	m.startMilters()
 }
 
 // Recipient tells of a recipient before the content, so that actions on the content can log
@@ -108,7 +110,13 @@ func (m *Message) write(p []byte) {
 	if m.autoUTF8 && !m.utf8 && m.stage == inHeader && !isASCII(p) {
 		m.utf8 = true
 	}
-	if _, err := m.w.Write(p); err != nil {
+	var err error
+	if m.draft != nil {
+		err = m.draft.write(p)
+	} else {
+		_, err = m.w.Write(p)
+	}
+	if err != nil {
 		m.err = m.c.queueError(m.id, err)
 	}
 }
@@ -157,7 +165,12 @@ func (m *Message) Finish(ctx context.Context, env *queue.Envelope) error {
 	m.endContent()
 	discard := m.filter != nil && m.filter.discard
 	if m.err == nil && m.status == accepted && !discard {
+		given := env.Recipients
 		m.err = m.envelope(ctx, env)
+		if m.draft != nil && m.err == nil && m.status == accepted {
+			m.err = m.inspect(ctx, env, given)
+			discard = m.thrown
+		}
 	}
 	if m.err == nil && m.status != accepted {
 		m.err = m.refusal
@@ -216,7 +229,10 @@ func (m *Message) Abort() {
 
 func (m *Message) recycle() {
 	c := m.c
-	m.stage, m.w, m.filter, m.ctx = finished, nil, nil, nil
+	if m.draft != nil {
+		m.draft.close()
+	}
+	m.stage, m.w, m.filter, m.ctx, m.inspection = finished, nil, nil, nil, inspection{}
 	if cap(m.scratch) > maxKept {
 		m.scratch = nil
 	}

@@ -347,7 +347,7 @@ func deliverTo(t *testing.T, path string, msg *comparedMessage) string {
 		return err == nil
 	})
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	var in strings.Builder
 	ask := func(command string) string {
 		t.Helper()
