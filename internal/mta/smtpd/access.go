@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
@@ -25,156 +24,185 @@ const (
 	noPermit                            // OK is a mistake: anyone can choose the name
 )
 
+// found is what an access table has for a key.
+type found struct {
+	value string
+	datum string // what was looked for, as warnings name it
+	ok    bool
+	err   error
+}
+
 // hostAccess looks up a host name, then its parent domains, then perhaps the
 // client's address (access(5), HOST NAME/ADDRESS PATTERNS).
 func (e *eval) hostAccess(it *item, name string, sub subject, flags accessFlags) verdict {
-	value, found, err := e.hostLookup(it, name)
-	if err == nil && !found && flags&withAddress != 0 {
-		value, found, err = e.addrLookup(it, e.s.client.addr)
+	f := e.hostLookup(it, name)
+	if f.err == nil && !f.ok && flags&withAddress != 0 {
+		f = e.addrLookup(it, e.s.client.addrText)
 	}
-	return e.accessResult(it, value, found, err, sub, flags)
-}
-
-func (e *eval) hostLookup(it *item, name string) (string, bool, error) {
-	value, found, err := it.maps.Lookup(e.s.ctx, name)
-	if err != nil || found || name == unknownName {
-		return value, found, err
-	}
-	return e.parentLookup(it, name)
-}
-
-// parentLookup looks up the parents of a domain. Whether they are written
-// with a leading dot depends on parent_domain_matches_subdomains.
-func (e *eval) parentLookup(it *item, name string) (string, bool, error) {
-	if _, err := netip.ParseAddr(name); err == nil {
-		return "", false, nil
-	}
-	for i := strings.IndexByte(name, '.'); i >= 0; i = strings.IndexByte(name, '.') {
-		key := name[i:]
-		name = name[i+1:]
-		if e.s.srv.lists.plainParents {
-			key = name
-		}
-		if name == "" {
-			break
-		}
-		value, found, err := it.maps.LookupPartial(e.s.ctx, key)
-		if err != nil || found {
-			return value, found, err
-		}
-	}
-	return "", false, nil
-}
-
-// addrLookup looks up an address, then its networks: 1.2.3.4, 1.2.3, 1.2, 1.
-func (e *eval) addrLookup(it *item, addr netip.Addr) (string, bool, error) {
-	if !addr.IsValid() {
-		return "", false, nil
-	}
-	text := addr.String()
-	value, found, err := it.maps.Lookup(e.s.ctx, text)
-	sep := byte('.')
-	if addr.Is6() {
-		sep = ':'
-	}
-	for err == nil && !found {
-		i := strings.LastIndexByte(text, sep)
-		if i <= 0 {
-			break
-		}
-		text = strings.TrimRight(text[:i], ":")
-		value, found, err = it.maps.LookupPartial(e.s.ctx, text)
-	}
-	return value, found, err
-}
-
-// addressAccess looks up a mail address: user+ext@domain, user@domain, domain
-// and parents, user+ext@, user@ (access(5), EMAIL ADDRESS PATTERNS).
-func (e *eval) addressAccess(it *item, addr string, sub subject) verdict {
-	value, found, err := e.addressLookup(it, addr)
-	return e.accessResult(it, value, found, err, sub, 0)
-}
-
-func (e *eval) addressLookup(it *item, addr string) (string, bool, error) {
-	ctx, maps, res := e.s.ctx, it.maps, e.s.srv.resolver
-	if addr == "" {
-		return maps.Lookup(ctx, e.s.srv.set.NullAccessLookupKey)
-	}
-	addr = smtp.QuoteAddress(res.Rewrite(ctx, "local", addr))
-	value, found, err := maps.Lookup(ctx, addr)
-	if err != nil || found {
-		return value, found, err
-	}
-	user, domain := smtp.SplitAddress(addr)
-	bare, ext := res.SplitExtension(user)
-	keys := [...]string{bare + "@" + domain, domain, user + "@", bare + "@"}
-	for i, key := range keys {
-		if (i == 0 || i == 3) && ext == "" {
-			continue
-		}
-		if value, found, err = maps.LookupPartial(ctx, key); err != nil || found {
-			return value, found, err
-		}
-		if i == 1 {
-			if value, found, err = e.parentLookup(it, domain); err != nil || found {
-				return value, found, err
-			}
-		}
-	}
-	return "", false, nil
-}
-
-// keyAccess looks up one key as it is.
-func (e *eval) keyAccess(it *item, key string, sub subject) verdict {
-	value, found, err := it.maps.Lookup(e.s.ctx, key)
-	return e.accessResult(it, value, found, err, sub, 0)
-}
-
-func (e *eval) checkETRNAccess(it *item) verdict {
-	value, found, err := e.hostLookup(it, e.subject.text)
-	return e.accessResult(it, value, found, err, e.subject, 0)
-}
-
-// accessResult does what a table said. A DUNNO in the table hides the keys
-// after it.
-func (e *eval) accessResult(it *item, value string, found bool, err error, sub subject, flags accessFlags) verdict {
-	if err != nil {
-		return e.configError()
-	}
-	if !found {
-		return dunno
-	}
-	v := e.action(it, value, sub)
-	if v == permit && flags&noPermit != 0 {
-		e.s.srv.log.Warningf("%s: restriction %s returns OK for %s", e.s.client.label, it.name, sub.text)
-		e.s.srv.log.Warningf("this is not allowed for security reasons")
-		e.s.srv.log.Warningf("use DUNNO instead of OK if you want to make an exception")
-		return e.configError()
+	v := e.accessResult(it, f, sub)
+	if flags&noPermit != 0 {
+		v = e.neverPermit(it, v, name)
 	}
 	return v
 }
 
-// accessAction does one of the actions of access(5); text is what follows its name.
-type accessAction func(e *eval, it *item, text string, sub subject) verdict
+// hostLookup looks up a host name, then its parents. Whether these are written with a
+// leading dot depends on parent_domain_matches_subdomains. Numbers have no parents.
+func (e *eval) hostLookup(it *item, name string) found {
+	f := found{datum: name}
+	if name == "" {
+		return f
+	}
+	if f.value, f.ok, f.err = it.maps.Lookup(e.s.ctx, name); f.err != nil || f.ok {
+		return f
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return f
+	}
+	for f.err == nil && !f.ok {
+		if name = e.s.srv.lists.parent(name); name == "" {
+			break
+		}
+		f.value, f.ok, f.err = it.maps.LookupPartial(e.s.ctx, name)
+	}
+	return f
+}
 
-var accessActions map[string]accessAction
+// parent is the domain above a name, or what stands for it in access tables.
+func (l *lists) parent(name string) string {
+	i := strings.IndexByte(name[1:], '.')
+	if i < 0 {
+		return ""
+	}
+	name = name[i+1:]
+	if l.plainParents {
+		name = name[1:]
+	}
+	return name
+}
+
+// addrLookup looks up an address, then its networks: 1.2.3.4, 1.2.3, 1.2, 1.
+func (e *eval) addrLookup(it *item, text string) found {
+	f := found{datum: text}
+	sep := byte('.')
+	if strings.IndexByte(text, ':') >= 0 {
+		sep = ':'
+	}
+	f.value, f.ok, f.err = it.maps.Lookup(e.s.ctx, text)
+	for f.err == nil && !f.ok {
+		i := strings.LastIndexByte(text, sep)
+		if i <= 0 {
+			break
+		}
+		text = text[:i]
+		f.value, f.ok, f.err = it.maps.LookupPartial(e.s.ctx, text)
+	}
+	return f
+}
+
+// addressAccess looks up a mail address in standard form.
+func (e *eval) addressAccess(it *item, addr string, sub subject) verdict {
+	if addr == "" {
+		return e.keyAccess(it, e.s.srv.set.NullAccessLookupKey, sub)
+	}
+	return e.accessResult(it, e.addressLookup(it, addr), sub)
+}
+
+// addressLookup looks for user+ext@domain, user@domain, domain and parents, user+ext@, user@
+// (access(5), EMAIL ADDRESS PATTERNS).
+func (e *eval) addressLookup(it *item, addr string) found {
+	ctx, maps := e.s.ctx, it.maps
+	f := found{datum: addr}
+	user, domain := smtp.SplitAddress(smtp.QuoteAddress(addr))
+	if f.value, f.ok, f.err = maps.Lookup(ctx, user+"@"+domain); f.err != nil || f.ok {
+		return f
+	}
+	partial := func(key string) bool {
+		f.value, f.ok, f.err = maps.LookupPartial(ctx, key)
+		return f.ok || f.err != nil
+	}
+	bare, ext := e.s.srv.resolver.SplitExtension(user)
+	if ext != "" && partial(bare+"@"+domain) {
+		return f
+	}
+	for key := domain; key != ""; key = e.s.srv.lists.parent(key) {
+		if partial(key) {
+			return f
+		}
+	}
+	if partial(user+"@") || ext == "" {
+		return f
+	}
+	partial(bare + "@")
+	return f
+}
+
+// keyAccess looks up one key as it is.
+func (e *eval) keyAccess(it *item, key string, sub subject) verdict {
+	f := found{datum: key}
+	f.value, f.ok, f.err = it.maps.Lookup(e.s.ctx, key)
+	return e.accessResult(it, f, sub)
+}
+
+func (e *eval) checkETRNAccess(it *item) verdict {
+	if e.command != "ETRN" {
+		return dunno
+	}
+	site := subject{e.s.site, "Etrn command"}
+	return e.accessResult(it, e.hostLookup(it, site.text), site)
+}
+
+// accessResult does what a table said. A DUNNO in the table hides the keys
+// after it. A table that cannot be asked refuses.
+func (e *eval) accessResult(it *item, f found, sub subject) verdict {
+	switch {
+	case f.err != nil:
+		return e.refuse(451, smtp.Enhanced{4, 3, 5}, sub, "Server configuration error")
+	case !f.ok:
+		return dunno
+	}
+	return e.action(it, f.value, f.datum, sub)
+}
+
+// neverPermit makes a mistake of OK for a name that anyone can choose.
+func (e *eval) neverPermit(it *item, v verdict, name string) verdict {
+	if v != permit || e.s.tx.actions.discard {
+		return v
+	}
+	e.s.srv.log.Warningf("restriction %s returns OK for %s", it.name, name)
+	e.s.srv.log.Warningf("this is not allowed for security reasons")
+	e.s.srv.log.Warningf("use DUNNO instead of OK if you want to make an exception")
+	return e.configError()
+}
+
+// A tableEntry is what an access table ordered.
+type tableEntry struct {
+	table string
+	datum string // for what
+	word  string // the action, as written
+	text  string // what follows it
+}
+
+// accessActions are the actions of access(5), but for codes and restrictions.
+var accessActions map[string]func(e *eval, t *tableEntry, sub subject) verdict
 
 func init() {
-	accessActions = map[string]accessAction{
-		"OK":    func(*eval, *item, string, subject) verdict { return permit },
-		"RELAY": func(*eval, *item, string, subject) verdict { return permit },
-		"DUNNO": func(*eval, *item, string, subject) verdict { return dunno },
-		"REJECT": func(e *eval, _ *item, text string, sub subject) verdict {
-			return e.tableRefusal(e.s.srv.set.AccessMapRejectCode, smtp.Enhanced{5, 7, 1}, text, "Access denied", sub)
+	ok := func(e *eval, t *tableEntry, sub subject) verdict { return e.permitted(t.word, sub, t.table) }
+	accessActions = map[string]func(e *eval, t *tableEntry, sub subject) verdict{
+		"OK":    ok,
+		"RELAY": ok,
+		"DUNNO": func(*eval, *tableEntry, subject) verdict { return dunno },
+		"REJECT": func(e *eval, t *tableEntry, sub subject) verdict {
+			return e.tableRefusal(e.s.srv.set.AccessMapRejectCode, smtp.Enhanced{5, 7, 1}, t.text, sub)
 		},
-		"DEFER": func(e *eval, _ *item, text string, sub subject) verdict {
-			return e.tableRefusal(e.s.srv.set.AccessMapDeferCode, smtp.Enhanced{4, 7, 1}, text, "Access denied", sub)
+		"DEFER": func(e *eval, t *tableEntry, sub subject) verdict {
+			return e.tableRefusal(e.s.srv.set.AccessMapDeferCode, smtp.Enhanced{4, 7, 1}, t.text, sub)
 		},
-		"DEFER_IF_PERMIT": func(e *eval, _ *item, text string, sub subject) verdict {
-			return e.saveIfPermit(e.tableReply(e.s.srv.set.AccessMapDeferCode, smtp.Enhanced{4, 7, 1}, text, "Service unavailable", sub))
+		"DEFER_IF_PERMIT": func(e *eval, t *tableEntry, sub subject) verdict {
+			return e.saveIfPermit(e.tableReply(e.s.srv.set.AccessMapDeferCode, smtp.Enhanced{4, 7, 1}, t.text, "Service unavailable", sub))
 		},
-		"DEFER_IF_REJECT": func(e *eval, _ *item, text string, sub subject) verdict {
-			return e.saveIfReject(e.tableReply(e.s.srv.set.AccessMapDeferCode, smtp.Enhanced{4, 7, 1}, text, "Service unavailable", sub))
+		"DEFER_IF_REJECT": func(e *eval, t *tableEntry, sub subject) verdict {
+			return e.saveIfReject(e.tableReply(e.s.srv.set.AccessMapDeferCode, smtp.Enhanced{4, 7, 1}, t.text, "Service unavailable", sub))
 		},
 		"HOLD":     (*eval).actHold,
 		"DISCARD":  (*eval).actDiscard,
@@ -182,30 +210,31 @@ func init() {
 		"REDIRECT": (*eval).actRedirect,
 		"BCC":      (*eval).actBCC,
 		"PREPEND":  (*eval).actPrepend,
-		"INFO":     func(e *eval, _ *item, text string, _ subject) verdict { return e.actLog("info", text) },
-		"WARN":     func(e *eval, _ *item, text string, _ subject) verdict { return e.actLog("warn", text) },
+		"INFO":     func(e *eval, t *tableEntry, _ subject) verdict { return e.actLog("info", t.text) },
+		"WARN":     func(e *eval, t *tableEntry, _ subject) verdict { return e.actLog("warn", t.text) },
 		"HANGUP":   (*eval).actHangup,
 	}
 }
 
-func (e *eval) action(it *item, value string, sub subject) verdict {
-	word, text, _ := strings.Cut(strings.TrimSpace(value), " ")
-	text = strings.TrimSpace(text)
-	if do, ok := accessActions[strings.ToUpper(word)]; ok {
-		return do(e, it, text, sub)
+// action does what a table, or a policy server, says.
+func (e *eval) action(it *item, value, datum string, sub subject) verdict {
+	n := strings.IndexAny(value, " \t")
+	if n < 0 {
+		n = len(value)
 	}
-	if word == "" {
-		e.s.srv.log.Warningf("access table %s entry has empty value", it.arg)
-		return permit
+	t := &tableEntry{table: it.arg, datum: datum, word: value[:n], text: strings.TrimLeft(value[n:], " \t\r\n\v\f")}
+	if do, ok := accessActions[strings.ToUpper(t.word)]; ok {
+		return do(e, t, sub)
 	}
-	if isDigits(word) {
-		if len(word) == 3 && (word[0] == '4' || word[0] == '5') && text != "" {
-			code := int(word[0]-'0')*100 + int(word[1]-'0')*10 + int(word[2]-'0')
-			return e.tableRefusal(code, smtp.Enhanced{uint16(word[0] - '0'), 7, 1}, text, "", sub)
-		}
-		return permit
+	if isDigits(value) {
+		return e.permitted(t.word, sub, t.table)
 	}
-	return e.restrictionsOf(it, value)
+	if len(t.word) == 3 && isDigits(t.word) && (t.word[0] == '4' || t.word[0] == '5') && t.text != "" {
+		class := t.word[0] - '0'
+		code := int(class)*100 + int(t.word[1]-'0')*10 + int(t.word[2]-'0')
+		return e.tableRefusal(code, smtp.Enhanced{uint16(class), 7, 1}, t.text, sub)
+	}
+	return e.restrictionsOf(it, value, sub)
 }
 
 // tableReply words a refusal by a table: its text may begin with a status code.
@@ -216,7 +245,7 @@ func (e *eval) tableReply(code int, enhanced smtp.Enhanced, text, byDefault stri
 	if text == "" {
 		text = byDefault
 	}
-	return reply(code, enhanced.WithClass(code), "<"+printable(sub.text)+">: "+sub.class+" rejected: "+text)
+	return sub.reply(code, enhanced.WithClass(code), text)
 }
 
 // The detail codes of X.1.Y that fit a sender or recipient, by those that a
@@ -253,40 +282,42 @@ func detail(table []uint16, n, other uint16) uint16 {
 	return other
 }
 
-func (e *eval) tableRefusal(code int, enhanced smtp.Enhanced, text, byDefault string, sub subject) verdict {
-	return e.refuseWith(e.tableReply(code, enhanced, text, byDefault, sub))
+func (e *eval) tableRefusal(code int, enhanced smtp.Enhanced, text string, sub subject) verdict {
+	return e.refuseWith(e.tableReply(code, enhanced, text, "Access denied", sub))
 }
 
 // maxAccessDepth bounds tables that name restrictions that look into tables.
 const maxAccessDepth = 100
 
-// restrictionsOf evaluates a table's result as a list of restrictions.
-func (e *eval) restrictionsOf(it *item, value string) verdict {
-	if e.depth++; e.depth > maxAccessDepth {
-		e.s.srv.log.Warningf("%s: unreasonable nesting of access tables: %s", e.s.client.label, it.arg)
+// restrictionsOf evaluates a table's result as a list of restrictions, which judge what
+// the table judged.
+func (e *eval) restrictionsOf(it *item, value string, sub subject) verdict {
+	log := e.s.srv.log
+	if strings.IndexByte(value, ':') >= 0 {
+		log.Warningf("access table %s has entry with lookup table: %s", it.arg, value)
+		log.Warningf("do not specify lookup tables inside SMTPD access maps")
+		log.Warningf("define a restriction class and specify its name instead.")
 		return e.configError()
 	}
-	defer func() { e.depth-- }()
-	for _, word := range postfix.SplitList(value) {
-		var v verdict
-		if isTable(word) {
-			e.s.srv.log.Warningf("access table %s has entry with lookup table: %s", it.arg, value)
-			e.s.srv.log.Warningf("do not specify lookup tables inside SMTPD access maps")
-			e.s.srv.log.Warningf("define a restriction class and specify its name instead.")
-			return e.configError()
-		}
-		if class, ok := e.s.srv.rules.classes[word]; ok {
-			v = e.run(class)
-		} else if r, ok := restrictions[strings.ToLower(word)]; ok && r.arg == noArg {
-			v = r.run(e, &item{name: word, run: r.run})
-		} else {
-			v = e.unknownRestriction(&item{name: word})
-		}
-		if v != dunno {
-			return v
-		}
+	if e.depth++; e.depth > maxAccessDepth {
+		log.Warningf("access table %s entry %s causes unreasonable recursion", it.arg, value)
+		return e.configError()
 	}
-	return dunno
+	defer func(outer subject) {
+		e.depth--
+		e.subject = outer
+	}(e.subject)
+	e.subject = sub
+	list, err := e.s.srv.rules.inTable(value)
+	if err != nil {
+		log.Warningf("access table %s entry %s: %v", it.arg, value, err)
+		return e.configError()
+	}
+	if len(list) == 0 {
+		log.Warningf("access table %s entry %s has empty value", it.arg, value)
+		return permit
+	}
+	return e.run(list)
 }
 
 // logOrdered tells that a table ordered something for the message.
@@ -295,60 +326,95 @@ func (e *eval) logOrdered(action, text, byDefault string, sub subject) {
 		text = byDefault
 	}
 	e.s.logAction(action, e.command, func(b []byte) []byte {
-		return fmt.Appendf(b, "<%s>: %s %s", printable(sub.text), sub.class, text)
+		return fmt.Appendf(b, "<%s>: %s %s", sub.text, sub.class, text)
 	})
 }
 
-func (e *eval) actHold(_ *item, text string, sub subject) verdict {
-	if !e.s.tx.actions.hold {
+// canOrder reports whether there is a message that an action could be for.
+func (e *eval) canOrder(t *tableEntry, action string) bool {
+	switch {
+	case e.s.srv.filter != nil: // what there is no queue file for
+		e.s.srv.log.Warningf("access table %s: with smtpd_proxy_filter specified, action %s is unavailable", t.table, action)
+		return false
+	case e.command == "ETRN":
+		e.s.srv.log.Warningf("access table %s: action %s is unavailable in smtpd_etrn_restrictions", t.table, action)
+		return false
+	}
+	return e.inTransaction(t, action)
+}
+
+func (e *eval) inTransaction(t *tableEntry, action string) bool {
+	if !e.s.tx.open {
+		e.s.srv.log.Warningf("access table %s: with smtpd_delay_reject=no, action %s is always skipped in Client host or Helo command restrictions", t.table, action)
+	}
+	return e.s.tx.open
+}
+
+func (e *eval) actHold(t *tableEntry, sub subject) verdict {
+	if e.canOrder(t, "HOLD") && !e.s.tx.actions.hold {
 		e.s.tx.actions.hold = true
-		e.logOrdered("hold", text, "triggers HOLD action", sub)
+		e.logOrdered("hold", t.text, "triggers HOLD action", sub)
 	}
 	return dunno
 }
 
-func (e *eval) actDiscard(_ *item, text string, sub subject) verdict {
-	e.s.tx.actions.discard = true
-	e.logOrdered("discard", text, "triggers DISCARD action", sub)
-	return permit
-}
-
-func (e *eval) actFilter(it *item, text string, sub subject) verdict {
-	if strings.IndexByte(text, ':') <= 0 {
-		e.s.srv.log.Warningf("access table %s has entry with bad FILTER action: %s", it.arg, text)
-		return e.configError()
-	}
-	e.s.tx.actions.filter = text
-	e.logOrdered("filter", "triggers FILTER "+text, "", sub)
-	return dunno
-}
-
-func (e *eval) actRedirect(it *item, text string, sub subject) verdict {
-	if strings.IndexByte(text, '@') < 0 {
-		e.s.srv.log.Warningf("access table %s has entry with bad REDIRECT action: %s", it.arg, text)
-		return e.configError()
-	}
-	e.s.tx.actions.redirect = text
-	e.logOrdered("redirect", "triggers REDIRECT "+text, "", sub)
-	return dunno
-}
-
-func (e *eval) actBCC(it *item, text string, sub subject) verdict {
-	if strings.IndexByte(text, '@') < 0 {
-		e.s.srv.log.Warningf("access table %s has entry with bad BCC action: %s", it.arg, text)
-		return e.configError()
-	}
-	e.s.tx.actions.bcc = append(e.s.tx.actions.bcc, text)
-	e.logOrdered("bcc", "triggers BCC "+text, "", sub)
-	return dunno
-}
-
-func (e *eval) actPrepend(it *item, text string, _ subject) verdict {
-	if !isHeader([]byte(text)) || e.command == "END-OF-MESSAGE" {
-		e.s.srv.log.Warningf("access table %s has entry with bad PREPEND action: %s", it.arg, text)
+func (e *eval) actDiscard(t *tableEntry, sub subject) verdict {
+	if !e.canOrder(t, "DISCARD") {
 		return dunno
 	}
-	e.s.tx.actions.prepend = append(e.s.tx.actions.prepend, text)
+	e.logOrdered("discard", t.text, "triggers DISCARD action", sub)
+	e.s.tx.actions.discard = true
+	return e.permitted(t.word, sub, t.table)
+}
+
+func (e *eval) actFilter(t *tableEntry, sub subject) verdict {
+	switch {
+	case !e.canOrder(t, "FILTER"):
+	case t.text == "":
+		e.s.srv.log.Warningf("access table %s entry \"%s\" has FILTER entry without value", t.table, t.datum)
+	case strings.IndexByte(t.text, ':') < 0:
+		e.s.srv.log.Warningf("access table %s entry \"%s\" requires transport:destination", t.table, t.datum)
+	default:
+		e.s.tx.actions.filter = t.text
+		e.logOrdered("filter", "triggers FILTER "+t.text, "", sub)
+	}
+	return dunno
+}
+
+func (e *eval) actRedirect(t *tableEntry, sub subject) verdict {
+	if e.canOrder(t, "REDIRECT") && e.hasAddress(t) {
+		e.s.tx.actions.redirect = t.text
+		e.logOrdered("redirect", "triggers REDIRECT "+t.text, "", sub)
+	}
+	return dunno
+}
+
+func (e *eval) actBCC(t *tableEntry, sub subject) verdict {
+	if e.canOrder(t, "BCC") && e.hasAddress(t) {
+		e.s.tx.actions.bcc = append(e.s.tx.actions.bcc, t.text)
+		e.logOrdered("bcc", "triggers BCC "+t.text, "", sub)
+	}
+	return dunno
+}
+
+func (e *eval) hasAddress(t *tableEntry) bool {
+	if strings.IndexByte(t.text, '@') < 0 {
+		e.s.srv.log.Warningf("access table %s entry \"%s\" requires user@domain target", t.table, t.datum)
+		return false
+	}
+	return true
+}
+
+func (e *eval) actPrepend(t *tableEntry, _ subject) verdict {
+	switch {
+	case !e.inTransaction(t, "PREPEND"):
+	case e.command == "END-OF-MESSAGE":
+		e.s.srv.log.Warningf("access table %s: action PREPEND must be used before smtpd_end_of_data_restrictions", t.table)
+	case !isHeader([]byte(t.text)):
+		e.s.srv.log.Warningf("access table %s entry \"%s\" requires header: text", t.table, t.datum)
+	default:
+		e.s.tx.actions.prepend = append(e.s.tx.actions.prepend, t.text)
+	}
 	return dunno
 }
 
@@ -357,8 +423,8 @@ func (e *eval) actLog(action, text string) verdict {
 	return dunno
 }
 
-func (e *eval) actHangup(_ *item, text string, sub subject) verdict {
-	e.logOrdered("hangup", text, "triggers HANGUP action", sub)
+func (e *eval) actHangup(t *tableEntry, _ subject) verdict {
+	e.actLog("hangup", t.text)
 	e.s.closing = true
 	e.s.hangup = true
 	e.reply = smtp.Reply{}

@@ -23,7 +23,16 @@ type Anvil struct {
 
 type anvilKey struct {
 	service string
-	addr    netip.Addr
+	client  netip.Prefix // its network, as smtpd_client_ipv4_prefix_length and _ipv6_ say
+}
+
+// String is how statistics name a client: without length if it is one address.
+func (k anvilKey) String() string {
+	client := k.client.String()
+	if k.client.IsSingleIP() {
+		client = k.client.Addr().String()
+	}
+	return k.service + ":" + client
 }
 
 // anvilClient counts for one client. Rates are those of the current unit of
@@ -147,17 +156,27 @@ func (a *Anvil) Report() {
 			continue
 		}
 		if kind == anvilKinds {
-			a.log.Infof("statistics: max %s %d for (%s:%s) at %s", peakNames[kind], p.n, p.key.service, p.key.addr, p.at.Format(time.Stamp))
+			a.log.Infof("statistics: max %s %d for (%s) at %s", peakNames[kind], p.n, p.key, p.at.Format(time.Stamp))
 			continue
 		}
-		a.log.Infof("statistics: max %s %d/%ds for (%s:%s) at %s", peakNames[kind], p.n, int(a.unit.Seconds()), p.key.service, p.key.addr, p.at.Format(time.Stamp))
+		a.log.Infof("statistics: max %s %d/%ds for (%s) at %s", peakNames[kind], p.n, int(a.unit.Seconds()), p.key, p.at.Format(time.Stamp))
 	}
 	if size.n > 0 {
 		a.log.Infof("statistics: max cache size %d at %s", size.n, size.at.Format(time.Stamp))
 	}
 }
 
-func (s *session) anvilKey() anvilKey { return anvilKey{s.srv.service, s.client.addr} }
+func (s *session) anvilKey() anvilKey {
+	length := s.srv.checks.ClientIPv6PrefixLength
+	if s.client.addr.Is4() {
+		length = s.srv.checks.ClientIPv4PrefixLength
+	}
+	client, err := s.client.addr.Prefix(length)
+	if err != nil {
+		client = netip.Prefix{} // no address: all of those are one client
+	}
+	return anvilKey{s.srv.service, client}
+}
 
 // exempt reports whether the limits do not hold for the client.
 func (s *session) exempt() bool {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -62,11 +61,7 @@ func newSASLBackend(set *Settings, core *postfix.Core, c *Config, log *maillog.L
 			return client.Dial(ctx, network, addr, client.Options{Log: log})
 		}
 	case set.SASLType == "cyrus":
-		read := c.ReadFile
-		if read == nil {
-			read = os.ReadFile
-		}
-		server, err := newCyrus(CyrusFiles(set.CyrusConfigPath, c.Main.Dir(), set.SASLPath), read, set.SASLLocalDomain, log)
+		server, err := newCyrus(CyrusFiles(set.CyrusConfigPath, c.Main.Dir(), set.SASLPath), c.readFile(), set.SASLLocalDomain, log)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +138,7 @@ func (o securityOptions) allow(f sasl.Flags) bool {
 
 // authPossible reports whether AUTH makes sense in the session as it is.
 func (s *session) authPossible() bool {
-	return s.srv.sasl != nil && s.discard&kwAuth == 0 && !(s.srv.set.TLSAuthOnly && s.tls.Protocol == "")
+	return s.srv.sasl != nil && s.discard&kwAuth == 0 && !((s.srv.set.TLSAuthOnly || s.srv.level == tlsEncrypt) && s.tls.Protocol == "")
 }
 
 // authExempt reports whether AUTH is not announced to the client.
@@ -198,12 +193,12 @@ func (s *session) auth(args []byte) smtp.Reply {
 	if r, ok := s.countEvent(anvilAuth); !ok {
 		return r
 	}
-	mechanism := strings.ToUpper(string(words[0]))
+	mechanism := string(words[0]) // as it is logged
 	var initial []byte
 	if len(words) == 2 {
 		initial = words[1]
 	}
-	if !hasWord(s.mechanisms(), mechanism) {
+	if !hasWord(s.mechanisms(), strings.ToUpper(mechanism)) {
 		if s.srv.sasl.words.mechanism == cyrusNoMech {
 			s.srv.log.Warningf("SASL authentication failure: Couldn't find mech %s", mechanism)
 		}
@@ -229,7 +224,7 @@ func (e errResponse) Error() string { return e.reply.Text }
 // exchange relays challenges and responses between client and SASL server.
 func (s *session) exchange(mechanism string, initial []byte) smtp.Reply {
 	request := client.Request{
-		Mechanism: mechanism, Service: s.srv.set.SASLService,
+		Mechanism: strings.ToUpper(mechanism), Service: s.srv.set.SASLService,
 		Local:   netip.AddrPortFrom(s.client.server.Addr(), 0),
 		Remote:  netip.AddrPortFrom(s.client.addr, 0),
 		Secured: s.tls.Protocol != "",

@@ -23,7 +23,7 @@ type chunkState struct {
 func (s *session) bdat(args []byte) smtp.Reply {
 	size, last, ok := parseChunk(args)
 	if !ok {
-		s.warn(s.queueID(), ": malformed BDAT command syntax from ", s.client.label, ": BDAT ", string(appendEscaped(nil, args[:min(len(args), 100)])))
+		s.warn(s.queueID(), ": malformed BDAT command syntax from ", s.client.label, ": BDAT ", string(smtp.AppendEscaped(nil, args[:min(len(args), 100)])))
 		return replySyntaxBDAT
 	}
 	if s.discard&kwChunking != 0 {
@@ -73,6 +73,7 @@ func (s *session) lastChunk() smtp.Reply {
 		s.addContent(crlf)
 	}
 	bare := s.r.BareLF() && s.rejectsBareLF()
+	s.noteBareLF()
 	s.where = "END-OF-MESSAGE"
 	total := s.contentBytes
 	return s.endContent(bare, func(id string) smtp.Reply {
@@ -91,21 +92,34 @@ func (s *session) chunkRefusal(size int64, last bool) smtp.Reply {
 		return replyNullBDAT
 	case !c.active && len(s.tx.recipients) == 0:
 		return s.noRecipients()
-	case s.srv.core.MessageSizeLimit > 0 && size > s.srv.core.MessageSizeLimit-c.size:
-		return replyChunkLimit
 	}
 	if !c.active {
-		if r, ok := s.checkData(); !ok {
+		if r := s.firstChunk(); r.Code != 0 {
 			return r
 		}
 	}
+	if limit := s.srv.core.MessageSizeLimit; limit > 0 && size > limit-c.size {
+		s.warn(s.queueID(), ": BDAT request from ", s.client.label, " exceeds message size limit")
+		return replyChunkLimit
+	}
 	return smtp.Reply{}
+}
+
+// firstChunk has the message looked at as DATA does.
+func (s *session) firstChunk() smtp.Reply {
+	if r, ok := s.checkData(); !ok {
+		return r
+	}
+	if r := s.milterData("BDAT"); r.Code != 0 {
+		return r
+	}
+	return s.filterCommand("DATA", wantMore)
 }
 
 // chunkFailed remembers that a chunk was refused, until the last one.
 func (s *session) chunkFailed(last bool, r smtp.Reply) smtp.Reply {
 	if last {
-		s.reset()
+		s.over = true
 		return r
 	}
 	s.tx.chunks.active, s.tx.chunks.failed = true, true

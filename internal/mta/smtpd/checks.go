@@ -34,9 +34,9 @@ func (d *earlyDefers) first() smtp.Reply {
 	return smtp.Reply{}
 }
 
-// evaluateEarly evaluates a list before RCPT.
-func (s *session) evaluateEarly(l ruleList, command string, sub subject, kept *smtp.Reply) (smtp.Reply, bool) {
-	s.tx.defers = pendingDefers{}
+// evaluateEarly evaluates a list before RCPT. Before is what lists before it kept.
+func (s *session) evaluateEarly(l ruleList, command string, sub subject, before smtp.Reply, kept *smtp.Reply) (smtp.Reply, bool) {
+	s.tx.defers = pendingDefers{ifPermit: before}
 	r, ok := s.list(l, command, sub, nil)
 	*kept = s.tx.defers.ifPermit
 	return r, ok
@@ -44,17 +44,18 @@ func (s *session) evaluateEarly(l ruleList, command string, sub subject, kept *s
 
 // checkConnect is for smtpd_delay_reject=no.
 func (s *session) checkConnect() (smtp.Reply, bool) {
-	return s.evaluateEarly(s.srv.rules.client, "CONNECT", s.clientSubject(), &s.early.client)
+	return s.evaluateEarly(s.srv.rules.client, s.where, s.clientSubject(), smtp.Reply{}, &s.early.client)
 }
 
 // checkHELO is for smtpd_delay_reject=no.
 func (s *session) checkHELO() (smtp.Reply, bool) {
-	return s.evaluateEarly(s.srv.rules.helo, s.where, s.heloSubject(), &s.early.helo)
+	return s.evaluateEarly(s.srv.rules.helo, s.where, s.heloSubject(), s.early.client, &s.early.helo)
 }
 
 // checkSender is for smtpd_delay_reject=no.
 func (s *session) checkSender() (smtp.Reply, bool) {
-	if r, ok := s.evaluateEarly(s.srv.rules.sender, "MAIL", s.senderSubject(), &s.early.sender); !ok {
+	s.early.sender = smtp.Reply{}
+	if r, ok := s.evaluateEarly(s.srv.rules.sender, "MAIL", s.senderSubject(), s.early.first(), &s.early.sender); !ok {
 		return r, false
 	}
 	return s.checkUnlistedSender("MAIL")
@@ -74,7 +75,7 @@ func (s *session) checkUnlistedSender(command string) (smtp.Reply, bool) {
 // checkRecipient decides about a recipient: the lists that were put off, the
 // relay and recipient lists, and whether the recipient exists.
 func (s *session) checkRecipient(command string, rcpt *smtp.Rcpt) (smtp.Reply, bool) {
-	if isPostmaster(rcpt.To) || s.tx.actions.discard {
+	if isPostmaster(rcpt.To) {
 		return smtp.Reply{}, true
 	}
 	s.tx.defers = pendingDefers{ifPermit: s.early.first()}
@@ -91,15 +92,11 @@ func (s *session) checkRecipient(command string, rcpt *smtp.Rcpt) (smtp.Reply, b
 	if r, ok := s.twoLists(first, second, command, rcpt); !ok {
 		return r, false
 	}
-	if s.tx.actions.discard {
-		return smtp.Reply{}, true
+	if r, ok := s.settle(command, s.rcptSubject()); !ok || !s.srv.set.RejectUnlistedRecipient || s.tx.actions.discard {
+		return r, ok
 	}
 	e := eval{s: s, command: command, subject: s.rcptSubject(), rcpt: rcpt}
-	if r := s.tx.defers.ifPermit; r.Code != 0 {
-		e.final(r)
-		return e.reply, false
-	}
-	if s.srv.set.RejectUnlistedRecipient && s.srv.override&noUnknownRecipientChecks == 0 && e.rejectUnlistedRecipient(nil) == reject {
+	if e.rejectUnlistedRecipient(nil) == reject {
 		return e.reply, false
 	}
 	return smtp.Reply{}, true
@@ -119,13 +116,24 @@ func (s *session) checkPutOff(command string, rcpt *smtp.Rcpt) (smtp.Reply, bool
 	if r, ok := s.list(s.srv.rules.client, command, s.clientSubject(), rcpt); !ok {
 		return r, false
 	}
-	if r, ok := s.list(s.srv.rules.helo, command, s.heloSubject(), rcpt); !ok {
+	if r, ok := s.list(s.heloRules(), command, s.heloSubject(), rcpt); !ok {
 		return r, false
+	}
+	if !s.tx.open { // VRFY
+		return smtp.Reply{}, true
 	}
 	if r, ok := s.list(s.srv.rules.sender, command, s.senderSubject(), rcpt); !ok {
 		return r, false
 	}
 	return s.checkUnlistedSender(command)
+}
+
+// heloRules is the list about the client's name: none if it gave no name.
+func (s *session) heloRules() ruleList {
+	if s.heloName == "" {
+		return nil
+	}
+	return s.srv.rules.helo
 }
 
 // checkData evaluates the list of DATA and the first BDAT.
@@ -143,28 +151,47 @@ func (s *session) atContent(l ruleList, command string, sub subject) (smtp.Reply
 	if len(l) == 0 {
 		return smtp.Reply{}, true
 	}
+	var rcpt *smtp.Rcpt
 	if len(s.tx.recipients) == 1 {
-		s.rcptNow = s.tx.recipients[0].Address
+		rcpt = &smtp.Rcpt{To: s.tx.recipients[0].Address}
+		s.rcptNow = rcpt.To
 		defer func() { s.rcptNow = "" }()
 	}
 	s.tx.defers = pendingDefers{}
-	if r, ok := s.list(l, command, sub, nil); !ok {
+	if r, ok := s.list(l, command, sub, rcpt); !ok {
 		return r, false
 	}
-	if r := s.tx.defers.ifPermit; r.Code != 0 {
-		e := eval{s: s, command: command, subject: sub}
-		e.final(r)
-		return e.reply, false
-	}
-	return smtp.Reply{}, true
+	return s.settle(command, sub)
 }
 
 func (s *session) checkETRN(site string) (smtp.Reply, bool) {
-	if r, ok := s.list(s.srv.rules.client, "ETRN", s.clientSubject(), nil); !ok {
+	s.site = site
+	s.tx.defers = pendingDefers{}
+	if s.srv.set.DelayReject {
+		if r, ok := s.list(s.srv.rules.client, "ETRN", s.clientSubject(), nil); !ok {
+			return r, false
+		}
+		if r, ok := s.list(s.heloRules(), "ETRN", s.heloSubject(), nil); !ok {
+			return r, false
+		}
+	} else {
+		s.early.sender = smtp.Reply{}
+		s.tx.defers.ifPermit = s.early.first()
+	}
+	sub := subject{site, "Etrn command"}
+	if r, ok := s.list(s.srv.rules.etrn, "ETRN", sub, nil); !ok {
 		return r, false
 	}
-	if r, ok := s.list(s.srv.rules.helo, "ETRN", s.heloSubject(), nil); !ok {
-		return r, false
+	return s.settle("ETRN", sub)
+}
+
+// settle refuses what lists did not permit for sure.
+func (s *session) settle(command string, sub subject) (smtp.Reply, bool) {
+	saved := s.tx.defers.ifPermit
+	if saved.Code == 0 {
+		return smtp.Reply{}, true
 	}
-	return s.list(s.srv.rules.etrn, "ETRN", subject{site, "Etrn command"}, nil)
+	e := eval{s: s, command: command, subject: sub}
+	e.final(saved)
+	return e.reply, false
 }

@@ -17,6 +17,8 @@ type Names interface {
 	NativeAddrs(ctx context.Context, name string, family dns.Family) (dns.Answer[netip.Addr], error)
 	Addrs(ctx context.Context, name string, family dns.Family) (dns.Answer[netip.Addr], error)
 	MX(ctx context.Context, name string) (dns.Answer[dns.MX], error)
+	NS(ctx context.Context, name string) (dns.Answer[string], error)
+	TXT(ctx context.Context, name string) (dns.Answer[string], error)
 }
 
 // clientInfo is what is known of the client.
@@ -50,18 +52,19 @@ func (s *session) identify() {
 	c := &s.client
 	c.addrText, c.port, c.name, c.reverse = unknownName, "0", unknownName, unknownName
 	c.status, c.rstatus = namePerm, namePerm
-	if ap, ok := addrPort(s.conn.RemoteAddr()); ok {
-		c.addr = ap.Addr().Unmap().WithZone("")
+	client, server, ok := s.endpoints()
+	if ok {
+		c.addr = client.Addr().Unmap().WithZone("")
 		c.addrText = c.addr.String()
-		c.port = strconv.Itoa(int(ap.Port()))
+		c.port = strconv.Itoa(int(client.Port()))
 	} else if s.conn.RemoteAddr() != nil && s.conn.RemoteAddr().Network() == "unix" {
 		c.addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		c.addrText, c.name, c.reverse = "127.0.0.1", "localhost", "localhost"
 		c.status, c.rstatus = nameOK, nameOK
 	}
 	c.peer = c.addr
-	if ap, ok := addrPort(s.conn.LocalAddr()); ok {
-		c.server = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	if server.IsValid() {
+		c.server = netip.AddrPortFrom(server.Addr().Unmap(), server.Port())
 	}
 	if s.srv.set.PeernameLookup && s.srv.names != nil && c.addr.IsValid() && c.status != nameOK {
 		s.lookupName()
@@ -80,10 +83,16 @@ func addrPort(a net.Addr) (netip.AddrPort, bool) {
 
 func (s *session) setLabel() {
 	c := &s.client
-	c.label = c.name + "[" + c.addrText + "]"
-	if s.srv.set.ClientPortLogging {
-		c.label += ":" + c.port
+	c.label = s.srv.label(c.name, c.addrText, c.port)
+}
+
+// label is how log lines name a client.
+func (srv *Server) label(name, addr, port string) string {
+	label := name + "[" + addr + "]"
+	if srv.set.ClientPortLogging {
+		label += ":" + port
 	}
+	return label
 }
 
 // lookupName finds the client's name, and checks that it has the client's
@@ -124,13 +133,4 @@ func (s *session) lookupName() {
 	}
 	c.status = nameForged
 	s.srv.log.Warningf("hostname %s does not resolve to address %s", name, c.addrText)
-}
-
-// isLocal reports whether the header is completed as for local mail, as
-// local_header_rewrite_clients says.
-func (s *session) isLocal() bool {
-	if s.forward.remote {
-		return false
-	}
-	return s.srv.rules.headerRewrite.permits(s)
 }

@@ -63,7 +63,7 @@ func init() {
 		verbVRFY:     {"VRFY", "vrfy", (*session).vrfy, junk | lastInRow},
 		verbETRN:     {"ETRN", "etrn", (*session).etrn, junk},
 		verbQUIT:     {"QUIT", "quit", (*session).quit, beforeTLS},
-		verbUnknown:  {"UNKNOWN", "unknown", (*session).unknown, beforeTLS},
+		verbUnknown:  {"UNKNOWN", "unknown", nil, 0},
 	}
 }
 

@@ -15,6 +15,8 @@ type rules struct {
 	client, helo, sender, relay, recipient, data, endOfData, etrn ruleList
 	headerRewrite                                                 rewriteClients
 	classes                                                       map[string]ruleList
+	policies                                                      []*policyServer
+	log                                                           *maillog.Logger
 }
 
 // listKind is what a list is about: it gives bare tables their meaning.
@@ -24,7 +26,8 @@ type listKind struct {
 }
 
 func (r *rules) compile(main *postfix.Main, set *Settings, open resolve.Opener, log *maillog.Logger) error {
-	c := compiler{main: main, open: open, log: log, classes: map[string]bool{}}
+	c := compiler{main: main, open: open, log: log, classes: map[string]bool{}, policies: map[string]*policyServer{}}
+	r.log = log
 	for _, name := range postfix.SplitList(set.RestrictionClasses) {
 		c.classes[name] = true
 	}
@@ -55,6 +58,9 @@ func (r *rules) compile(main *postfix.Main, set *Settings, open resolve.Opener, 
 	if r.classes, err = c.allClasses(); err != nil {
 		return err
 	}
+	for _, p := range c.policies {
+		r.policies = append(r.policies, p)
+	}
 	r.headerRewrite, err = c.rewriteClients(set.LocalHeaderRewriteClients)
 	return err
 }
@@ -81,17 +87,25 @@ func (l ruleList) guards() bool {
 
 // compiler turns restriction lists into items.
 type compiler struct {
-	main    *postfix.Main
-	open    resolve.Opener
-	log     *maillog.Logger
-	classes map[string]bool
+	main     *postfix.Main
+	open     resolve.Opener // nil: the list is in an access table, which may not name others
+	log      *maillog.Logger
+	classes  map[string]bool
+	policies map[string]*policyServer
+	compiled map[string]ruleList // classes, for lists in access tables
+}
+
+// inTable compiles the restrictions that an access table has as its result.
+func (r *rules) inTable(value string) (ruleList, error) {
+	c := compiler{log: r.log, compiled: r.classes}
+	return c.list(listKind{param: "access table"}, value, 0)
 }
 
 // allClasses compiles the restriction classes for access tables that name them.
 func (c *compiler) allClasses() (map[string]ruleList, error) {
 	all := make(map[string]ruleList, len(c.classes))
 	for name := range c.classes {
-		it, _, err := c.item(listKind{name, ""}, []string{name}, 0)
+		it, err := c.class(listKind{name, ""}, name, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -123,65 +137,125 @@ func (c *compiler) list(kind listKind, value string, depth int) (ruleList, error
 		warn = false
 		i += used - 1
 		list = append(list, it)
-		if it.name == "permit" && i+1 < len(words) {
-			c.log.Warningf("restriction `%s' after `permit' is ignored", words[i+1])
+		if strings.EqualFold(it.name, "permit") && i+1 < len(words) {
+			c.log.Warningf("restriction `%s' after `%s' is ignored", words[i+1], it.name)
 		}
 	}
 	return list, nil
 }
 
 // item compiles the restriction at the head of words, and says how many words
-// it took.
+// it took. Names of restrictions go before those of classes, as with Postfix.
 func (c *compiler) item(kind listKind, words []string, depth int) (item, int, error) {
 	word := words[0]
 	if isTable(word) {
 		if kind.access == "" {
 			return item{name: word, run: (*eval).bareTable}, 1, nil
 		}
-		it, err := c.table(kind.access, word)
+		it, err := c.table(kind.access, kind.access, word)
 		return it, 1, err
 	}
-	name := strings.ToLower(word)
+	if r, ok := restrictions[strings.ToLower(word)]; ok {
+		return c.restriction(r, words)
+	}
+	if class, ok := c.compiled[word]; ok {
+		return item{name: word, run: (*eval).runClass, class: class}, 1, nil
+	}
 	if c.classes[word] {
-		value, _, err := c.main.Expand(word)
-		if err != nil {
-			return item{}, 0, err
-		}
-		list, err := c.list(listKind{word, kind.access}, value, depth+1)
-		if list == nil {
-			list = ruleList{}
-		}
-		return item{name: word, run: (*eval).runClass, class: list}, 1, err
+		it, err := c.class(kind, word, depth)
+		return it, 1, err
 	}
-	r, ok := restrictions[name]
-	if !ok {
-		return item{name: word, run: (*eval).unknownRestriction}, 1, nil
-	}
-	switch r.arg {
-	case noArg:
-		return item{name: name, run: r.run}, 1, nil
-	case laterArg:
-		return item{}, 0, fmt.Errorf("%s: restriction %s is not supported", kind.param, name)
-	}
-	if len(words) < 2 {
-		if r.arg == numberArg {
-			return item{name: name, run: (*eval).sleepWithoutNumber}, 1, nil
-		}
-		return item{}, 0, fmt.Errorf("%s: restriction %s must be followed by a lookup table", kind.param, name)
-	}
-	if r.arg == tableArg {
-		it, err := c.table(name, words[1])
-		return it, 2, err
-	}
-	return item{name: name, run: r.run, arg: words[1]}, 2, nil
+	return item{name: word, run: (*eval).unknownRestriction}, 1, nil
 }
 
-func (c *compiler) table(name, spec string) (item, error) {
-	maps, err := c.open.OpenMaps(name, spec)
+// class compiles a restriction class.
+func (c *compiler) class(kind listKind, name string, depth int) (item, error) {
+	value, ok, err := c.main.Expand(name)
+	if err != nil {
+		return item{}, err
+	}
+	if !ok || value == "" {
+		return item{}, fmt.Errorf("restriction class `%s' needs a definition", name)
+	}
+	list, err := c.list(listKind{name, kind.access}, value, depth+1)
+	if list == nil {
+		list = ruleList{}
+	}
+	return item{name: name, run: (*eval).runClass, class: list}, err
+}
+
+// restriction compiles one of Postfix's restrictions. What lacks its argument fails, as
+// with Postfix, when it is evaluated.
+func (c *compiler) restriction(r restriction, words []string) (item, int, error) {
+	it := item{name: words[0], run: r.run}
+	if r.arg == noArg {
+		return it, 1, nil
+	}
+	used := 1
+	if len(words) > 1 {
+		used, it.arg = 2, words[1]
+	}
+	switch r.arg {
+	case numberArg:
+		if !isDigits(it.arg) {
+			it.run, used = (*eval).sleepWithoutNumber, 1
+		}
+		return it, used, nil
+	case dnsArg:
+		if used == 1 {
+			it.run = (*eval).withoutDomain
+			return it, used, nil
+		}
+		var err error
+		it.list, err = parseDNSList(it.arg)
+		return it, used, err
+	case policyArg:
+		if !strings.Contains(it.arg, ":") {
+			it.run = (*eval).withoutPolicyServer
+			return it, used, nil
+		}
+		var err error
+		it.policy, err = c.policy(it.arg)
+		return it, used, err
+	}
+	if !strings.Contains(it.arg, ":") {
+		if used == 1 {
+			it.arg = it.name
+		}
+		it.run = (*eval).withoutTable
+		return it, used, nil
+	}
+	table, err := c.table(strings.ToLower(it.name), it.name, it.arg)
+	return table, used, err
+}
+
+func (c *compiler) table(access, name, spec string) (item, error) {
+	var search []string
+	if access == "check_ccert_access" {
+		var err error
+		if spec, search, err = searchOrder(spec); err != nil {
+			return item{}, err
+		}
+	}
+	maps, err := c.open.OpenMaps(access, spec)
 	if err != nil {
 		return item{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return item{name: name, run: restrictions[name].run, arg: spec, maps: maps}, nil
+	return item{name: name, run: restrictions[access].run, arg: spec, maps: maps, search: search}, nil
+}
+
+// policy returns the client of a policy server; each server has one.
+func (c *compiler) policy(spec string) (*policyServer, error) {
+	p := c.policies[spec]
+	if p != nil {
+		return p, nil
+	}
+	p, err := newPolicyServer(c.main, spec, c.log)
+	if err != nil {
+		return nil, err
+	}
+	c.policies[spec] = p
+	return p, nil
 }
 
 // isTable reports whether a word is "type:name".

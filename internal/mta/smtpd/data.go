@@ -20,6 +20,12 @@ func (s *session) data(args []byte) smtp.Reply {
 	if r, ok := s.checkData(); !ok {
 		return r
 	}
+	if r := s.milterData("DATA"); r.Code != 0 {
+		return r
+	}
+	if r := s.filterCommand(s.line, wantMore); r.Code != 0 {
+		return r
+	}
 	s.reply(replyData)
 	if err := s.flush(); err != nil {
 		return s.broken(err)
@@ -41,6 +47,7 @@ func (s *session) data(args []byte) smtp.Reply {
 		s.addContent(piece)
 	}
 	bare := s.r.BareLF() && s.rejectsBareLF()
+	s.noteBareLF()
 	s.where = "END-OF-MESSAGE"
 	return s.endContent(bare, func(id string) smtp.Reply {
 		return reply(250, smtp.Enhanced{2, 0, 0}, "Ok: queued as "+id)
@@ -48,7 +55,7 @@ func (s *session) data(args []byte) smtp.Reply {
 }
 
 func (s *session) noRecipients() smtp.Reply {
-	if s.tx.rcptTries == 0 {
+	if !s.tx.open {
 		return replyNeedRcpt
 	}
 	return replyNoRcpt
@@ -80,6 +87,11 @@ const (
 func (s *session) beginContent() {
 	s.content = content{head: s.content.head[:0]}
 	s.contentBytes = 0
+	if s.filtering != nil {
+		s.filtering.startContent()
+	} else {
+		s.milterContent()
+	}
 	for _, header := range s.tx.actions.prepend {
 		s.writeContent([]byte(header + "\r\n"))
 	}
@@ -90,7 +102,7 @@ func (s *session) beginContent() {
 func (s *session) addContent(p []byte) {
 	s.contentBytes += int64(len(p))
 	if limit := s.srv.core.MessageSizeLimit; limit > 0 && s.contentBytes > limit && s.content.err == nil {
-		s.srv.log.Warningf("%s: queue file size limit exceeded", s.msg.ID())
+		s.srv.log.Warningf("%s: queue file size limit exceeded", s.queueID())
 		s.content.err = replyTooBig
 	}
 	for len(p) > 0 && s.content.start != started {
@@ -101,6 +113,10 @@ func (s *session) addContent(p []byte) {
 
 func (s *session) writeContent(p []byte) {
 	if s.content.err != nil || len(p) == 0 {
+		return
+	}
+	if s.filtering != nil {
+		s.content.err = s.filtering.add(p)
 		return
 	}
 	if _, err := s.msg.Write(p); err != nil {
@@ -164,7 +180,7 @@ func (s *session) endContent(bareLF bool, ok func(id string) smtp.Reply) smtp.Re
 	if r.Code < 400 {
 		s.errors, s.junk = 0, 0
 	}
-	s.reset()
+	s.over = true
 	return r
 }
 
@@ -174,11 +190,18 @@ func (s *session) commit(bareLF bool, ok func(id string) smtp.Reply) smtp.Reply 
 			return r
 		}
 	}
-	if bareLF {
-		return s.bareLFReply()
+	var refusal smtp.Reply
+	switch {
+	case bareLF:
+		refusal = s.bareLFReply()
+	case s.content.err != nil:
+		refusal = replyError(s.content.err)
 	}
-	if s.content.err != nil {
-		return replyError(s.content.err)
+	switch {
+	case s.filtering != nil:
+		return s.finishFiltered(refusal)
+	case refusal.Code != 0:
+		return refusal
 	}
 	id := s.msg.ID()
 	if s.tx.actions.discard {

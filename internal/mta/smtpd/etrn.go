@@ -11,24 +11,24 @@ import (
 // etrn does ETRN (RFC 1985).
 func (s *session) etrn(args []byte) smtp.Reply {
 	switch {
-	case s.discard&kwETRN != 0:
-		return replyNotImpl
 	case s.srv.set.HELORequired && s.heloName == "":
 		return replyETRNHELO
+	case s.milterRefusesAll().Code != 0:
+		return s.milterRefusesAll()
 	case s.tx.open:
 		return replyETRNMail
 	case len(args) == 0 || strings.ContainsAny(string(args), " \t"):
 		return replySyntaxETRN
 	}
-	site := string(args)
-	name := site
+	name := string(args)
 	if name[0] == '@' || name[0] == '#' {
 		name = name[1:]
 	}
 	if !smtp.ValidDomain(name) {
 		return replyBadETRN
 	}
-	if r, ok := s.checkETRN(site); !ok {
+	r, ok := s.checkETRN(name)
+	if s.site = ""; !ok {
 		return r
 	}
 	return s.flushSite(name)

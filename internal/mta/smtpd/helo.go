@@ -9,46 +9,53 @@ import (
 
 // helo does HELO (RFC 5321 4.1.1.1).
 func (s *session) helo(args []byte) smtp.Reply {
-	if r := s.hello(args, replySyntaxHELO); r.Code != 0 {
+	if r, _ := s.hello("HELO", args, replySyntaxHELO); r.Code != 0 {
 		return r
 	}
 	return reply(250, smtp.Enhanced{}, s.srv.core.Myhostname)
 }
 
-// hello starts the dialogue anew, with the client's name.
-func (s *session) hello(args []byte, syntax smtp.Reply) smtp.Reply {
+// hello starts the dialogue anew, with the client's name. A client may be refused and not
+// told before it sends mail.
+func (s *session) hello(command string, args []byte, syntax smtp.Reply) (r smtp.Reply, refused bool) {
 	if len(args) == 0 {
-		return syntax
+		return syntax, true
 	}
 	name := string(args)
 	if strings.ContainsAny(name, " \t") {
-		name = strings.Join(strings.Fields(name), "")
+		name = strings.Join(strings.Fields(name), " ")
 	}
+	forget := s.milterForget()
 	s.reset()
-	s.heloName = neuter(name)
+	s.heloName = printable(name)
 	if !s.srv.set.DelayReject {
 		if r, ok := s.checkHELO(); !ok {
 			s.heloName = ""
-			return r
+			return r, true
 		}
 	}
-	return smtp.Reply{}
+	s.heloName = neuter(s.heloName)
+	if r, refused = s.milterHelo(command, name); r.Code != 0 {
+		s.heloName = ""
+	}
+	forget()
+	return r, refused
 }
 
 // printable replaces what would garble log lines and replies.
 func printable(s string) string {
-	return replaceBytes(s, func(c byte) bool { return c < ' ' || c == 0x7f })
+	return replaceByte(s, '?', func(c byte) bool { return c < ' ' || c == 0x7f })
 }
 
 // neuter replaces what would garble headers as well, in names that a client
 // gives.
 func neuter(s string) string {
-	return replaceBytes(s, func(c byte) bool {
+	return replaceByte(s, '?', func(c byte) bool {
 		return c <= ' ' || c == 0x7f || strings.IndexByte(`<>()\";@`, c) >= 0
 	})
 }
 
-func replaceBytes(s string, bad func(c byte) bool) string {
+func replaceByte(s string, with byte, bad func(c byte) bool) string {
 	for i := range len(s) {
 		if !bad(s[i]) {
 			continue
@@ -56,7 +63,7 @@ func replaceBytes(s string, bad func(c byte) bool) string {
 		b := []byte(s)
 		for j := i; j < len(b); j++ {
 			if bad(b[j]) {
-				b[j] = '?'
+				b[j] = with
 			}
 		}
 		return string(b)
@@ -66,11 +73,15 @@ func replaceBytes(s string, bad func(c byte) bool) string {
 
 // ehlo does EHLO and announces the extensions, in Postfix's order.
 func (s *session) ehlo(args []byte) smtp.Reply {
-	if r := s.hello(args, replySyntaxEHLO); r.Code != 0 {
+	r, refused := s.hello("EHLO", args, replySyntaxEHLO)
+	if r.Code != 0 {
 		return r
 	}
 	s.proto = "ESMTP"
 	s.discard = s.srv.discardFor(s)
+	if refused {
+		s.discard |= ^kwEnhanced &^ kwSilent
+	}
 	list := ehloList{out: s.out, discard: s.discard}
 	list.out = append(append(append(list.out, "250-"...), s.srv.core.Myhostname...), "\r\n"...)
 	list.last = len(s.out)

@@ -125,6 +125,7 @@ type bareLFMode uint8
 const (
 	bareLFAllow bareLFMode = iota
 	bareLFNormalize
+	bareLFNote // and tell of it at the end of the session
 	bareLFReject
 )
 
@@ -132,8 +133,10 @@ func parseBareLF(value string) (bareLFMode, error) {
 	switch strings.ToLower(value) {
 	case "no":
 		return bareLFAllow, nil
-	case "yes", "normalize", "note":
+	case "yes", "normalize":
 		return bareLFNormalize, nil
+	case "note":
+		return bareLFNote, nil
 	case "reject":
 		return bareLFReject, nil
 	}

@@ -24,12 +24,20 @@ type lists struct {
 	discardMaps     resolve.Maps
 	footerMaps      resolve.Maps
 	senderLogins    resolve.Maps
+	clientcerts     resolve.Maps // relay_clientcerts
 	canonical       resolve.Maps
 	senderCanon     resolve.Maps
 	rcptCanon       resolve.Maps
 	aliases         resolve.Maps
 	localRecipients resolve.Maps
 	relayRecipients resolve.Maps
+	rblReplies      resolve.Maps
+	nameFilter      resolve.Maps
+	rejectFilter    resolve.Maps
+	commandFilter   resolve.Maps
+	relayDomains    resolve.List
+	mapsRBL         []*dnsList
+	mxBackupNets    resolve.Networks // nil: any
 
 	plainParents bool // smtpd_access_maps is in parent_domain_matches_subdomains
 	showTable    bool
@@ -53,7 +61,7 @@ func (l actionList) empty() bool { return l.list == nil }
 
 func (l actionList) Match(ctx context.Context, s string) (bool, error) { return l.list.Match(ctx, s) }
 
-func (l *lists) open(set *Settings, core *postfix.Core, main *postfix.Main, open resolve.Opener) error {
+func (l *lists) open(set *Settings, checks *CheckSettings, core *postfix.Core, main *postfix.Main, open resolve.Opener) error {
 	var err error
 	if l.mynetworks, err = open.OpenNetworks("mynetworks", core.Mynetworks); err != nil {
 		return err
@@ -78,6 +86,9 @@ func (l *lists) open(set *Settings, core *postfix.Core, main *postfix.Main, open
 		}
 	}
 	if err := l.openLists(set, open); err != nil {
+		return err
+	}
+	if err := l.openChecks(checks, core, open); err != nil {
 		return err
 	}
 	if err := l.openMaps(set, main, open); err != nil {
@@ -110,6 +121,38 @@ func (l *lists) openLists(set *Settings, open resolve.Opener) error {
 	return err
 }
 
+func (l *lists) openChecks(checks *CheckSettings, core *postfix.Core, open resolve.Opener) error {
+	var err error
+	if l.rblReplies, err = open.OpenMaps("rbl_reply_maps", checks.RBLReplyMaps); err != nil {
+		return fmt.Errorf("rbl_reply_maps: %w", err)
+	}
+	if l.nameFilter, err = open.OpenMaps("smtpd_dns_reply_filter", checks.DNSReplyFilter); err != nil {
+		return fmt.Errorf("smtpd_dns_reply_filter: %w", err)
+	}
+	if l.rejectFilter, err = open.OpenMaps("smtpd_reject_filter_maps", checks.RejectFilterMaps); err != nil {
+		return fmt.Errorf("smtpd_reject_filter_maps: %w", err)
+	}
+	if l.commandFilter, err = open.OpenMaps("smtpd_command_filter", checks.CommandFilter); err != nil {
+		return fmt.Errorf("smtpd_command_filter: %w", err)
+	}
+	if l.relayDomains, err = open.OpenList("relay_domains", core.RelayDomains, resolve.DomainList); err != nil {
+		return fmt.Errorf("relay_domains: %w", err)
+	}
+	if checks.PermitMXBackupNets != "" {
+		if l.mxBackupNets, err = open.OpenNetworks("permit_mx_backup_networks", checks.PermitMXBackupNets); err != nil {
+			return fmt.Errorf("permit_mx_backup_networks: %w", err)
+		}
+	}
+	for _, spec := range postfix.SplitList(checks.MapsRBLDomains) {
+		list, err := parseDNSList(spec)
+		if err != nil {
+			return fmt.Errorf("maps_rbl_domains: %w", err)
+		}
+		l.mapsRBL = append(l.mapsRBL, list)
+	}
+	return nil
+}
+
 func (l *lists) openMaps(set *Settings, main *postfix.Main, open resolve.Opener) error {
 	maps := []struct {
 		dst          *resolve.Maps
@@ -118,6 +161,7 @@ func (l *lists) openMaps(set *Settings, main *postfix.Main, open resolve.Opener)
 		{&l.discardMaps, "smtpd_discard_ehlo_keyword_address_maps", set.DiscardEHLOKeywordAddressMaps},
 		{&l.footerMaps, "smtpd_reject_footer_maps", set.RejectFooterMaps},
 		{&l.senderLogins, "smtpd_sender_login_maps", set.SenderLoginMaps},
+		{&l.clientcerts, "relay_clientcerts", set.RelayClientcerts},
 		{&l.localRecipients, "local_recipient_maps", set.LocalRecipientMaps},
 		{&l.relayRecipients, "relay_recipient_maps", set.RelayRecipientMaps},
 		{&l.canonical, "canonical_maps", ""},
@@ -140,16 +184,21 @@ func (l *lists) openMaps(set *Settings, main *postfix.Main, open resolve.Opener)
 }
 
 // rewriting lists the tables that change addresses: who is in them exists.
-func (l *lists) rewriting(sender bool) [3]resolve.Maps {
+func (l *lists) rewriting(sender bool) []resolve.Maps {
 	if sender {
-		return [3]resolve.Maps{l.senderCanon, l.canonical, l.aliases}
+		return []resolve.Maps{l.rcptCanon, l.senderCanon, l.canonical, l.aliases}
 	}
-	return [3]resolve.Maps{l.rcptCanon, l.canonical, l.aliases}
+	return []resolve.Maps{l.rcptCanon, l.canonical, l.aliases}
 }
 
 // forbidsBareLF reports whether a bare LF may not end the content.
 func (s *session) forbidsBareLF() bool {
 	return s.srv.bareLF != bareLFAllow && !s.srv.lists.bareLFExempt.matches(s)
+}
+
+// noteBareLF remembers that a line or content had a bare LF.
+func (s *session) noteBareLF() {
+	s.bareLF = s.bareLF || s.srv.bareLF == bareLFNote && s.r.BareLF() && !s.srv.lists.bareLFExempt.matches(s)
 }
 
 func (s *session) rejectsBareLF() bool {

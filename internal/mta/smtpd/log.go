@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -19,14 +20,14 @@ func (s *session) logConnect() {
 // logClient tells of a new queue file.
 func (s *session) logClient() {
 	s.srv.log.Append(maillog.Info, func(b []byte) []byte {
-		b = append(b, s.msg.ID()...)
+		b = append(b, s.queueID()...)
 		b = append(b, ": client="...)
 		b = append(b, s.client.label...)
 		b = s.appendSASL(b, ", ")
 		if s.forward.ident != "" {
 			b = append(append(b, ", orig_queue_id="...), s.forward.ident...)
 		}
-		if s.forward.label != "" {
+		if s.forward.client {
 			b = append(append(b, ", orig_client="...), s.forward.label...)
 		}
 		return b
@@ -62,9 +63,14 @@ func (s *session) logDisconnect() {
 		}
 		b = append(b, " commands="...)
 		if all.total == 0 {
-			return append(b, "0/0"...)
+			b = append(b, "0/0"...)
+		} else {
+			b = all.append(b)
 		}
-		return all.append(b)
+		if s.bareLF {
+			b = append(b, " notes=bare_lf"...)
+		}
+		return b
 	})
 }
 
@@ -96,11 +102,7 @@ func (s *session) logEnd(reason string) {
 // "permit", "hold" and others.
 func (s *session) logAction(action, command string, text func(b []byte) []byte) {
 	s.srv.log.Append(maillog.Info, func(b []byte) []byte {
-		if s.msg != nil {
-			b = append(b, s.msg.ID()...)
-		} else {
-			b = append(b, "NOQUEUE"...)
-		}
+		b = append(b, s.queueID()...)
 		b = append(append(b, ": "...), action...)
 		b = append(append(b, ": "...), command...)
 		b = append(append(b, " from "...), s.client.label...)
@@ -129,7 +131,13 @@ func (s *session) appendContext(b []byte) []byte {
 }
 
 func (s *session) logReject(command string, r smtp.Reply) {
-	s.logAction("reject", command, r.AppendText)
+	s.logAction("reject", command, s.softened(r).AppendText)
+}
+
+// appendOneLine appends a reply as log lines show what others said.
+func appendOneLine(b []byte, r smtp.Reply) []byte {
+	lines := bytes.TrimSuffix(r.Append(nil), crlf)
+	return append(b, bytes.ReplaceAll(lines, crlf, []byte("??"))...)
 }
 
 func (s *session) warn(text ...string) {
@@ -139,26 +147,4 @@ func (s *session) warn(text ...string) {
 		}
 		return b
 	})
-}
-
-// appendEscaped appends bytes that a client sent, as Postfix shows them: C
-// escapes for what does not print.
-func appendEscaped(b, text []byte) []byte {
-	for _, c := range text {
-		switch {
-		case c == '\\':
-			b = append(b, `\\`...)
-		case c >= ' ' && c <= '~':
-			b = append(b, c)
-		case c == '\r':
-			b = append(b, `\r`...)
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		default:
-			b = append(b, '\\', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
-		}
-	}
-	return b
 }

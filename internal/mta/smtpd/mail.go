@@ -2,6 +2,8 @@ package smtpd
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/smtp"
@@ -30,15 +32,35 @@ func (s *session) mail(args []byte) smtp.Reply {
 	if r, ok := s.countEvent(anvilMessages); !ok {
 		return r
 	}
-	s.tx = transaction{open: true, sender: m.From, auth: m.Auth, mail: m}
+	s.tx = transaction{open: true, sender: m.From, auth: m.Auth, mail: m, mailLine: s.line}
 	if r := s.checkMail(); r.Code != 0 {
 		s.tx = transaction{}
 		return r
 	}
+	r := s.milterMail(args)
+	s.tx.open = false // as with Postfix, log lines about the next two name no sender
+	if r.Code == 0 {
+		r = s.checkRewrite()
+	}
+	if r.Code == 0 {
+		r = s.checkSpace()
+	}
+	s.tx.open = true
+	if r.Code != 0 {
+		s.reset()
+		return r
+	}
+	s.tx.instance = s.srv.instance()
 	return replyMailOK
 }
 
-// checkMail is whether the server takes a message now.
+// instance makes a name for a transaction: process, time and number.
+func (srv *Server) instance() string {
+	now := srv.now()
+	return fmt.Sprintf("%x.%x.%x.%x", os.Getpid(), now.Unix(), now.Nanosecond()/1000, srv.seqno.Add(1)-1)
+}
+
+// checkMail is whether the server takes a message of this size and sender.
 func (s *session) checkMail() smtp.Reply {
 	if limit := s.srv.core.MessageSizeLimit; limit > 0 && s.tx.mail.Size > limit {
 		s.logReject("MAIL", replySizeLimit)
@@ -48,6 +70,26 @@ func (s *session) checkMail() smtp.Reply {
 		if r, ok := s.checkSender(); !ok {
 			return r
 		}
+	}
+	return smtp.Reply{}
+}
+
+// checkRewrite finds out whether the message is from one of local_header_rewrite_clients. One that
+// cannot be told is for later.
+func (s *session) checkRewrite() smtp.Reply {
+	var err error
+	if s.tx.local, err = s.srv.rules.headerRewrite.has(s); err != nil {
+		s.logReject("MAIL", replyRewriteLookup)
+		return replyRewriteLookup
+	}
+	return smtp.Reply{}
+}
+
+// checkSpace is whether there is room for the message. One that is only passed to a filter needs
+// none.
+func (s *session) checkSpace() smtp.Reply {
+	if f := s.srv.filter; f != nil && !f.speedAdjust {
+		return smtp.Reply{}
 	}
 	free, known := s.srv.space.get()
 	if !known {
@@ -71,7 +113,7 @@ func (s *session) argReply(err error, command string) smtp.Reply {
 	mail := command == "MAIL"
 	switch arg.Kind {
 	case smtp.BadAddress:
-		s.srv.log.Warningf("Illegal address syntax from %s in %s command: %s", s.client.label, command, appendEscaped(nil, []byte(arg.Text)))
+		s.srv.log.Warningf("Illegal address syntax from %s in %s command: %s", s.client.label, command, smtp.AppendEscaped(nil, []byte(arg.Text)))
 		if mail {
 			return replyBadSender
 		}
@@ -96,6 +138,9 @@ var argReplies = map[smtp.ArgErrorKind]smtp.Reply{
 // badAddress refuses an address whose domain is none. The null address is
 // for the caller to judge.
 func (s *session) badAddress(addr string, args []byte, utf8 bool, command string) smtp.Reply {
+	if s.srv.set.StrictEnvelopes && !strictPath(rawPath(args), addr) {
+		return s.argReply(&smtp.ArgError{Kind: smtp.BadAddress, Text: rawPath(args)}, command)
+	}
 	at := strings.LastIndexByte(addr, '@')
 	ascii := isASCIIString(addr)
 	if !ascii && s.srv.core.SMTPUTF8Enable && s.srv.set.StrictSMTPUTF8 && !utf8 {
@@ -111,6 +156,26 @@ func (s *session) badAddress(addr string, args []byte, utf8 bool, command string
 	return s.argReply(&smtp.ArgError{Kind: smtp.BadAddress, Text: rawPath(args)}, command)
 }
 
+// strictPath reports whether a path is written as strict_rfc821_envelopes wants it: in brackets, and
+// with nothing but an address in them.
+func strictPath(path, addr string) bool {
+	if !strings.HasPrefix(path, "<") || strings.HasPrefix(addr, "@") {
+		return false
+	}
+	quoted := false
+	for i := 0; i < len(path); i++ {
+		switch c := path[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '(' && !quoted: // a comment
+			return false
+		}
+	}
+	return true
+}
+
 // rawPath is the path in the arguments of MAIL or RCPT, as the client wrote it.
 func rawPath(args []byte) string {
 	_, path, _ := strings.Cut(string(args), ":")
@@ -119,7 +184,9 @@ func rawPath(args []byte) string {
 		if j := strings.IndexAny(path[i:], " \t"); j >= 0 {
 			return path[:i+j]
 		}
+		return path
 	}
+	path, _, _ = strings.Cut(path, " ")
 	return path
 }
 

@@ -47,7 +47,7 @@ func startPostfix(t *testing.T, all []dialogue) *realPostfix {
 // await returns when all services listen.
 func (p *realPostfix) await(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		conn, err := net.Dial("tcp", p.addrs[len(p.addrs)-1])
 		if err == nil {

@@ -33,17 +33,20 @@ func (s *session) rcpt(args []byte) smtp.Reply {
 		return r
 	}
 	s.rcptNow = rc.To
-	s.tx.rcptTries++
 	if len(s.tx.recipients) >= s.srv.set.RecipientLimit {
 		return s.tooMany()
 	}
-	if r, ok := s.checkRecipient("RCPT", &rc); !ok {
+	r, ok := s.checkRecipient("RCPT", &rc)
+	if r = s.milterRcpt(args, r); !ok || r.Code != 0 {
 		return r
 	}
-	if s.msg == nil {
-		if err := s.openMessage(); err != nil {
-			return replyError(err)
+	if s.msg == nil && s.filtering == nil {
+		if r := s.openMessage(); r.Code != 0 {
+			return r
 		}
+	}
+	if r := s.filterCommand(s.line, wantOK); r.Code != 0 {
+		return r
 	}
 	s.addRecipient(&rc)
 	return replyRcptOK
@@ -59,18 +62,21 @@ func (s *session) tooMany() smtp.Reply {
 	return r
 }
 
-// openMessage takes a queue id for the message.
-func (s *session) openMessage() error {
+// openMessage takes a queue id for the message, or connects to the filter before the queue.
+func (s *session) openMessage() smtp.Reply {
+	if s.srv.filter != nil {
+		return s.openFilter()
+	}
 	msg, err := s.srv.cleanup.Start(s.ctx, cleanup.Origin{
 		Sender: s.tx.sender, Local: s.isLocal(), Unmapped: s.srv.override&noAddressMappings != 0, Unchecked: s.srv.override&noHeaderBodyChecks != 0,
 		Source: "smtpd", Client: s.client.label, Proto: s.proto, Helo: s.heloName,
 	})
 	if err != nil {
-		return err
+		return replyError(err)
 	}
 	s.msg = msg
 	s.logClient()
-	return nil
+	return smtp.Reply{}
 }
 
 func (s *session) addRecipient(rc *smtp.Rcpt) {
@@ -80,32 +86,35 @@ func (s *session) addRecipient(rc *smtp.Rcpt) {
 	s.tx.recipients = append(s.tx.recipients, queue.Recipient{
 		Address: rc.To, Original: rc.To, DSNOrcpt: rc.ORcpt, Notify: uint8(rc.Notify),
 	})
-	s.msg.Recipient(rc.To)
+	if s.msg != nil {
+		s.msg.Recipient(rc.To)
+	}
 }
 
 // envelope is what the queue is told of the message.
 func (s *session) envelope() *queue.Envelope {
 	env := &queue.Envelope{
-		Sender:     s.tx.sender,
-		Recipients: s.tx.recipients,
-		SMTPUTF8:   s.tx.mail.SMTPUTF8,
-		Ret:        byte(s.tx.mail.Ret),
-		EnvID:      s.tx.envID(),
-		Client: queue.Client{
-			Name: s.client.name, Addr: s.client.addrText, Port: s.client.port,
-			Proto: s.proto, Helo: s.heloName,
-		},
-		SASL:     queue.SASL{Method: s.login.method, Username: s.login.user, Sender: s.tx.auth},
-		VERP:     s.tx.mail.XVERP,
-		Filter:   s.srv.set.ContentFilter,
-		Hold:     s.tx.actions.hold,
-		Redirect: s.tx.actions.redirect,
+		Sender:         s.tx.sender,
+		RewriteContext: "remote",
+		Recipients:     s.tx.recipients,
+		SMTPUTF8:       s.tx.mail.SMTPUTF8,
+		Ret:            byte(s.tx.mail.Ret),
+		EnvID:          s.tx.envID(),
+		Client:         s.origin(),
+		SASL:           queue.SASL{Method: s.login.method, Username: s.login.user, Sender: s.tx.auth},
+		VERP:           s.tx.mail.XVERP,
+		Filter:         s.srv.set.ContentFilter,
+		Hold:           s.tx.actions.hold,
+		Redirect:       s.tx.actions.redirect,
 	}
 	switch s.tx.mail.Body {
 	case smtp.Body7Bit:
 		env.Encoding = "7bit"
 	case smtp.Body8BitMIME:
 		env.Encoding = "8bit"
+	}
+	if s.isLocal() {
+		env.RewriteContext = "local"
 	}
 	if env.VERP == "default" {
 		env.VERP = s.srv.set.DefaultVERPDelimiters

@@ -1,16 +1,18 @@
 package smtpd
 
 import (
-	"strconv"
-
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
 // received makes the Received header of a message (RFC 5321 4.4). The slice
-// is valid until the next reply.
+// is valid until the next reply. A server between two others, as XFORWARD and a filter make it,
+// adds none.
 func (s *session) received() []byte {
 	b := s.out[len(s.out):]
+	if s.filtering != nil && s.forward.told {
+		return b
+	}
 	b = append(b, "Received: from "...)
 	if s.heloName != "" {
 		b = append(b, s.heloName...)
@@ -37,8 +39,10 @@ func (s *session) received() []byte {
 	b = append(b, s.srv.core.MailName...)
 	b = append(b, ") with "...)
 	b = append(b, s.protocol()...)
-	b = append(b, " id "...)
-	b = append(b, s.msg.ID()...)
+	if s.msg != nil {
+		b = append(b, " id "...)
+		b = append(b, s.msg.ID()...)
+	}
 	if len(s.tx.recipients) == 1 {
 		b = append(b, "\r\n\tfor <"...)
 		b = smtp.AppendAddress(b, s.tx.recipients[0].Address)
@@ -54,24 +58,7 @@ func (s *session) appendReceivedTLS(b []byte) []byte {
 	if !s.srv.set.TLSReceivedHeader || s.tls.Protocol == "" {
 		return b
 	}
-	b = append(b, "\t(using "...)
-	b = append(b, s.tls.Protocol...)
-	b = append(b, " with cipher "...)
-	b = append(b, s.tls.Cipher...)
-	b = append(b, " ("...)
-	b = strconv.AppendInt(b, int64(s.tls.Bits), 10)
-	b = append(b, '/')
-	b = strconv.AppendInt(b, int64(s.tls.Bits), 10)
-	b = append(b, " bits)"...)
-	if s.tls.Curve != "" {
-		b = append(b, "\r\n\t key-exchange "...)
-		b = append(b, s.tls.Curve...)
-	}
-	b = append(b, ")\r\n"...)
-	if !s.srv.set.TLSAskCcert {
-		return append(b, "\t(No client certificate requested)\r\n"...)
-	}
-	return append(b, "\t(Client did not present a certificate)\r\n"...)
+	return s.tls.AppendReceived(b, s.srv.set.TLSAskCcert)
 }
 
 // protocol is the protocol type of RFC 3848 and RFC 6531 4.3.

@@ -84,5 +84,8 @@ var (
 	replyAuthAborted = reply(501, smtp.Enhanced{5, 7, 0}, "Authentication aborted")
 	replyAuthLimit   = reply(500, smtp.Enhanced{5, 5, 6}, "SASL response limit exceeded")
 
+	replyRewriteLookup = reply(451, smtp.Enhanced{4, 3, 0}, "Temporary lookup error")
+	replyFilterTrouble = reply(451, smtp.Enhanced{4, 3, 0}, "Error: queue file write error")
+
 	replyConfig = reply(451, smtp.Enhanced{4, 3, 5}, "Server configuration error")
 )

@@ -10,37 +10,34 @@ import (
 
 // permitInetInterfaces permits this host. Behind a proxy of its own it is not, as with
 // Postfix, everybody.
-func (e *eval) permitInetInterfaces(*item) verdict {
+func (e *eval) permitInetInterfaces(it *item) verdict {
 	if e.s.srv.resolver.OwnAddr(e.s.client.peer) && e.s.srv.resolver.OwnAddr(e.s.client.addr) {
-		return permit
+		return e.permitted(it.name, e.s.clientSubject(), "")
 	}
 	return dunno
 }
 
-func (e *eval) permitMynetworks(*item) verdict {
+func (e *eval) permitMynetworks(it *item) verdict {
 	match, err := e.s.srv.lists.mynetworks.MatchAddr(e.s.ctx, e.s.client.name, e.s.client.addr)
 	if err != nil {
 		return e.lookupFailed(e.subject)
 	}
 	if match {
-		return permit
+		return e.permitted(it.name, e.s.clientSubject(), "")
 	}
 	return dunno
 }
 
-func (e *eval) permitSASLAuthenticated(*item) verdict {
-	if e.s.srv.sasl != nil && e.s.login.user != "" && !strings.EqualFold(e.s.login.method, "ANONYMOUS") {
-		return permit
+func (e *eval) permitSASLAuthenticated(it *item) verdict {
+	if e.s.authenticated() {
+		return e.permitted(it.name, e.s.clientSubject(), "")
 	}
 	return dunno
 }
 
-// permitTLSClientcerts permits nobody: client certificates are not asked for.
-func (e *eval) permitTLSClientcerts(it *item) verdict {
-	if !e.s.srv.set.TLSAskCcert {
-		e.s.srv.log.Warningf("%s is requested, but \"smtpd_tls_ask_ccert = no\"", it.name)
-	}
-	return dunno
+// authenticated reports whether somebody has logged in.
+func (s *session) authenticated() bool {
+	return s.srv.sasl != nil && s.login.user != "" && !strings.EqualFold(s.login.method, "ANONYMOUS")
 }
 
 func (e *eval) rejectUnknownClient(*item) verdict {
@@ -77,6 +74,10 @@ func (e *eval) checkReverseClientAccess(it *item) verdict {
 }
 
 func (e *eval) checkSASLAccess(it *item) verdict {
+	if !e.s.srv.set.SASLAuthEnable {
+		e.s.srv.log.Warningf("restriction `%s' ignored: no SASL support", it.name)
+		return dunno
+	}
 	if e.s.login.user == "" {
 		return dunno
 	}
@@ -118,31 +119,37 @@ func (c *compiler) rewriteClients(value string) (rewriteClients, error) {
 	return r, nil
 }
 
-// permits reports whether the client is one of them. Failures of tables make
-// it none.
-func (r rewriteClients) permits(s *session) bool {
-	e := eval{s: s, warn: true}
+// has reports whether the client is one of them. An error is that of a table.
+func (r rewriteClients) has(s *session) (bool, error) {
 	for _, it := range r.items {
 		switch it.keyword {
 		case "permit_inet_interfaces":
 			if s.srv.resolver.OwnAddr(s.client.peer) {
-				return true
+				return true, nil
 			}
 		case "permit_mynetworks":
-			if match, err := s.srv.lists.mynetworks.MatchAddr(s.ctx, s.client.name, s.client.addr); err == nil && match {
-				return true
+			if match, err := s.srv.lists.mynetworks.MatchAddr(s.ctx, s.client.name, s.client.addr); err != nil || match {
+				return match, err
 			}
 		case "permit_sasl_authenticated":
-			if e.permitSASLAuthenticated(nil) == permit {
-				return true
+			if s.authenticated() {
+				return true, nil
+			}
+		case "permit_tls_all_clientcerts":
+			if s.tls.Peer.Trusted {
+				return true, nil
+			}
+		case "permit_tls_clientcerts":
+			if match, err := s.hasRelayCert(); err != nil || match {
+				return match, err
 			}
 		case "check_address_map":
-			if _, found, err := it.maps.Lookup(s.ctx, s.client.addrText); err == nil && found {
-				return true
+			if _, found, err := it.maps.Lookup(s.ctx, s.client.addrText); err != nil || found {
+				return found, err
 			}
 		default:
 			s.srv.log.Warningf("unknown keyword %q in local_header_rewrite_clients", it.keyword)
 		}
 	}
-	return false
+	return false, nil
 }

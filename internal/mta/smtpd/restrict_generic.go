@@ -7,6 +7,8 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
+func (e *eval) permitAll(it *item) verdict { return e.permitted(it.name, e.subject, "") }
+
 func (e *eval) rejectAll(*item) verdict {
 	return e.refuse(e.s.srv.set.RejectCode, smtp.Enhanced{5, 7, 1}, e.subject, "Access denied")
 }
@@ -24,37 +26,35 @@ func (e *eval) deferIfReject(*item) verdict {
 }
 
 func (e *eval) deferReply(text string) smtp.Reply {
-	return reply(450, smtp.Enhanced{4, 7, 0}, "<"+printable(e.subject.text)+">: "+e.subject.class+" rejected: "+text)
+	return e.subject.reply(450, smtp.Enhanced{4, 7, 0}, text)
 }
 
 // saveIfPermit refuses later what would be permitted. The first reason counts.
 func (e *eval) saveIfPermit(r smtp.Reply) verdict {
 	if e.warn {
-		e.s.logAction("reject_warning", e.command, r.AppendText)
-		return dunno
+		return e.refuseWith(r)
 	}
-	d := &e.s.tx.defers
-	if d.ifPermit.Code == 0 {
+	if d := &e.s.tx.defers; d.ifPermit.Code == 0 {
 		d.ifPermit = r
 	}
-	return e.bothDefers()
+	return dunno
 }
 
 // saveIfReject turns a later refusal for good into one for now.
 func (e *eval) saveIfReject(r smtp.Reply) verdict {
-	d := &e.s.tx.defers
-	if d.ifReject.Code == 0 {
+	if d := &e.s.tx.defers; d.ifReject.Code == 0 {
 		d.ifReject = r
 	}
-	return e.bothDefers()
+	return dunno
 }
 
-// bothDefers ends the list when every outcome is a deferral.
-func (e *eval) bothDefers() verdict {
-	if d := &e.s.tx.defers; d.ifPermit.Code != 0 && d.ifReject.Code != 0 {
-		return e.final(d.ifPermit)
+// tempfail is for a failure that may go away by itself. The action is "defer" or
+// "defer_if_permit".
+func (e *eval) tempfail(action string, r smtp.Reply) verdict {
+	if action == "defer" {
+		return e.refuseWith(r)
 	}
-	return dunno
+	return e.saveIfPermit(r)
 }
 
 // maxSleep bounds the restriction sleep, in seconds.
@@ -62,8 +62,8 @@ const maxSleep = 300
 
 func (e *eval) sleep(it *item) verdict {
 	n, err := strconv.Atoi(it.arg)
-	if err != nil || n < 0 {
-		return e.sleepWithoutNumber(it)
+	if err != nil {
+		n = maxSleep
 	}
 	e.s.pause(time.Duration(min(n, maxSleep)) * time.Second)
 	return dunno

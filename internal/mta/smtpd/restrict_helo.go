@@ -1,6 +1,8 @@
 package smtpd
 
 import (
+	"errors"
+	"net/netip"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/dns"
@@ -30,7 +32,8 @@ func (e *eval) rejectInvalidHELO(*item) verdict {
 	if name[0] == '[' {
 		return e.checkLiteral()
 	}
-	if smtp.ValidHostname(strings.TrimSuffix(name, ".")) {
+	bare := strings.TrimSuffix(name, ".")
+	if _, err := netip.ParseAddr(bare); err == nil || smtp.ValidHostname(bare) {
 		return dunno
 	}
 	return e.refuse(e.s.srv.set.InvalidHostnameRejectCode, smtp.Enhanced{5, 5, 2}, e.s.heloSubject(), "Invalid name")
@@ -64,23 +67,31 @@ func (e *eval) rejectUnknownHELO(*item) verdict {
 	if name[0] == '[' {
 		return e.checkLiteral()
 	}
-	switch e.domainExists(name) {
-	case domainOK, domainNullMX:
+	switch e.domainExists(name, "address or MX") {
+	case domainOK, domainNullMX, domainFiltered:
 		return dunno
 	case domainTemp:
-		return e.tempfail(reply(450, smtp.Enhanced{4, 7, 1}, "<"+printable(name)+">: Helo command rejected: Host not found"))
+		return e.tempfail(e.s.srv.checks.UnknownHELOTempfailAction, e.s.heloSubject().reply(450, smtp.Enhanced{4, 7, 1}, "Host not found"))
 	}
 	return e.refuse(e.s.srv.set.UnknownHostnameRejectCode, smtp.Enhanced{4, 7, 1}, e.s.heloSubject(), "Host not found")
 }
 
-// tempfail is for refusals that a name server's failure is the reason of:
-// reject_tempfail_action says whether they wait for the outcome.
-func (e *eval) tempfail(r smtp.Reply) verdict {
-	if e.s.srv.set.RejectTempfailAction == "defer" {
-		return e.refuseWith(r)
+// permitNakedIPAddress is an old restriction: it permits clients that give an address as
+// their name.
+func (e *eval) permitNakedIPAddress(it *item) verdict {
+	e.s.srv.log.Warningf("restriction permit_naked_ip_address is deprecated. Use permit_mynetworks or permit_sasl_authenticated instead")
+	name := e.s.heloName
+	if name == "" || strings.Trim(name, "0123456789.:") != "" {
+		return dunno
 	}
-	return e.saveIfPermit(r)
+	if _, ok := mailhostAddr(name); !ok {
+		return e.refuse(e.s.srv.set.InvalidHostnameRejectCode, smtp.Enhanced{5, 5, 2}, e.s.heloSubject(), "invalid ip address")
+	}
+	return e.permitted(it.name, e.s.heloSubject(), "")
 }
+
+// mailhostAddr reads an address as address literals have it within their brackets.
+func mailhostAddr(text string) (netip.Addr, bool) { return smtp.ParseLiteral("[" + text + "]") }
 
 // domainStatus is whether mail can be sent to a domain.
 type domainStatus uint8
@@ -90,28 +101,41 @@ const (
 	domainNone
 	domainNullMX // it says that it takes no mail (RFC 7505)
 	domainTemp
+	domainFiltered // smtpd_dns_reply_filter drops what is known
 )
 
-// domainExists looks for mail exchangers or addresses of a name.
-func (e *eval) domainExists(name string) domainStatus {
-	names := e.s.srv.names
-	if names == nil {
+// domainExists looks for mail exchangers or addresses of a name; what is how warnings name the two.
+func (e *eval) domainExists(name, what string) domainStatus {
+	temporary := func(err error) domainStatus {
+		if errors.Is(err, errFiltered) {
+			e.s.srv.log.Warningf("%s: %s lookup error: %v", name, what, errFiltered)
+			return domainFiltered
+		}
 		return domainTemp
 	}
-	mx, err := names.MX(e.s.ctx, name)
+	names := e.s.srv.names
 	switch {
-	case err == nil && len(mx.Records) == 1 && mx.Records[0].Host == "":
-		return domainNullMX
-	case err == nil && len(mx.Records) > 0:
-		return domainOK
-	case dns.Temporary(err):
+	case names == nil:
 		return domainTemp
+	case !smtp.ValidHostname(name):
+		return domainNone
+	}
+	mx, mxErr := names.MX(e.s.ctx, name)
+	switch {
+	case mxErr == nil && len(mx.Records) == 1 && mx.Records[0].Host == "":
+		return domainNullMX
+	case mxErr == nil && len(mx.Records) > 0:
+		return domainOK
+	case errors.Is(mxErr, errFiltered):
+		return temporary(mxErr)
 	}
 	addrs, err := names.Addrs(e.s.ctx, name, dns.Any)
 	switch {
 	case err == nil && len(addrs.Records) > 0:
 		return domainOK
 	case dns.Temporary(err):
+		return temporary(err)
+	case dns.Temporary(mxErr):
 		return domainTemp
 	}
 	return domainNone

@@ -14,7 +14,7 @@ func (e *eval) checkRecipientAccess(it *item) verdict {
 		return e.lookupFailed(e.s.rcptSubject())
 	}
 	v := e.addressAccess(it, res.Recipient, e.s.rcptSubject())
-	if v == permit && (e.rcpt.Routed || res.Routed && !e.s.srv.set.AllowUntrustedRouting) {
+	if v == permit && res.Routed && !e.s.srv.set.AllowUntrustedRouting {
 		return dunno // it may go on to anywhere
 	}
 	return v
@@ -25,7 +25,7 @@ func (e *eval) resolved() (*resolve.Result, error) {
 	tx := &e.s.tx
 	if tx.resolvedOf != e.rcpt.To || tx.resolvedOf == "" {
 		r := e.s.srv.resolver
-		res, err := r.Resolve(e.s.ctx, tx.sender, r.Rewrite(e.s.ctx, "local", e.rcpt.To))
+		res, err := r.Resolve(e.s.ctx, r.Rewrite(e.s.ctx, "local", tx.sender), r.Rewrite(e.s.ctx, "local", e.rcpt.To))
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +60,7 @@ func (e *eval) refuseUnauth(code int, enhanced smtp.Enhanced) verdict {
 	if ours {
 		return dunno
 	}
-	return e.refuseWith(reply(code, enhanced, "<"+printable(e.s.rcptNow)+">: Relay access denied"))
+	return e.refuseWith(reply(code, enhanced, "<"+e.s.rcptNow+">: Relay access denied"))
 }
 
 func (e *eval) rejectUnauthDestination(*item) verdict {
@@ -71,15 +71,26 @@ func (e *eval) deferUnauthDestination(*item) verdict {
 	return e.refuseUnauth(e.s.srv.set.RelayDomainsRejectCode-100, smtp.Enhanced{4, 7, 1})
 }
 
-// checkRelayDomains is an old name for: permit what is ours, refuse the rest.
+// checkRelayDomains is an old name for: permit what is ours, and clients that we
+// relay for by their name, refuse the rest.
 func (e *eval) checkRelayDomains(it *item) verdict {
-	if v := e.rejectUnauthDestination(it); v != dunno {
-		return v
+	if e.rcpt == nil {
+		return dunno
 	}
-	return permit
+	match, err := e.s.srv.lists.relayDomains.Match(e.s.ctx, e.s.client.name)
+	if err == nil && !match {
+		match, err = e.authorized()
+	}
+	if err != nil {
+		return e.lookupFailed(e.s.rcptSubject())
+	}
+	if match {
+		return e.permitted(it.name, e.s.rcptSubject(), "")
+	}
+	return e.refuse(e.s.srv.set.RelayDomainsRejectCode, smtp.Enhanced{5, 7, 1}, e.s.rcptSubject(), "Relay access denied")
 }
 
-func (e *eval) permitAuthDestination(*item) verdict {
+func (e *eval) permitAuthDestination(it *item) verdict {
 	if e.rcpt == nil {
 		return dunno
 	}
@@ -88,7 +99,7 @@ func (e *eval) permitAuthDestination(*item) verdict {
 		return e.lookupFailed(e.s.rcptSubject())
 	}
 	if ours {
-		return permit
+		return e.permitted(it.name, e.s.rcptSubject(), "")
 	}
 	return dunno
 }
@@ -110,12 +121,12 @@ func (e *eval) rejectUnknownRecipientDomain(*item) verdict {
 // rejectMultiRecipientBounce refuses bounces to several recipients; no mail
 // system sends them.
 func (e *eval) rejectMultiRecipientBounce(*item) verdict {
-	n := len(e.s.tx.recipients)
-	if e.rcpt != nil {
-		n++
+	most := 1
+	if e.command == "RCPT" {
+		most = 0 // the one being looked at is not among them yet
 	}
-	if e.s.tx.sender != "" || !e.s.tx.open || n < 2 {
+	if e.s.tx.sender != "" || !e.s.tx.open || len(e.s.tx.recipients) <= most {
 		return dunno
 	}
-	return e.refuse(e.s.srv.set.MultiRecipientBounceRejectCode, smtp.Enhanced{5, 5, 3}, e.s.rcptSubject(), "Multi-recipient bounce")
+	return e.refuse(e.s.srv.set.MultiRecipientBounceRejectCode, smtp.Enhanced{5, 5, 3}, e.subject, "Multi-recipient bounce")
 }

@@ -75,30 +75,29 @@ func (e *eval) unknownDomain(addr string, sub subject, codes unknownCodes) verdi
 	if res.Class != resolve.Default && res.Class != resolve.Relay || domain == "" || domain[0] == '[' {
 		return dunno
 	}
-	text := "<" + printable(sub.text) + ">: " + sub.class + " rejected: "
-	switch e.domainExists(domain) {
+	switch e.domainExists(domain, "MX or address") {
 	case domainNone:
-		return e.refuseWith(reply(e.s.srv.set.UnknownAddressRejectCode, codes.none, text+"Domain not found"))
+		return e.refuse(e.s.srv.set.UnknownAddressRejectCode, codes.none, sub, "Domain not found")
 	case domainTemp:
-		return e.tempfail(reply(450, codes.none, text+"Domain not found"))
+		return e.tempfail(e.s.srv.checks.UnknownAddressTempfailAction, sub.reply(450, codes.none, "Domain not found"))
 	case domainNullMX:
-		return e.refuseWith(reply(codes.nullMXCode, codes.nullMX, text+"Domain "+domain+" does not accept mail (nullMX)"))
+		return e.refuse(codes.nullMXCode, codes.nullMX, sub, "Domain "+domain+" does not accept mail (nullMX)")
 	}
 	return dunno
 }
 
-// rejectSenderLoginMismatch is the two below together.
-func (e *eval) rejectSenderLoginMismatch(it *item) verdict {
-	if v := e.rejectAuthenticatedMismatch(it); v != dunno {
-		return v
-	}
-	return e.rejectUnauthenticatedMismatch(it)
+// rejectSenderLoginMismatch is the two below together: a class of Postfix's own.
+func (e *eval) rejectSenderLoginMismatch(*item) verdict {
+	return e.run(ruleList{
+		{name: "reject_authenticated_sender_login_mismatch", run: (*eval).rejectAuthenticatedMismatch},
+		{name: "reject_unauthenticated_sender_login_mismatch", run: (*eval).rejectUnauthenticatedMismatch},
+	})
 }
 
 func (e *eval) rejectAuthenticatedMismatch(it *item) verdict {
 	return e.loginMismatch(it, func(owners string, found bool) string {
 		if e.s.login.user != "" && (!found || !e.owns(owners)) {
-			return "not owned by user " + printable(e.s.login.user)
+			return "not owned by user " + e.s.login.user
 		}
 		return ""
 	})
@@ -121,7 +120,7 @@ func (e *eval) rejectKnownMismatch(it *item) verdict {
 		case e.s.login.user == "":
 			return "not logged in"
 		case !e.owns(owners):
-			return "not owned by user " + printable(e.s.login.user)
+			return "not owned by user " + e.s.login.user
 		}
 		return ""
 	})
@@ -129,15 +128,11 @@ func (e *eval) rejectKnownMismatch(it *item) verdict {
 
 // loginMismatch looks up who owns the sender address; judge says what is wrong.
 func (e *eval) loginMismatch(it *item, judge func(owners string, found bool) string) verdict {
-	if e.s.tx.sender == "" {
+	if !e.s.srv.set.SASLAuthEnable {
+		e.s.srv.log.Warningf("restriction `%s' ignored: no SASL support", it.name)
 		return dunno
 	}
-	if !e.s.srv.set.SASLAuthEnable {
-		name := "reject_sender_login_mismatch"
-		if it != nil {
-			name = it.name
-		}
-		e.s.srv.log.Warningf("restriction `%s' ignored: no SASL support", name)
+	if e.s.tx.sender == "" {
 		return dunno
 	}
 	addr, err := e.resolvedSender()

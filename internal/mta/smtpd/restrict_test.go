@@ -21,7 +21,7 @@ func TestPermitInetInterfacesBehindProxy(t *testing.T) {
 	}{{"127.0.0.1", permit}, {"192.0.2.9", dunno}} {
 		s := &session{srv: ts.Server, client: clientInfo{peer: own, addr: netip.MustParseAddr(tt.client)}}
 		e := eval{s: s}
-		if got := e.permitInetInterfaces(nil); got != tt.want {
+		if got := e.permitInetInterfaces(new(item)); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.client, got, tt.want)
 		}
 	}

@@ -2,19 +2,22 @@ package smtpd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/dns"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
+	"github.com/dovetail-mail/dovetail/internal/mta/verify"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
@@ -25,9 +28,8 @@ type Config struct {
 	Cleanup  *cleanup.Cleanup
 	Resolver *resolve.Resolver
 	Tables   resolve.Opener
-	Names    Names       // client host names and DNS restrictions; nil: all are unknown
-	TLS      *tls.Config // nil: no TLS; see [TLSParams]
-	Anvil    *Anvil      // shared by the services; nil: no limits
+	Names    Names  // client host names and DNS restrictions; nil: all are unknown
+	Anvil    *Anvil // shared by the services; nil: no limits
 	// Dial connects to the SASL server at first need; nil stands for the
 	// Dovecot auth client at smtpd_sasl_path.
 	Dial func(ctx context.Context) (*client.Client, error)
@@ -37,23 +39,45 @@ type Config struct {
 	// Flush has the mail for a site tried (ETRN); nil: no site is eligible.
 	// [flush.ErrDenied] says that one is not.
 	Flush func(ctx context.Context, site string) error
+	// Verify asks for an address; nil: addresses cannot be verified.
+	Verify Verifier
+	// Spool makes a file without name, for messages that a filter gets when they are complete; nil: none
+	// can be kept.
+	Spool func() (*os.File, error)
 	Log   *maillog.Logger // tag "postfix/smtpd[pid]"
 	Now   func() time.Time
+}
+
+// A Verifier tells what is known of an address, and asks again up to count times, delay
+// apart, while a probe is under way.
+type Verifier func(ctx context.Context, addr string, count int, delay time.Duration) verify.Answer
+
+// readFile is how files are read.
+func (c *Config) readFile() func(path string) ([]byte, error) {
+	if c.ReadFile != nil {
+		return c.ReadFile
+	}
+	return os.ReadFile
 }
 
 // A Server is one SMTP service. It is safe for concurrent use.
 type Server struct {
 	set      Settings
+	checks   CheckSettings
+	proxy    ProxySettings
+	milters  milters
+	filter   *beforeFilter // nil: none
 	core     postfix.Core
 	service  string
 	cleanup  *cleanup.Cleanup
 	resolver *resolve.Resolver
 	names    Names
-	tls      *tls.Config
+	tls      *tlsserver.Server // nil: there is no certificate
 	anvil    *Anvil
 	sasl     *saslBackend
 	space    spaceCheck
 	flush    func(ctx context.Context, site string) error
+	verify   Verifier
 	log      *maillog.Logger
 	now      func() time.Time
 
@@ -63,10 +87,15 @@ type Server struct {
 	level    tlsLevel
 	discard  keywords
 	override overrides
+	family   dns.Family
+	allowed  *charset // in what replies show of the session
+	seqno    atomic.Uint32
 	bareLF   bareLFMode
 
 	sessions sync.Pool
-	stopping atomic.Bool
+	stopping *atomic.Bool
+	stress   stress
+	config   Config // what the server was made of
 	mu       sync.Mutex
 	active   map[*session]struct{}
 	drained  sync.Cond
@@ -77,8 +106,8 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	s := &Server{
 		service: c.Service, cleanup: c.Cleanup, resolver: c.Resolver, names: c.Names,
-		tls: c.TLS, anvil: c.Anvil, log: c.Log, now: c.Now, flush: c.Flush,
-		active: make(map[*session]struct{}),
+		anvil: c.Anvil, log: c.Log, now: c.Now, flush: c.Flush, verify: c.Verify,
+		active: make(map[*session]struct{}), stopping: new(atomic.Bool), config: c,
 	}
 	s.drained.L = &s.mu
 	s.sessions.New = func() any { return newSession(s) }
@@ -88,17 +117,37 @@ func New(c Config) (*Server, error) {
 	if err := c.Main.Decode(&s.set); err != nil {
 		return nil, err
 	}
+	if err := c.Main.Decode(&s.checks); err != nil {
+		return nil, err
+	}
 	if err := c.Main.Decode(&s.core); err != nil {
+		return nil, err
+	}
+	if err := c.Main.Decode(&s.proxy); err != nil {
+		return nil, err
+	}
+	if err := s.proxy.check(); err != nil {
+		return nil, err
+	}
+	if err := s.openMilters(&c); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.filter, err = newBeforeFilter(&c, &s.core, s.set.LineLengthLimit); err != nil {
 		return nil, err
 	}
 	s.banner = fmt.Appendf(nil, "220 %s\r\n", s.set.Banner)
 	if err := s.parseSettings(); err != nil {
 		return nil, err
 	}
-	if err := s.lists.open(&s.set, &s.core, c.Main, c.Tables); err != nil {
+	if err := s.lists.open(&s.set, &s.checks, &s.core, c.Main, c.Tables); err != nil {
 		return nil, err
 	}
+	s.names = filterNames(s.names, s.lists.nameFilter, s.log)
 	if err := s.rules.compile(c.Main, &s.set, c.Tables, s.log); err != nil {
+		return nil, err
+	}
+	if err := s.openTLS(&c); err != nil {
 		return nil, err
 	}
 	if s.set.SASLAuthEnable {
@@ -124,8 +173,20 @@ func (s *Server) parseSettings() error {
 	if s.override, err = parseOverrides(s.set.ReceiveOverrideOptions); err != nil {
 		return err
 	}
-	s.bareLF, err = parseBareLF(s.set.ForbidBareNewline)
-	return err
+	if s.bareLF, err = parseBareLF(s.set.ForbidBareNewline); err != nil {
+		return err
+	}
+	s.family = dns.Any
+	switch s.core.InetProtocols {
+	case "ipv4":
+		s.family = dns.IPv4
+	case "ipv6":
+		s.family = dns.IPv6
+	}
+	if s.allowed, err = parseCharset(s.checks.ExpansionFilter); err != nil {
+		return err
+	}
+	return s.checks.check()
 }
 
 // Serve accepts connections on l until ctx ends or l is closed, and returns when
@@ -213,6 +274,7 @@ type workers struct {
 	waiting chan net.Conn // to workers that wait
 	spare   chan struct{} // one is taken by each worker that waits
 	running sync.WaitGroup
+	busy    atomic.Int32 // sessions under way
 }
 
 // maxSpare is how many workers wait for work.
@@ -227,7 +289,8 @@ func newWorkers(s *Server, sessions int) *workers {
 
 func (w *workers) run(ctx context.Context, conn net.Conn) {
 	for conn != nil {
-		w.srv.ServeConn(ctx, conn)
+		w.srv.serveConn(ctx, conn, w.srv.current(int(w.busy.Add(1)), cap(w.slots)))
+		w.busy.Add(-1)
 		<-w.slots
 		select {
 		case w.spare <- struct{}{}:
@@ -243,8 +306,13 @@ func (w *workers) run(ctx context.Context, conn net.Conn) {
 func (w *workers) dismiss() { close(w.waiting) }
 
 // ServeConn serves one connection and closes it.
-func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) { s.serveConn(ctx, conn, s) }
+
+// serveConn serves a connection with the settings of as, which is s or what stands for it
+// under stress.
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, as *Server) {
 	ses := s.sessions.Get().(*session)
+	ses.srv = as
 	ses.begin(ctx, conn)
 	s.mu.Lock()
 	s.active[ses] = struct{}{}

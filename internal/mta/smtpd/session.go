@@ -11,11 +11,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/dovetail-mail/dovetail/internal/haproxy"
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
+	"github.com/dovetail-mail/dovetail/internal/mta/milter"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
+	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
-	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
 // A session is the dialogue with one client.
@@ -27,19 +29,29 @@ type session struct {
 	out  []byte      // replies not yet sent
 	idle atomic.Bool // waits for a command, with no transaction open
 
-	client  clientInfo
-	forward forwardInfo
-	tls     tlsconf.Session // zero: no TLS
-	login   login
-	discard keywords
+	client   clientInfo
+	upstream haproxy.Header // who the client is, where a proxy says so
+	forward  forwardInfo
+	tls      tlsserver.Session // zero: no TLS
+	login    login
+	discard  keywords
 
 	heloName string
 	proto    string // "SMTP" or "ESMTP"
 
-	tx      transaction
-	msg     *cleanup.Message // from the first recipient on
-	rcptNow string           // recipient being looked at, for log lines
-	content content
+	over      bool   // the transaction ends with the reply, which may speak of it
+	site      string // of ETRN
+	tx        transaction
+	msg       *cleanup.Message // from the first recipient on
+	filtering *filtering       // in its place, where there is a filter before the queue
+	line      string           // the command under way, for that filter
+	rcptNow   string           // recipient being looked at, for log lines
+	content   content
+
+	milters       *milter.Session // nil: none
+	milterBegun   bool            // they have heard of a transaction
+	milterRefusal smtp.Reply      // to the recipient that they hear of
+	milterAddress resolvedAddress // of macros
 
 	counts       [verbCount]counter
 	errors       int
@@ -53,16 +65,19 @@ type session struct {
 	early        earlyDefers
 	counted      bool // the connection is counted by anvil
 	hangup       bool // the connection ends without a reply
+	bareLF       bool // a bare LF was noted
 }
 
 // transaction is what MAIL and RCPT said.
 type transaction struct {
 	open       bool
 	sender     string
+	instance   string // names the transaction for policy servers
 	auth       string // AUTH=, for the log and policies
 	mail       smtp.Mail
+	mailLine   string // the MAIL command, for a filter
+	local      bool   // from one of local_header_rewrite_clients
 	recipients []queue.Recipient
-	rcptTries  int // all RCPT commands
 	overshoot  int
 	chunks     chunkState
 	defers     pendingDefers
@@ -83,6 +98,7 @@ func (s *session) begin(ctx context.Context, conn net.Conn) {
 	*s = session{srv: s.srv, r: s.r, ctx: ctx, conn: conn, proto: "SMTP", where: "CONNECT", contentBytes: -1, discard: s.srv.discard}
 	s.r.Reset(conn, s.srv.set.LineLengthLimit)
 	s.r.SetTimeout(s.srv.set.Timeout)
+	s.startRequest()
 }
 
 // end drops what the session holds.
@@ -102,12 +118,17 @@ func (s *session) serve() {
 		if p := recover(); p != nil {
 			s.srv.log.Errorf("panic: session with %s: %v\n%s", s.client.label, p, debug.Stack())
 			s.abortMessage()
+			s.closeMilters()
 			s.release()
 		}
 	}()
+	known := s.readProxy()
 	s.identify()
 	s.logConnect()
-	err := s.greet()
+	err := errEnd
+	if known {
+		err = s.greet()
+	}
 	for err == nil && !s.closing {
 		err = s.next()
 	}
@@ -133,6 +154,7 @@ func (s *session) finish(err error) {
 	if !s.hangup {
 		s.flush()
 	}
+	s.closeMilters()
 	s.release()
 	s.logDisconnect()
 }
@@ -148,7 +170,7 @@ func (s *session) hostReply(code int, e smtp.Enhanced, text string) smtp.Reply {
 // greet opens the dialogue.
 func (s *session) greet() error {
 	if s.srv.set.TLSWrappermode {
-		if err := s.handshake(); err != nil {
+		if err := s.wrap(); err != nil || s.closing {
 			return err
 		}
 	}
@@ -169,7 +191,7 @@ func (s *session) greet() error {
 			return nil
 		}
 	}
-	s.out = append(s.out, s.srv.banner...)
+	s.welcome()
 	return nil
 }
 
@@ -188,6 +210,7 @@ func (s *session) next() error {
 		s.logEnd("too many errors")
 		return errEnd
 	}
+	s.startRequest()
 	line, err := s.readLine()
 	if err != nil {
 		return err
@@ -195,8 +218,19 @@ func (s *session) next() error {
 	if s.r.BareLF() && s.rejectsBareLF() {
 		return s.refuseBareLF()
 	}
+	s.noteBareLF()
 	s.command(line)
 	return s.content.broken
+}
+
+// startRequest begins the time that a request, with all its content, may take. Without
+// smtpd_per_request_deadline only pauses are limited.
+func (s *session) startRequest() {
+	rate := 0
+	if s.srv.checks.RequestDeadline {
+		rate = s.srv.checks.MinDataRate
+	}
+	s.r.SetRequest(rate)
 }
 
 // readLine sends what was answered, if the next command is not there yet, and
@@ -223,50 +257,83 @@ func (s *session) readLine() ([]byte, error) {
 // command does one command line.
 func (s *session) command(line []byte) {
 	if s.srv.core.SMTPUTF8Enable && !isASCII(line) && !utf8.Valid(line) {
-		s.fail(verbUnknown, replyBadUTF8)
+		s.fail(replyBadUTF8)
 		return
 	}
+	line, ok := s.filtered(line)
+	if !ok {
+		return
+	}
+	if s.srv.filter != nil {
+		s.line = string(line)
+	}
 	name, args := smtp.ParseCommand(line)
-	if len(name) == 0 {
-		s.fail(verbUnknown, replyBadSyntax)
+	switch {
+	case len(name) == 0:
+		s.fail(replyBadSyntax)
+		return
+	case s.isNoop(name):
+		s.reply(replyOK)
+		s.countJunk()
 		return
 	}
 	v := lookup(name)
-	if v == verbUnknown && s.isNoop(name) {
-		s.junk++
-		s.done(verbUnknown, replyOK)
-		return
-	}
 	c := &commands[v]
-	s.where = c.name
 	s.counts[v].total++
-	if (c.flags&lastInRow != 0 || s.proto != "ESMTP") && s.r.Buffered() > 0 {
-		s.logPipelining()
-		if s.srv.set.ForbidUnauthPipelining {
-			s.reply(replySync)
-			s.closing = true
-			return
-		}
-	}
-	if c.flags&junk != 0 {
-		if s.junk++; s.junk > s.srv.set.JunkCommandLimit {
-			s.errors++
-		}
-	}
 	var r smtp.Reply
 	switch {
+	case v == verbUnknown && s.isForeign(name, line):
+		return
 	case s.denied != "" && v != verbQUIT:
 		r = s.deniedReply
+	case v == verbUnknown:
+		if r = s.milterUnknown(string(name)); r.Code == 0 {
+			r = replyUnknown
+		}
 	case s.srv.level == tlsEncrypt && s.tls.Protocol == "" && c.flags&beforeTLS == 0:
 		r = replyMustTLS
-	case v == verbUnknown:
-		r = s.unknown(line)
 	default:
+		s.where = c.name
+		if !s.mayRun(c) {
+			return
+		}
 		r = c.run(s, args)
 	}
 	s.rcptNow = ""
-	if s.content.broken == nil {
-		s.done(v, r)
+	if s.content.broken != nil {
+		return
+	}
+	s.done(v, r)
+	if s.over {
+		s.over = false
+		s.reset()
+	}
+	if c.flags&junk != 0 {
+		s.countJunk()
+	}
+}
+
+// mayRun looks for input behind a command that the client must await the reply to.
+func (s *session) mayRun(c *command) bool {
+	if c.flags&lastInRow == 0 && s.proto == "ESMTP" {
+		return true
+	}
+	forbid := s.srv.set.ForbidUnauthPipelining
+	if s.r.Buffered() == 0 && (!forbid || s.r.Poll() == 0) {
+		return true
+	}
+	s.logPipelining()
+	if forbid {
+		s.reply(replySync)
+		s.closing = true
+	}
+	return !forbid
+}
+
+// countJunk counts a command that does nothing for mail.
+func (s *session) countJunk() {
+	if s.junk++; s.junk > s.srv.set.JunkCommandLimit+1 {
+		s.errors++
 	}
 }
 
@@ -287,11 +354,10 @@ func (s *session) done(v verb, r smtp.Reply) {
 	s.reply(r)
 }
 
-// fail is done for lines without a command.
-func (s *session) fail(v verb, r smtp.Reply) {
-	s.where = commands[v].name
-	s.counts[v].total++
-	s.done(v, r)
+// fail answers a line without a command.
+func (s *session) fail(r smtp.Reply) {
+	s.errors++
+	s.reply(r)
 }
 
 // reply adds a reply to those that will be sent. After enough errors the
@@ -305,7 +371,7 @@ func (s *session) reply(r smtp.Reply) {
 		s.pause(s.srv.set.ErrorSleepTime)
 	}
 	if r.Code >= 400 {
-		r = s.withFooter(r)
+		r = s.withFooter(s.softened(s.filteredReply(r)))
 	}
 	s.out = r.Append(s.out)
 	if r.Code == 421 || r.Code == 521 {
@@ -314,6 +380,18 @@ func (s *session) reply(r smtp.Reply) {
 	if len(s.out) > maxOut {
 		s.flush()
 	}
+}
+
+// softened makes a refusal a temporary one if soft_bounce is on.
+func (s *session) softened(r smtp.Reply) smtp.Reply {
+	if !s.srv.core.SoftBounce || r.Code/100 != 5 {
+		return r
+	}
+	r.Code -= 100
+	if !r.Enhanced.IsZero() {
+		r.Enhanced = r.Enhanced.WithClass(r.Code)
+	}
+	return r
 }
 
 // maxOut is how much is kept back of the replies to a client that pipelines
@@ -346,6 +424,7 @@ const keepOut = 512
 // reset ends the transaction, if there is one.
 func (s *session) reset() {
 	s.abortMessage()
+	s.milterReset()
 	s.tx = transaction{}
 	s.forward = forwardInfo{}
 	s.content = content{}
@@ -357,6 +436,10 @@ func (s *session) abortMessage() {
 		s.msg.Abort()
 		s.msg = nil
 	}
+	if s.filtering != nil {
+		s.filtering.close()
+		s.filtering = nil
+	}
 }
 
 // logPipelining tells once that the client does not wait for replies.
@@ -367,7 +450,7 @@ func (s *session) logPipelining() {
 	s.pipelined = true
 	text := s.r.Peek()
 	text = text[:min(len(text), 100)]
-	s.srv.log.Infof("improper command pipelining after %s from %s: %s", s.where, s.client.label, appendEscaped(nil, text))
+	s.srv.log.Infof("improper command pipelining after %s from %s: %s", s.where, s.client.label, smtp.AppendEscaped(nil, text))
 }
 
 func isASCII(b []byte) bool {

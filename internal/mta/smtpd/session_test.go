@@ -9,10 +9,13 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -167,7 +170,7 @@ func TestLowSpace(t *testing.T) {
 		t.Errorf("replies:\n%s", replies)
 	}
 	if log := ts.log.lines(t); !strings.Contains(log, "warning: not enough free space in mail queue: 15000000 bytes < 1.5*message size limit\n"+
-		"NOQUEUE: reject: MAIL from unknown[127.0.0.1]: 452 4.3.1 Insufficient system storage; from=<a@b.example> proto=SMTP helo=<c>\n") {
+		"NOQUEUE: reject: MAIL from unknown[127.0.0.1]: 452 4.3.1 Insufficient system storage; proto=SMTP helo=<c>\n") {
 		t.Errorf("log:\n%s", log)
 	}
 }
@@ -208,8 +211,8 @@ func TestAnvil(t *testing.T) {
 	}
 }
 
-// testCertificate makes a certificate for mail.example.com.
-func testCertificate(t testing.TB) *tls.Config {
+// testCertificate makes a certificate for mail.example.com, and returns the name of the file.
+func testCertificate(t testing.TB) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -220,13 +223,20 @@ func testCertificate(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "chain.pem")
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func TestSTARTTLS(t *testing.T) {
-	ts := startServer(t, "smtpd_tls_security_level = encrypt\nsmtpd_tls_received_header = yes\nsmtpd_tls_loglevel = 1\n", func(c *Config) {
-		c.TLS = testCertificate(t)
-	})
+	ts := startServer(t, "smtpd_tls_security_level = encrypt\nsmtpd_tls_received_header = yes\nsmtpd_tls_loglevel = 1\nsmtpd_tls_chain_files = "+testCertificate(t)+"\n", nil)
 	plain := dial(t, ts.addr)
 	r := bufio.NewReader(plain)
 	r.ReadString('\n')
@@ -239,14 +249,14 @@ func TestSTARTTLS(t *testing.T) {
 	if line, _ := r.ReadString('\n'); line != "220 2.0.0 Ready to start TLS\r\n" {
 		t.Fatalf("STARTTLS: %q", line)
 	}
-	conn := tls.Client(plain, &tls.Config{InsecureSkipVerify: true})
+	conn := tls.Client(plain, &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}})
 	io.WriteString(conn, "EHLO c\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<alice>\r\nDATA\r\n"+"\r\n"+strings.Repeat(strings.Repeat("x", 70)+"\r\n", 2000)+".\r\nSTARTTLS\r\nQUIT\r\n")
 	replies := readAll(t, conn)
 	if strings.Contains(replies, "STARTTLS") || !strings.Contains(replies, "queued as") || !strings.Contains(replies, "554 5.5.1 Error: TLS already active\r\n221") {
 		t.Errorf("replies:\n%s", replies)
 	}
 	ts.awaitSessions(t)
-	want := regexp.MustCompile(`^Received: from c \(unknown \[127\.0\.0\.1\]\)\r\n\t\(using TLSv1\.3 with cipher TLS_\w+ \(\d+/\d+ bits\)\r\n\t key-exchange \w+\)\r\n` +
+	want := regexp.MustCompile(`^Received: from c \(unknown \[127\.0\.0\.1\]\)\r\n\t\(using TLSv1\.3 with cipher TLS_\w+ \(\d+/\d+ bits\)\r\n\t key-exchange X25519 server-signature ECDSA \(prime256v1\) server-digest SHA256\)\r\n` +
 		`\t\(No client certificate requested\)\r\n\tby mail\.example\.com \(Postfix\) with ESMTPS id `)
 	if m := ts.queue.messages; len(m) != 1 || !want.Match(m[0].body.Bytes()) || m[0].size < 2000*72 {
 		t.Errorf("message: %.500s", m[0].body.String())
@@ -258,7 +268,7 @@ func TestSTARTTLS(t *testing.T) {
 }
 
 func TestWrappermode(t *testing.T) {
-	ts := startServer(t, "smtpd_tls_wrappermode = yes\n", func(c *Config) { c.TLS = testCertificate(t) })
+	ts := startServer(t, "smtpd_tls_wrappermode = yes\nsmtpd_tls_chain_files = "+testCertificate(t)+"\n", nil)
 	conn := tls.Client(dial(t, ts.addr), &tls.Config{InsecureSkipVerify: true})
 	io.WriteString(conn, "QUIT\r\n")
 	if replies := readAll(t, conn); replies != "220 mail.example.com ESMTP Postfix\r\n221 2.0.0 Bye\r\n" {
@@ -276,17 +286,20 @@ func TestWrappermode(t *testing.T) {
 // TestBadConfiguration lists what must keep a server from starting.
 func TestBadConfiguration(t *testing.T) {
 	for config, want := range map[string]string{
-		"smtpd_relay_restrictions = permit_mynetworks\n":                   "specify at least one working instance of: reject_unauth_destination",
-		"smtpd_relay_restrictions = permit, reject_unauth_destination\n":   "specify at least one working instance",
-		"smtpd_relay_restrictions = warn_if_reject reject\n":               "specify at least one working instance",
-		"smtpd_recipient_restrictions = check_policy_service unix:x\n":     "restriction check_policy_service is not supported",
-		"smtpd_client_restrictions = reject_rbl_client rbl.example\n":      "restriction reject_rbl_client is not supported",
-		"smtpd_forbid_bare_newline = maybe\n":                              "smtpd_forbid_bare_newline = maybe",
-		"smtpd_tls_security_level = maybe\n":                               "Invalid TLS level",
-		"receive_override_options = no_such\n":                             "unknown receive_override_options value",
-		"smtpd_sasl_auth_enable = yes\nsmtpd_sasl_security_options = no\n": "no configuration of the SASL application",
-		"smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = no\n":             "unsupported SASL server implementation: no",
-		"smtpd_sender_restrictions = check_sender_access\n":                "must be followed by a lookup table",
+		"smtpd_relay_restrictions = permit_mynetworks\n":                          "specify at least one working instance of: reject_unauth_destination",
+		"smtpd_relay_restrictions = permit, reject_unauth_destination\n":          "specify at least one working instance",
+		"smtpd_relay_restrictions = warn_if_reject reject\n":                      "specify at least one working instance",
+		"smtpd_recipient_restrictions = check_policy_service ftp:x\n":             "invalid transport name: ftp in service: ftp:x",
+		"smtpd_client_restrictions = reject_rbl_client rbl.example=1.2.3\n":       "RBL reply error: bad address pattern",
+		"smtpd_client_restrictions = check_policy_service {inet:x:1, timout=1}\n": "unknown attribute name: \"timout\"",
+		"smtpd_restriction_classes = own\n":                                       "restriction class `own' needs a definition",
+		"unknown_address_tempfail_action = accept\n":                              "bad configuration: unknown_address_tempfail_action = accept",
+		"smtpd_expansion_filter = a\\\n":                                          "smtpd_expansion_filter: nothing follows the last backslash",
+		"smtpd_forbid_bare_newline = maybe\n":                                     "smtpd_forbid_bare_newline = maybe",
+		"smtpd_tls_security_level = maybe\n":                                      "Invalid TLS level",
+		"receive_override_options = no_such\n":                                    "unknown receive_override_options value",
+		"smtpd_sasl_auth_enable = yes\nsmtpd_sasl_security_options = no\n":        "no configuration of the SASL application",
+		"smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = no\n":                    "unsupported SASL server implementation: no",
 	} {
 		ts := &testServer{queue: new(memoryQueue), log: newLog(t)}
 		if _, err := New(testConfig(t, config, ts)); err == nil || !strings.Contains(err.Error(), want) {

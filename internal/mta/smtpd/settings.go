@@ -22,6 +22,7 @@ type Settings struct {
 	ForbidBareNewline             string        `set:"smtpd_forbid_bare_newline" default:"normalize" nonempty:"yes" doc:"handling of lines ending in bare LF: no, yes/normalize, note, reject"`
 	ForbidBareNewlineExclusions   string        `set:"smtpd_forbid_bare_newline_exclusions" default:"$mynetworks" doc:"clients exempt from it"`
 	ForbidBareNewlineRejectCode   int           `set:"smtpd_forbid_bare_newline_reject_code" default:"550" min:"500" max:"599" doc:"reply code for 'reject'"`
+	StrictEnvelopes               bool          `set:"strict_rfc821_envelopes" default:"no" doc:"refuse addresses without <>, or with comments in them"`
 	StrictSMTPUTF8                bool          `set:"strict_smtputf8" default:"no" doc:"enforce SMTPUTF8 rules strictly"`
 	PeernameLookup                bool          `set:"smtpd_peername_lookup" default:"yes" doc:"look up client names"`
 	ClientPortLogging             bool          `set:"smtpd_client_port_logging" default:"no" doc:"log the client port"`
@@ -127,6 +128,16 @@ type Settings struct {
 	TLSCAFile             string        `set:"smtpd_tls_CAfile" doc:"CAs for client certificates"`
 	TLSProtocols          string        `set:"smtpd_tls_protocols" default:">=TLSv1" doc:"protocol versions for opportunistic TLS"`
 	TLSMandatoryProtocols string        `set:"smtpd_tls_mandatory_protocols" default:">=TLSv1" doc:"protocol versions for mandatory TLS"`
+	TLSCAPath             string        `set:"smtpd_tls_CApath" doc:"CA directory for client certificates"`
+	TLSCcertVerifydepth   int           `set:"smtpd_tls_ccert_verifydepth" default:"9" doc:"client chain depth"`
+	TLSFingerprintDigest  string        `set:"smtpd_tls_fingerprint_digest" default:"${{$compatibility_level} <level {3.6} ? {md5} : {sha256}}" nonempty:"yes" doc:"digest used for fingerprints"`
+	TLSExcludeCiphers     string        `set:"smtpd_tls_exclude_ciphers" doc:"ciphers never used"`
+	TLSMandatoryExclude   string        `set:"smtpd_tls_mandatory_exclude_ciphers" doc:"extra exclusions for mandatory TLS"`
+	TLSSessionTimeout     time.Duration `set:"smtpd_tls_session_cache_timeout" default:"3600s" unit:"s" max:"8640000" doc:"life of cached TLS sessions"`
+	TLSTicketCipher       string        `set:"tls_session_ticket_cipher" default:"aes-256-cbc" doc:"cipher of session tickets"`
+	TLSServerSNIMaps      string        `set:"tls_server_sni_maps" doc:"key and chain per SNI name (file list, base64 in the table with postmap -F)"`
+	TLSAppendDefaultCA    bool          `set:"tls_append_default_CA"`
+	RelayClientcerts      string        `set:"relay_clientcerts" doc:"fingerprints of client certificates that permit_tls_clientcerts permits"`
 }
 
 var _ = postfix.Register("smtpd", Settings{})

@@ -1,15 +1,17 @@
 package smtpd
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
+	"github.com/dovetail-mail/dovetail/internal/table"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
@@ -22,83 +24,115 @@ const (
 	tlsEncrypt
 )
 
-// tlsLevel reads the level, or the older settings where it is empty. Without a
-// certificate there is no TLS.
+// tlsLevel reads the level, or the older settings where it is empty. In wrapper mode the level
+// counts nothing: there always is TLS.
 func (srv *Server) tlsLevel() (tlsLevel, error) {
-	level := tlsNone
-	switch word := strings.ToLower(srv.set.TLSSecurityLevel); word {
-	case "":
-		switch {
-		case srv.set.EnforceTLS:
-			level = tlsEncrypt
-		case srv.set.UseTLS:
-			level = tlsMay
-		}
-	case "none":
-	case "may":
-		level = tlsMay
-	case "encrypt":
-		level = tlsEncrypt
-	case "fingerprint", "verify", "secure", "dane", "dane-only":
-		srv.log.Warningf("smtpd_tls_security_level: unsupported TLS level %q, using \"encrypt\"", srv.set.TLSSecurityLevel)
-		level = tlsEncrypt
-	default:
-		return 0, fmt.Errorf("Invalid TLS level %q", srv.set.TLSSecurityLevel)
+	set := &srv.set
+	word := strings.ToLower(set.TLSSecurityLevel)
+	switch {
+	case set.TLSWrappermode:
+		return tlsEncrypt, nil
+	case word == "" && set.EnforceTLS:
+		return tlsEncrypt, nil
+	case word == "" && set.UseTLS, word == "may":
+		return tlsMay, nil
+	case word == "", word == "none":
+		return tlsNone, nil
+	case word == "encrypt":
+		return tlsEncrypt, nil
+	case word == "fingerprint", word == "verify", word == "secure", word == "dane", word == "dane-only":
+		srv.log.Warningf("smtpd_tls_security_level: unsupported TLS level \"%s\", using \"encrypt\"", set.TLSSecurityLevel)
+		return tlsEncrypt, nil
 	}
-	if srv.set.TLSReqCcert && (level == tlsEncrypt || srv.set.TLSWrappermode) {
-		return 0, errors.New("smtpd_tls_req_ccert is not supported: it would let in clients without certificate")
-	}
-	if srv.tls == nil && (level != tlsNone || srv.set.TLSWrappermode) {
-		srv.log.Warningf("No server certs available. TLS won't be enabled")
-	}
-	return level, nil
+	return 0, fmt.Errorf("Invalid TLS level \"%s\"", set.TLSSecurityLevel)
 }
 
-// TLSParams returns what the certificate settings name, for
-// [tlsconf.Server]; ok is false when no certificate is configured. read reads
-// files, by a process that may read keys.
-func TLSParams(main *postfix.Main, read func(name string) ([]byte, error)) (p tlsconf.Params, ok bool, err error) {
-	set, err := postfix.Get[Settings](main)
+// requiresCert reports whether clients need a certificate that is trusted.
+func (srv *Server) requiresCert() bool { return srv.set.TLSReqCcert && srv.level == tlsEncrypt }
+
+// openTLS reads certificates and keys. Without any there is no TLS, which is no error.
+func (srv *Server) openTLS(c *Config) error {
+	if srv.level == tlsNone {
+		return nil
+	}
+	set := &srv.set
+	if set.TLSReqCcert && srv.level != tlsEncrypt {
+		srv.log.Warningf("Can't require client certs unless TLS is required")
+	}
+	p, err := srv.tlsParams(c)
 	if err != nil {
-		return p, false, err
+		return err
 	}
-	files := []struct {
-		dst  *[]byte
-		name string
-	}{
-		{&p.CertPEM, set.TLSCertFile}, {&p.KeyPEM, set.TLSKeyFile},
-		{&p.AltCertPEM, set.TLSECCertFile}, {&p.AltKeyPEM, set.TLSECKeyFile},
-		{&p.CAPEM, set.TLSCAFile},
+	srv.tls, err = tlsserver.New(p)
+	if !errors.Is(err, tlsserver.ErrNoCertificate) {
+		return chainFileError(set, err)
 	}
-	if chain := postfix.SplitList(set.TLSChainFiles); len(chain) > 0 {
-		files[0].name, files[1].name = chain[0], chain[0]
-		files[2].name, files[3].name = "", ""
-		if len(chain) > 1 {
-			files[2].name, files[3].name = chain[1], chain[1]
-		}
+	if p.AskCert {
+		srv.log.Warningf("Need a server cert to request client certs")
 	}
-	for _, f := range files {
-		if f.name == "" || f.name == "none" {
-			continue
-		}
-		if *f.dst, err = read(f.name); err != nil {
-			return p, false, err
-		}
+	srv.log.Warningf("No server certs available. TLS won't be enabled")
+	return nil
+}
+
+func (srv *Server) tlsParams(c *Config) (p tlsserver.Params, err error) {
+	set := &srv.set
+	p = tlsserver.Params{
+		CertFile: set.TLSCertFile, KeyFile: set.TLSKeyFile, ECCertFile: set.TLSECCertFile, ECKeyFile: set.TLSECKeyFile,
+		ChainFiles: postfix.SplitList(set.TLSChainFiles), CAFile: set.TLSCAFile, CAPath: set.TLSCAPath, DefaultCAs: set.TLSAppendDefaultCA,
+		AskCert: set.TLSAskCcert || srv.requiresCert(), VerifyDepth: set.TLSCcertVerifydepth, Digest: set.TLSFingerprintDigest,
+		Exclude: []string{set.TLSExcludeCiphers}, SessionTimeout: set.TLSSessionTimeout, LogLevel: set.TLSLoglevel,
+		ReadFile: c.readFile(), Log: srv.log, Now: srv.now,
 	}
-	if p.CertPEM == nil {
-		p.CertPEM, p.KeyPEM, p.AltCertPEM, p.AltKeyPEM = p.AltCertPEM, p.AltKeyPEM, nil, nil
+	if set.TLSTicketCipher == "" {
+		p.SessionTimeout = 0
 	}
 	protocols := set.TLSProtocols
-	if strings.EqualFold(set.TLSSecurityLevel, "encrypt") {
+	if srv.level == tlsEncrypt {
 		protocols = set.TLSMandatoryProtocols
+		p.Exclude = append(p.Exclude, set.TLSMandatoryExclude)
+	}
+	if len(p.ChainFiles) > 0 && (p.CertFile != "" || p.ECCertFile != "") {
+		srv.log.Warningf("Both smtpd_tls_chain_files and one or more of the legacy  smtpd_tls_cert_file, smtpd_tls_eccert_file or smtpd_tls_dcert_file are non-empty; the legacy  parameters will be ignored")
+	}
+	if p.SNI, err = c.Tables.OpenMaps("tls_server_sni_maps", set.TLSServerSNIMaps); err != nil {
+		return p, err
 	}
 	p.Versions, err = tlsconf.ParseVersions(protocols)
-	return p, p.CertPEM != nil, err
+	return p, err
 }
 
-// offersTLS reports whether STARTTLS is possible now.
+// chainFileError says which parameter names a file that cannot be read, or used.
+func chainFileError(set *Settings, err error) error {
+	if bad := (*tlsserver.ChainError)(nil); errors.As(err, &bad) {
+		params := "smtpd_tls_cert_file, smtpd_tls_key_file"
+		if set.TLSChainFiles != "" {
+			params = "smtpd_tls_chain_files"
+		}
+		return fmt.Errorf("%s: %w", params, err)
+	}
+	var pe *fs.PathError
+	if !errors.As(err, &pe) {
+		return err
+	}
+	for _, p := range []struct{ name, value string }{
+		{"smtpd_tls_chain_files", set.TLSChainFiles},
+		{"smtpd_tls_cert_file", set.TLSCertFile}, {"smtpd_tls_key_file", set.TLSKeyFile},
+		{"smtpd_tls_eccert_file", set.TLSECCertFile}, {"smtpd_tls_eckey_file", set.TLSECKeyFile},
+		{"smtpd_tls_CAfile", set.TLSCAFile},
+	} {
+		for _, path := range postfix.SplitList(p.value) {
+			if path == pe.Path {
+				return fmt.Errorf("%s: error opening chain file: %s: %s", p.name, pe.Path, table.Reason(pe))
+			}
+		}
+	}
+	return err
+}
+
+// offersTLS reports whether STARTTLS is announced now. As with Postfix it is even where no
+// certificate could be read.
 func (s *session) offersTLS() bool {
-	return s.srv.tls != nil && s.srv.level != tlsNone && s.tls.Protocol == "" && s.discard&kwStartTLS == 0
+	return s.srv.level != tlsNone && s.tls.Protocol == "" && s.discard&kwStartTLS == 0
 }
 
 // starttls does STARTTLS (RFC 3207).
@@ -106,18 +140,19 @@ func (s *session) starttls(args []byte) smtp.Reply {
 	switch {
 	case len(args) > 0:
 		return replySyntaxTLS
+	case s.milterRefusesAll().Code >= 500:
+		return s.milterRefusesAll()
+	case s.milterRefusesAll().Code != 0:
+		return reply(454, smtp.Enhanced{4, 3, 0}, "Try again later") // as Sendmail
 	case s.tls.Protocol != "":
 		return replyTLSActive
 	case s.srv.level == tlsNone || s.discard&kwStartTLS != 0:
 		return replyNotImpl
 	case s.srv.tls == nil:
 		return reply(454, smtp.Enhanced{4, 7, 0}, "TLS not available due to local problem")
-	}
-	if limit := s.eventLimit(anvilTLS); limit > 0 && !s.exempt() {
-		if n := s.srv.anvil.add(s.anvilKey(), anvilTLS, s.srv.now()); n > limit {
-			s.srv.log.Warningf("Refusing STARTTLS request from %s for service %s", s.client.label, s.srv.service)
-			return reply(454, smtp.Enhanced{4, 7, 0}, "Error: too many new TLS sessions from "+s.client.label)
-		}
+	case s.tooManyHandshakes():
+		s.srv.log.Warningf("Refusing STARTTLS request from %s for service %s", s.client.label, s.srv.service)
+		return reply(454, smtp.Enhanced{4, 7, 0}, "Error: too many new TLS sessions from "+s.client.label)
 	}
 	s.reply(replyStartTLS)
 	err := s.flush()
@@ -131,42 +166,88 @@ func (s *session) starttls(args []byte) smtp.Reply {
 	return smtp.Reply{}
 }
 
-// handshake begins TLS. What the client said before it counts for nothing
-// (RFC 3207 4.2).
-func (s *session) handshake() error {
+// tooManyHandshakes reports whether the client was over the limit before, so that another handshake
+// would be wasted.
+func (s *session) tooManyHandshakes() bool {
+	limit := s.srv.set.ClientNewTLSSessionRateLimit
+	return limit > 0 && !s.exempt() && s.srv.anvil.rate(s.anvilKey(), anvilTLS, s.srv.now()) > limit
+}
+
+// rate returns how many events there were in the current unit of time.
+func (a *Anvil) rate(key anvilKey, kind anvilKind, now time.Time) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.clients[key]
+	if c == nil || now.Sub(c.start[kind]) >= a.unit {
+		return 0
+	}
+	return c.rates[kind]
+}
+
+// wrap begins TLS before anything is said (smtpd_tls_wrappermode).
+func (s *session) wrap() error {
 	if s.srv.tls == nil {
-		s.warn("Wrapper-mode request dropped from ", s.client.label, " for service ", s.srv.service, ". TLS context initialization failed. For details see earlier warnings in your logs.")
+		s.srv.log.Warningf("Wrapper-mode request dropped from %s for service %s. TLS context initialization failed. For details see earlier warnings in your logs.",
+			s.client.label, s.srv.service)
+		return errEnd
+	}
+	if s.tooManyHandshakes() {
+		s.srv.log.Warningf("Refusing TLS service request from %s for service %s", s.client.label, s.srv.service)
+		return errEnd
+	}
+	return s.handshake()
+}
+
+// handshake begins TLS. What the client said before it counts for nothing (RFC 3207 4.2).
+func (s *session) handshake() error {
+	conn, state, err := s.srv.tls.Handshake(s.ctx, tlsserver.Handshake{
+		Conn: s.conn, Client: s.client.label, Timeout: s.srv.set.StarttlsTimeout, RequireCert: s.srv.requiresCert(),
+	})
+	limited := s.countHandshake(&state)
+	if err != nil {
 		return io.EOF
 	}
-	conn := tls.Server(s.conn, s.srv.tls)
-	s.conn.SetDeadline(time.Now().Add(s.srv.set.StarttlsTimeout))
-	if err := conn.HandshakeContext(s.ctx); err != nil {
-		reason := "-1"
-		if errors.Is(err, io.EOF) {
-			reason = "lost connection"
-		}
-		s.srv.log.Infof("SSL_accept error from %s: %s", s.client.label, reason)
-		if reason == "-1" {
-			s.srv.log.Warningf("TLS library problem: %v", err)
-		}
-		return io.EOF
-	}
-	s.conn.SetDeadline(time.Time{})
 	s.reset()
-	s.conn = conn
+	s.conn, s.tls = conn, state
 	s.r.Reset(conn, s.srv.set.LineLengthLimit)
-	s.tls = tlsconf.Describe(conn.ConnectionState())
 	s.heloName, s.proto, s.login = "", "SMTP", login{}
-	if s.srv.set.TLSLoglevel != "0" {
-		s.logTLS()
+	if limited {
+		s.reply(s.hostReply(421, smtp.Enhanced{4, 7, 0}, "Error: too many new TLS sessions from "+s.client.label))
+		return nil
+	}
+	if s.srv.requiresCert() && !state.Peer.Trusted {
+		return s.refuseCert()
 	}
 	return nil
 }
 
-func (s *session) logTLS() {
-	keyExchange := ""
-	if s.tls.Curve != "" {
-		keyExchange = " key-exchange " + s.tls.Curve
+// countHandshake counts one that was not cheap; it reports whether that was too many.
+func (s *session) countHandshake(state *tlsserver.Session) bool {
+	limit := s.srv.set.ClientNewTLSSessionRateLimit
+	if limit <= 0 || state.Reused || s.exempt() {
+		return false
 	}
-	s.srv.log.Infof("Anonymous TLS connection established from %s: %s%s", s.client.label, s.tls, keyExchange)
+	n := s.srv.anvil.add(s.anvilKey(), anvilTLS, s.srv.now())
+	if n <= limit {
+		return false
+	}
+	s.srv.log.Warningf("New TLS session rate limit exceeded: %d from %s for service %s", n, s.client.label, s.srv.service)
+	return true
+}
+
+// refuseCert ends the session of a client without a certificate that is trusted, with the reply to its next
+// command: there is none to STARTTLS itself any more.
+func (s *session) refuseCert() error {
+	why := "No client certificate presented"
+	if s.tls.Peer.Cert != nil {
+		why = "Client certificate not trusted"
+	}
+	s.srv.log.Infof("NOQUEUE: abort: TLS from %s: %s", s.client.label, why)
+	if !s.srv.set.TLSWrappermode {
+		if _, err := s.readLine(); err != nil {
+			return err
+		}
+	}
+	s.reply(s.hostReply(421, smtp.Enhanced{4, 7, 1}, "Error: "+why))
+	return nil
 }

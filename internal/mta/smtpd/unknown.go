@@ -7,17 +7,37 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// unknown answers what is no command. Clients that speak another protocol, or
-// send a message where commands belong, are cut off.
-func (s *session) unknown(line []byte) smtp.Reply {
-	name, _ := smtp.ParseCommand(line)
-	if isHeader(line) || s.srv.isForbidden(s, string(name)) {
-		text := line[:min(len(line), 100)]
-		s.warn("non-SMTP command from ", s.client.label, ": ", string(appendEscaped(nil, text)))
-		s.closing = true
-		return replyNotSMTP
+// isForeign cuts off clients that speak another protocol, or send a message where
+// commands belong.
+func (s *session) isForeign(name, line []byte) bool {
+	s.where = commands[verbUnknown].name
+	if !isHeader(name) && !s.srv.isForbidden(s, string(name)) {
+		return false
 	}
-	return replyUnknown
+	text := smtp.AppendEscaped(nil, line)
+	s.warn("non-SMTP command from ", s.client.label, ": ", string(text[:min(len(text), 100)]))
+	s.closing = true
+	s.reply(replyNotSMTP)
+	return true
+}
+
+// filtered returns what smtpd_command_filter makes of a line; ok is false if it cannot be asked.
+func (s *session) filtered(line []byte) (_ []byte, ok bool) {
+	maps := s.srv.lists.commandFilter
+	if maps.Empty() {
+		return line, true
+	}
+	value, found, err := maps.Lookup(s.ctx, string(bytes.TrimLeft(line, " \t")))
+	switch {
+	case err != nil:
+		s.closing = true
+		s.reply(s.hostReply(421, smtp.Enhanced{4, 3, 0}, "Server local data error"))
+		return nil, false
+	case !found:
+		return line, true
+	}
+	s.srv.log.Infof("%s: replacing command \"%.100s\" with \"%.100s\"", s.client.label, line, value)
+	return []byte(value), true
 }
 
 // isHeader reports whether a line looks like a message header.

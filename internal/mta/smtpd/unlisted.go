@@ -10,7 +10,7 @@ import (
 // rejectUnlistedRecipient refuses recipients who do not exist, as far as the
 // tables of their class tell (LOCAL_RECIPIENT_README).
 func (e *eval) rejectUnlistedRecipient(*item) verdict {
-	if e.rcpt == nil {
+	if e.rcpt == nil || e.s.srv.override&noUnknownRecipientChecks != 0 {
 		return dunno
 	}
 	res, err := e.resolved()
@@ -23,7 +23,7 @@ func (e *eval) rejectUnlistedRecipient(*item) verdict {
 // rejectUnlistedSender refuses senders of our domains who do not exist.
 func (e *eval) rejectUnlistedSender(*item) verdict {
 	sender := e.s.tx.sender
-	if sender == "" {
+	if sender == "" || e.s.srv.override&noUnknownRecipientChecks != 0 {
 		return dunno
 	}
 	r := e.s.srv.resolver
@@ -44,18 +44,19 @@ func (e *eval) unlisted(res *resolve.Result, sub subject, enhanced smtp.Enhanced
 			return v
 		}
 	}
+	if v := e.undeliverable(res, sub, enhanced); v != dunno || res.Transport == "error" || res.Transport == "retry" {
+		return v
+	}
 	set := &e.s.srv.set
 	switch res.Class {
 	case resolve.Local:
 		return e.unlistedIn(lists.localRecipients, res, sub, set.UnknownLocalRecipientRejectCode, enhanced, " in local recipient table")
-	case resolve.VirtualAlias:
-		return e.unknownUser(set.UnknownVirtualAliasRejectCode, enhanced, sub, " in virtual alias table")
 	case resolve.VirtualMailbox:
 		return e.unlistedIn(e.s.srv.resolver.MailboxMaps(), res, sub, set.UnknownVirtualMailboxRejectCode, enhanced, " in virtual mailbox table")
 	case resolve.Relay:
 		return e.unlistedIn(lists.relayRecipients, res, sub, set.UnknownRelayRecipientRejectCode, enhanced, " in relay recipient table")
 	}
-	return e.undeliverable(res, sub, enhanced)
+	return dunno
 }
 
 // listed looks an address up; v is reject when the table cannot be asked.
@@ -71,19 +72,11 @@ func (e *eval) listed(maps resolve.Maps, addr string, sub subject) (found bool, 
 // without table takes all.
 func (e *eval) unlistedIn(maps resolve.Maps, res *resolve.Result, sub subject, code int, enhanced smtp.Enhanced, table string) verdict {
 	if maps.Empty() || res.Class == resolve.Local && e.isSystemAddress(res.Recipient) {
-		return e.undeliverable(res, sub, enhanced)
+		return dunno
 	}
-	found, v := e.listed(maps, res.Recipient, sub)
-	switch {
-	case v != dunno:
+	if found, v := e.listed(maps, res.Recipient, sub); found || v != dunno {
 		return v
-	case found:
-		return e.undeliverable(res, sub, enhanced)
 	}
-	return e.unknownUser(code, enhanced, sub, table)
-}
-
-func (e *eval) unknownUser(code int, enhanced smtp.Enhanced, sub subject, table string) verdict {
 	if !e.s.srv.lists.showTable {
 		table = ""
 	}
@@ -98,19 +91,21 @@ func (e *eval) isSystemAddress(addr string) bool {
 		strings.EqualFold(local, e.s.srv.core.DoubleBounceSender)
 }
 
-// undeliverable refuses what the transport error or retry would return.
+// undeliverable refuses what the transport error or retry would return. Those have
+// all addresses of virtual alias domains that no table knows.
 func (e *eval) undeliverable(res *resolve.Result, sub subject, enhanced smtp.Enhanced) verdict {
-	text := res.Nexthop
 	code := 550
-	switch res.Transport {
-	case "error":
-	case "retry":
+	switch {
+	case res.Transport == "retry":
 		code, enhanced = 450, enhanced.WithClass(450)
-	default:
+	case res.Transport != "error":
 		return dunno
+	case res.Class == resolve.VirtualAlias:
+		code = e.s.srv.set.UnknownVirtualAliasRejectCode
 	}
+	text := strings.TrimLeft(res.Nexthop, " \t") // "error: text" is as good as "error:text"
 	if dsn, used := smtp.ParseEnhanced(text); used > 0 {
-		enhanced, text = dsn, strings.TrimLeft(text[used:], " ")
+		enhanced, text = e.s.dsnFor(sub.class, dsn), strings.TrimLeft(text[used:], " ")
 	}
 	return e.refuse(code, enhanced, sub, text)
 }

@@ -23,6 +23,9 @@ func (s *session) vrfy(args []byte) smtp.Reply {
 		}
 		return replySyntaxVrfy
 	}
+	if r := s.milterRefusesAll(); r.Code != 0 {
+		return r
+	}
 	path, err := smtp.ParsePath(args)
 	if err != nil || path.Address == "" {
 		return replyBadRecipient

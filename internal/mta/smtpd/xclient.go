@@ -22,15 +22,15 @@ const maxAttribute = 255
 func attributes(args []byte, set func(name, value string) smtp.Reply) smtp.Reply {
 	for word := range strings.FieldsSeq(string(args)) {
 		name, value, ok := strings.Cut(word, "=")
-		if !ok {
+		if !ok || value == "" {
 			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute=value expected")
+		}
+		if len(value) > maxAttribute {
+			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute value too long")
 		}
 		text, ok := smtp.ParseXtext([]byte(value))
 		if !ok {
-			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute=value expected")
-		}
-		if len(text) > maxAttribute {
-			return reply(501, smtp.Enhanced{5, 5, 4}, "Error: attribute value too long")
+			text = value // as from clients that do not encode
 		}
 		if strings.EqualFold(text, unavailable) {
 			text = ""
@@ -59,6 +59,9 @@ func (s *session) xclient(args []byte) smtp.Reply {
 		case "NAME":
 			if !setName(&c.name, &c.status, value) {
 				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad NAME syntax: "+value)
+			}
+			if c.status == nameOK {
+				c.reverse, c.rstatus = c.name, nameOK
 			}
 		case "REVERSE_NAME":
 			if !setName(&c.reverse, &c.rstatus, value) {
@@ -118,7 +121,7 @@ func (s *session) xclient(args []byte) smtp.Reply {
 			return smtp.Reply{Code: codeRestarted}
 		}
 	}
-	s.out = append(s.out, s.srv.banner...)
+	s.welcome()
 	return smtp.Reply{Code: codeRestarted}
 }
 
@@ -149,68 +152,4 @@ func parseAddr(value string) (netip.Addr, bool) {
 	}
 	addr, err := netip.ParseAddr(value)
 	return addr.Unmap(), err == nil && addr.Zone() == ""
-}
-
-// forwardInfo is what XFORWARD tells of where a message came from.
-type forwardInfo struct {
-	label  string // NAME[ADDR]
-	name   string
-	addr   string
-	ident  string // queue id there
-	remote bool   // SOURCE=REMOTE: not a local submission
-}
-
-// xforward does XFORWARD (XFORWARD_README): log lines tell the origin of the
-// next message.
-func (s *session) xforward(args []byte) smtp.Reply {
-	switch {
-	case s.tx.open:
-		return replyInMail
-	case len(args) == 0:
-		return reply(501, smtp.Enhanced{5, 5, 4}, "Syntax: XFORWARD attribute=value...")
-	case s.discard&kwXFORWARD != 0 || !s.srv.lists.xforward.matches(s):
-		return reply(550, smtp.Enhanced{5, 7, 0}, "Error: insufficient authorization")
-	}
-	f := s.forward
-	r := attributes(args, func(name, value string) smtp.Reply {
-		switch name {
-		case "NAME":
-			f.name = value
-		case "ADDR":
-			if _, ok := parseAddr(value); !ok && value != "" {
-				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad ADDR syntax: "+value)
-			}
-			f.addr = value
-		case "IDENT":
-			f.ident = value
-		case "SOURCE":
-			switch {
-			case strings.EqualFold(value, "REMOTE"):
-				f.remote = true
-			case strings.EqualFold(value, "LOCAL"):
-				f.remote = false
-			default:
-				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad SOURCE syntax: "+value)
-			}
-		case "PORT", "PROTO", "HELO":
-		default:
-			return reply(501, smtp.Enhanced{5, 5, 4}, "Bad XFORWARD attribute name: "+name)
-		}
-		return smtp.Reply{}
-	})
-	if r.Code != 0 {
-		return r
-	}
-	if f.name != "" || f.addr != "" {
-		f.label = orUnknown(f.name) + "[" + orUnknown(f.addr) + "]"
-	}
-	s.forward = f
-	return replyOK
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return unknownName
-	}
-	return s
 }

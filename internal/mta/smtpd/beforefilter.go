@@ -1,0 +1,520 @@
+package smtpd
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/smtp"
+)
+
+// FilterSettings are the parameters of a filter before the queue (SMTPD_PROXY_README).
+type FilterSettings struct {
+	Filter  string        `set:"smtpd_proxy_filter" doc:"host:port, or unix:path, of an SMTP server that gets the mail before it is queued"`
+	EHLO    string        `set:"smtpd_proxy_ehlo" default:"$myhostname" doc:"name given to it"`
+	Options string        `set:"smtpd_proxy_options" doc:"speed_adjust: it gets a message when all of it has come"`
+	Timeout time.Duration `set:"smtpd_proxy_timeout" default:"100s" unit:"s" min:"1" doc:"limit for connecting to it, and for each command"`
+}
+
+var _ = postfix.Register("smtpd", FilterSettings{})
+
+// A beforeFilter is the filter of a server: an SMTP server that gets the commands of the client
+// that this one took, and answers in its place. Nothing is queued here.
+type beforeFilter struct {
+	name             string // as configured
+	network, address string
+	ehlo             string
+	timeout          time.Duration
+	speedAdjust      bool
+	lineLimit        int
+	spool            func() (*os.File, error)
+	log              *maillog.Logger
+}
+
+// newBeforeFilter is nil where there is no filter.
+func newBeforeFilter(c *Config, core *postfix.Core, lineLimit int) (*beforeFilter, error) {
+	var set FilterSettings
+	if err := c.Main.Decode(&set); err != nil || set.Filter == "" {
+		return nil, err
+	}
+	f := &beforeFilter{name: set.Filter, network: "tcp", ehlo: set.EHLO, timeout: set.Timeout, lineLimit: lineLimit, spool: c.Spool, log: c.Log}
+	switch kind, rest, _ := strings.Cut(set.Filter, ":"); {
+	case strings.EqualFold(kind, "unix"):
+		if f.network, f.address = "unix", rest; !filepath.IsAbs(rest) {
+			f.address = filepath.Join(core.QueueDirectory, rest)
+		}
+	case strings.EqualFold(kind, "inet"):
+		f.address = tcpAddress(rest)
+	default:
+		f.address = tcpAddress(set.Filter)
+	}
+	for _, option := range postfix.SplitList(set.Options) {
+		if option != "speed_adjust" {
+			return nil, fmt.Errorf("unknown smtpd_proxy_options value %q in %q: specify speed_adjust, or nothing", option, set.Options)
+		}
+		f.speedAdjust = true
+	}
+	if f.spool == nil {
+		f.spool = func() (*os.File, error) { return nil, errors.ErrUnsupported }
+	}
+	return f, nil
+}
+
+// tcpAddress makes an address of "host:port", "[host]:port", ":port" and "port".
+func tcpAddress(text string) string {
+	i := strings.LastIndexByte(text, ':')
+	host := strings.Trim(text[:max(i, 0)], "[]")
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, text[i+1:])
+}
+
+// A filtering is one message on its way through the filter.
+type filtering struct {
+	*beforeFilter
+	conn   net.Conn // nil: not connected yet, or no more
+	r      *bufio.Reader
+	broken bool // the connection can no longer be used
+	last   smtp.Reply
+
+	content  *smtp.DataWriter
+	cr       bool // a CR was held back: is it stray?
+	mail     string
+	from     queue.Client
+	ident    string
+	local    bool
+	kept     []keptCommand // with speed_adjust: what is sent when all has come
+	keptFile *os.File
+	keptOut  *bufio.Writer
+}
+
+// keptCommand is a command, and the first digit of the reply that it must get.
+type keptCommand struct {
+	line   string
+	expect byte
+}
+
+// What replies must begin with.
+const (
+	wantOK   = '2'
+	wantMore = '3'
+	wantAny  = 0
+)
+
+// begin starts a message: mail is the client's command. The reply is why it cannot be filtered now;
+// the zero reply is that it can.
+func (f *filtering) begin() smtp.Reply {
+	if !f.speedAdjust {
+		return f.connect()
+	}
+	file, err := f.spool()
+	if err != nil {
+		return f.keptTrouble(err)
+	}
+	f.keptFile, f.keptOut = file, bufio.NewWriterSize(file, keptBuffer)
+	return smtp.Reply{}
+}
+
+// keptBuffer is what is held in memory of a message for a filter that gets it later.
+const keptBuffer = 32 << 10
+
+func (f *filtering) keptTrouble(err error) smtp.Reply {
+	f.log.Warningf("proxy speed-adjust log I/O error: %v", err)
+	return f.failed()
+}
+
+// failed makes up the reply of a filter that gave none.
+func (f *filtering) failed() smtp.Reply {
+	f.last = replyFilterTrouble
+	return f.last
+}
+
+// connect opens the dialogue with the filter, up to MAIL.
+func (f *filtering) connect() smtp.Reply {
+	conn, err := net.DialTimeout(f.network, f.address, f.timeout)
+	if err != nil {
+		f.log.Warningf("connect to proxy filter %s: %s", f.name, netReason(err))
+		return f.failed()
+	}
+	f.conn, f.r = conn, bufio.NewReaderSize(conn, f.lineLimit)
+	// The client waits for a reply to RCPT: a greeting would be none, and so would the others.
+	if r := f.dialogue("", wantOK); r.Code != 0 {
+		f.close()
+		return f.failed()
+	}
+	if r := f.dialogue("EHLO "+f.ehlo, wantOK); r.Code != 0 {
+		f.close()
+		return f.failed()
+	}
+	for _, line := range f.xforwards(forwardOffer(f.last.Text)) {
+		if r := f.dialogue(line, wantOK); r.Code != 0 {
+			f.close()
+			return f.failed()
+		}
+	}
+	if r := f.dialogue(f.mail, wantOK); r.Code != 0 {
+		f.close()
+		return r
+	}
+	return smtp.Reply{}
+}
+
+// forwardOffer lists what a filter takes by XFORWARD, as its answer to EHLO says.
+func forwardOffer(ehlo string) (names []string) {
+	for line := range strings.SplitSeq(ehlo, "\n") {
+		if words := strings.Fields(line); len(words) > 0 && strings.EqualFold(words[0], "XFORWARD") {
+			names = append(names, words[1:]...)
+		}
+	}
+	return names
+}
+
+// maxXforward is the most that goes in one XFORWARD command.
+const maxXforward = 512 - len("250 XFORWARD\r\n")
+
+// xforwards makes the commands that tell the filter of the client, as far as it wants to know. What
+// is not known is told to be that.
+func (f *filtering) xforwards(offered []string) (commands []string) {
+	values := [...]struct{ name, value string }{
+		{"NAME", f.from.Name}, {"ADDR", f.from.Addr}, {"PORT", f.from.Port}, {"HELO", f.from.Helo}, {"IDENT", f.ident},
+		{"PROTO", f.from.Proto}, {"SOURCE", "REMOTE"},
+	}
+	if f.local {
+		values[len(values)-1].value = "LOCAL"
+	}
+	line := ""
+	for _, v := range values {
+		if !slices.ContainsFunc(offered, func(name string) bool { return strings.EqualFold(name, v.name) }) {
+			continue
+		}
+		if v.value == "" || v.value == unknownName {
+			v.value = unavailable
+		}
+		word := " " + v.name + "=" + string(smtp.AppendXtext(nil, v.value))
+		if line != "" && len(line)+len(word) > maxXforward {
+			commands, line = append(commands, "XFORWARD"+line), ""
+		}
+		line += word
+	}
+	if line != "" {
+		commands = append(commands, "XFORWARD"+line)
+	}
+	return commands
+}
+
+// command passes a command of the client on, now or later. A reply is for the client, in place of the
+// usual one; the zero reply is that the filter takes the command.
+func (f *filtering) command(line string, expect byte) smtp.Reply {
+	if f.keptFile == nil {
+		return f.dialogue(line, expect)
+	}
+	f.kept = append(f.kept, keptCommand{line, expect})
+	return smtp.Reply{}
+}
+
+// dialogue sends a command, unless it is empty, and reads the reply, which is returned if it is not
+// what was expected.
+func (f *filtering) dialogue(line string, expect byte) smtp.Reply {
+	if f.conn == nil || f.broken {
+		return f.failed()
+	}
+	f.conn.SetDeadline(time.Now().Add(f.timeout)) //nolint:errcheck // the read tells
+	if line != "" {
+		if _, err := f.conn.Write([]byte(noControls(line) + "\r\n")); err != nil {
+			return f.lost(err)
+		}
+	}
+	text, clean, err := f.readReply()
+	if err != nil {
+		return f.lost(err)
+	}
+	f.last = smtp.Reply{}
+	if clean {
+		f.last = parseFilterReply(text)
+	}
+	if clean && (expect == wantAny || text[0] == expect) {
+		return smtp.Reply{}
+	}
+	if line == "" {
+		line = "connection request"
+	}
+	f.log.Warningf("proxy %s rejected \"%s\": \"%s\"", f.name, line, strings.ReplaceAll(text, "\n", "??"))
+	if f.last.Code < 400 {
+		return f.failed() // the client would misunderstand it
+	}
+	return f.last
+}
+
+// lost is for a connection that fails.
+func (f *filtering) lost(err error) smtp.Reply {
+	f.broken = true
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		f.log.Warningf("timeout talking to proxy %s", f.name)
+	} else {
+		f.log.Warningf("lost connection with proxy %s", f.name)
+	}
+	return f.failed()
+}
+
+// noControls is a command in which nothing can end the line early.
+func noControls(line string) string {
+	return replaceByte(line, ' ', func(c byte) bool { return c == '\r' || c == '\n' || c == 0 })
+}
+
+// maxReplyLines bounds what a filter may answer, garbage included.
+const maxReplyLines = 1000
+
+var errGarbage = errors.New("endless reply")
+
+// readReply reads a reply, the codes included; clean tells that nothing was among it that is no
+// reply. Of a long one the beginning is kept.
+func (f *filtering) readReply() (_ string, clean bool, err error) {
+	var text strings.Builder
+	clean = true
+	for range maxReplyLines {
+		line, err := f.readLine()
+		if err != nil {
+			return "", false, err
+		}
+		if text.Len() < f.lineLimit {
+			if text.Len() > 0 {
+				text.WriteByte('\n')
+			}
+			text.WriteString(line)
+		}
+		if len(line) >= 3 && isDigits(line[:3]) && (len(line) == 3 || line[3] == ' ' || line[3] == '-') {
+			clean = clean && line[0] >= '2' && line[0] <= '5'
+			if len(line) > 3 && line[3] == '-' {
+				continue
+			}
+			return text.String(), clean, nil
+		}
+		clean = false
+		f.log.Warningf("received garbage from proxy %s: %.100s", f.name, line)
+	}
+	return "", false, errGarbage
+}
+
+// readLine reads a line, of which what is too long is dropped.
+func (f *filtering) readLine() (string, error) {
+	line, err := f.r.ReadSlice('\n')
+	text := string(line)
+	if errors.Is(err, bufio.ErrBufferFull) {
+		f.log.Warningf("%s: response longer than %d: %.30s...", f.name, f.lineLimit, text)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = f.r.ReadSlice('\n')
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	return replaceByte(text, '?', func(c byte) bool { return c < ' ' || c > '~' }), nil
+}
+
+// parseFilterReply makes a reply of lines with codes. An enhanced code is known as one if all lines
+// have it.
+func parseFilterReply(text string) smtp.Reply {
+	lines := strings.Split(text, "\n")
+	r := smtp.Reply{Code: int(text[0]-'0')*100 + int(text[1]-'0')*10 + int(text[2]-'0')}
+	same := true
+	for i, line := range lines {
+		line = line[min(len(line), len("250 ")):]
+		enhanced, used := smtp.ParseEnhanced(line)
+		if i == 0 {
+			r.Enhanced = enhanced
+		}
+		same = same && used > 0 && used < len(line) && line[used] == ' ' && enhanced == r.Enhanced && int(enhanced[0]) == r.Code/100
+		lines[i] = line
+	}
+	if !same {
+		r.Enhanced = smtp.Enhanced{}
+	}
+	for i, line := range lines {
+		if same {
+			lines[i] = line[len(r.Enhanced.String())+1:]
+		}
+	}
+	r.Text = strings.Join(lines, "\n")
+	return r
+}
+
+// startContent is called when the client may send the content.
+func (f *filtering) startContent() {
+	if f.keptFile == nil {
+		f.content = smtp.NewDataWriter(f)
+	}
+}
+
+// Write sends content that is ready to go over the wire.
+func (f *filtering) Write(p []byte) (int, error) {
+	f.conn.SetDeadline(time.Now().Add(f.timeout)) //nolint:errcheck // the write tells
+	return f.conn.Write(p)
+}
+
+// add takes a piece of the content. A CR that ends no line becomes a blank: the filter might take it
+// for a line end, and find commands of the client's in the content. An error is the reply to the
+// client.
+func (f *filtering) add(p []byte) error {
+	for len(p) > 0 {
+		if f.cr {
+			f.cr = false
+			end := "\r"
+			if p[0] != '\n' {
+				end = " "
+			}
+			if err := f.put([]byte(end)); err != nil {
+				return err
+			}
+		}
+		n := bytes.IndexByte(p, '\r')
+		if n < 0 {
+			return f.put(p)
+		}
+		if err := f.put(p[:n]); err != nil {
+			return err
+		}
+		p, f.cr = p[n+1:], true
+	}
+	return nil
+}
+
+func (f *filtering) put(p []byte) error {
+	if f.keptFile != nil {
+		if _, err := f.keptOut.Write(p); err != nil {
+			return f.keptTrouble(err)
+		}
+		return nil
+	}
+	if f.broken {
+		return f.failed()
+	}
+	if _, err := f.content.Write(p); err != nil {
+		return f.lost(err)
+	}
+	return nil
+}
+
+// finish ends the content and returns the filter's answer to it.
+func (f *filtering) finish() smtp.Reply {
+	if f.keptFile != nil {
+		if r := f.replay(); r.Code != 0 {
+			return r
+		}
+	}
+	if f.broken {
+		return f.failed()
+	}
+	if err := f.content.Close(); err != nil {
+		return f.lost(err)
+	}
+	f.content = nil
+	if r := f.dialogue("", wantAny); r.Code != 0 {
+		return r
+	}
+	if f.last.Code/100 == wantMore-'0' {
+		return f.failed() // the client has nothing more to say
+	}
+	return f.last
+}
+
+// replay sends what was kept.
+func (f *filtering) replay() smtp.Reply {
+	file := f.keptFile
+	if err := f.keptOut.Flush(); err != nil {
+		return f.keptTrouble(err)
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return f.keptTrouble(err)
+	}
+	if r := f.connect(); r.Code != 0 {
+		return r
+	}
+	for _, c := range f.kept {
+		if r := f.dialogue(c.line, c.expect); r.Code != 0 {
+			return r
+		}
+	}
+	f.content = smtp.NewDataWriter(f)
+	if _, err := io.Copy(f.content, onlyReader{file}); err != nil {
+		return f.lost(err)
+	}
+	return smtp.Reply{}
+}
+
+// onlyReader keeps io.Copy from asking for more than a Read.
+type onlyReader struct{ io.Reader }
+
+// close ends the dialogue with the filter, which is not waited for.
+func (f *filtering) close() {
+	if f.content != nil { // in the middle of it
+		f.content.Abort()
+		f.content, f.broken = nil, true
+	}
+	if f.conn != nil {
+		if !f.broken {
+			f.conn.SetDeadline(time.Now().Add(goodbyeTimeout)) //nolint:errcheck // nobody waits
+			io.WriteString(f.conn, "QUIT\r\n")                 //nolint:errcheck // nobody waits
+		}
+		f.conn.Close()
+		f.conn = nil
+	}
+	if f.keptFile != nil {
+		f.keptFile.Close()
+		f.keptFile = nil
+	}
+}
+
+// openFilter begins to pass a message to the filter.
+func (s *session) openFilter() smtp.Reply {
+	f := &filtering{beforeFilter: s.srv.filter, mail: s.tx.mailLine, from: s.origin(), ident: s.forward.ident, local: s.isLocal()}
+	if r := f.begin(); r.Code != 0 {
+		f.close()
+		return r
+	}
+	s.filtering = f
+	s.logClient()
+	return smtp.Reply{}
+}
+
+// filterCommand passes the command under way to the filter, if there is one.
+func (s *session) filterCommand(line string, expect byte) smtp.Reply {
+	if s.filtering == nil {
+		return smtp.Reply{}
+	}
+	return s.filtering.command(line, expect)
+}
+
+// finishFiltered ends a message that goes to the filter, which answers the client unless it is
+// refused already.
+func (s *session) finishFiltered(refusal smtp.Reply) smtp.Reply {
+	f, r := s.filtering, refusal
+	if r.Code == 0 {
+		r = f.finish()
+	}
+	action := "reject"
+	if r.Code < 400 {
+		action = "accept"
+	}
+	s.rcptNow = s.tx.recipients[0].Address
+	s.srv.log.Append(maillog.Info, func(b []byte) []byte {
+		b = append(append(append(b, "proxy-"...), action...), ": END-OF-MESSAGE: "...)
+		if f.last.Code != 0 {
+			b = appendOneLine(b, f.last)
+		}
+		return s.appendContext(append(b, ';'))
+	})
+	return r
+}
