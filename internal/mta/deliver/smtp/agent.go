@@ -35,14 +35,19 @@ type Agent struct {
 	own      []netip.Addr
 	log      *maillog.Logger
 
-	discard     extensions   // not to be used, whoever offers them
-	discardMaps resolve.Maps // the same by server address
+	discardMaps resolve.Maps // extensions not to be used, by server address
 	cached      resolve.List // next hops whose connections are always kept
+	dnsFilter   resolve.Maps // of DNS answers
+	replyFilter resolve.Maps // of lines of replies
+	pixMaps     resolve.Maps // work-arounds by server address
+	srv         resolve.List // services that SRV records are looked up for
 	tls         *tlsClient
+	probe       *dnssecProbe
 	sasl        *saslClient // nil when it is switched off
 	outgoing    *outgoing   // nil where mail leaves as it is
 	cache       cache
 	attempts    sync.Pool // *attempt
+	trace       *trace    // nil but for posttls-finger
 }
 
 var _ deliver.Agent = (*Agent)(nil)
@@ -71,6 +76,9 @@ func New(c Config) (*Agent, error) {
 	if err = a.set.checkBind(a.protocol); err != nil {
 		return nil, err
 	}
+	if a.probe, err = newDNSSECProbe(a.shared.DNSSECProbe); err != nil {
+		return nil, err
+	}
 	if a.tls, err = newTLSClient(&c, a.set, a.shared); err != nil {
 		return nil, err
 	}
@@ -92,8 +100,19 @@ func (a *Agent) openTables(tables resolve.Opener) error {
 	if a.cached, err = tables.OpenList(param, a.set.CacheDestinations, resolve.DomainList); err != nil {
 		return fmt.Errorf("parameter %s: %w", param, err)
 	}
-	a.discard = parseKeywords(a.set.DiscardEHLO)
-	a.discardMaps, err = tables.OpenMaps(a.protocol.prefix()+"discard_ehlo_keyword_address_maps", a.set.DiscardEHLOMaps)
+	if a.srv, err = tables.OpenList("use_srv_lookup", a.shared.UseSRV, resolve.StringList); err != nil {
+		return fmt.Errorf("parameter use_srv_lookup: %w", err)
+	}
+	if a.replyFilter, err = tables.OpenMaps(a.protocol.prefix()+"reply_filter", a.set.ReplyFilter); err != nil {
+		return err
+	}
+	if a.pixMaps, err = tables.OpenMaps(a.protocol.prefix()+"pix_workaround_maps", a.set.PIXMaps); err != nil {
+		return err
+	}
+	if a.dnsFilter, err = tables.OpenMaps(a.protocol.prefix()+"dns_reply_filter", a.set.DNSReplyFilter); err != nil {
+		return err
+	}
+	a.discardMaps, err = tables.OpenMaps(a.protocol.discardMaps(), a.set.DiscardEHLOMaps)
 	return err
 }
 

@@ -68,20 +68,23 @@ func (t *attempt) run(ctx context.Context) {
 			return
 		}
 		t.next()
-		servers, failed := t.agent.destination(ctx, site)
+		route, failed := t.agent.destination(ctx, site)
 		if failed == nil {
-			t.tryServers(ctx, site, servers)
+			t.tryServers(ctx, site, route.servers)
+			if route.final {
+				return
+			}
 			continue
 		}
 		// A site that may work later is not forgotten for one that never will.
 		if failed.Action == deliver.Deferred || t.last.Action == deliver.Bounced || t.last.Text == noServer.Text {
 			t.last = *failed
 		}
+		if route.final { // the fallback would make it worse
+			t.last = *failed
+			return
+		}
 		if failed.Action == deliver.Bounced {
-			if failed.Enhanced == loopStatus {
-				t.last = *failed
-				return // the fallback would make it worse
-			}
 			t.suspect(i, len(sites))
 		}
 	}
@@ -184,7 +187,7 @@ func (t *attempt) next() {
 // fail ends what one server can do for all recipients that have no status of
 // their own. A permanent status decides them.
 func (t *attempt) fail(status deliver.Status) {
-	if status.Action == deliver.Deferred {
+	if t.mayChange(&status) {
 		t.last = status
 		if status.Relay != "none" {
 			t.notes = append(t.notes, status.Text)
@@ -205,7 +208,7 @@ func (t *attempt) fail(status deliver.Status) {
 
 // decide gives one recipient its status.
 func (t *attempt) decide(i int, status deliver.Status) {
-	if status.Action == deliver.Deferred {
+	if t.mayChange(&status) {
 		t.soft = append(t.soft, soft{i, status})
 		t.notes = append(t.notes, status.Text)
 		return
@@ -214,6 +217,11 @@ func (t *attempt) decide(i int, status deliver.Status) {
 		t.left = slices.Delete(t.left, at, at+1)
 	}
 	t.report(i, status)
+}
+
+// mayChange tells whether another server is to be tried.
+func (t *attempt) mayChange(status *deliver.Status) bool {
+	return status.Action == deliver.Deferred || status.Action == deliver.Bounced && t.agent.core.SoftBounce
 }
 
 func (t *attempt) isSoft(i int) bool {
@@ -245,7 +253,7 @@ func (t *attempt) release(ctx context.Context, s *session, err error) {
 	switch {
 	case err != nil:
 		s.close()
-	case !a.keeps(ctx, t.req.Nexthop), ctx.Err() != nil,
+	case s.unfit, !a.keeps(ctx, t.req.Nexthop), ctx.Err() != nil,
 		a.set.ReuseCountLimit > 0 && s.uses >= a.set.ReuseCountLimit,
 		time.Since(s.opened) > a.set.ReuseTimeLimit,
 		s.r.Buffered() > 0: // it said more than it was asked

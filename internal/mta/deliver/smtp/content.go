@@ -3,6 +3,7 @@ package smtp
 import (
 	"bytes"
 	"io"
+	"time"
 
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -10,13 +11,18 @@ import (
 // content sends the message and the final dot; a small one with one write.
 func (x *transaction) content() error {
 	s := x.s
-	s.xfer = xferWriter{s: s}
-	s.arm(s.agent.set.DataXferTimeout)
+	s.xfer = xferWriter{s: s, deadline: time.Now().Add(s.agent.set.DataXferTimeout)}
 	w := wire.NewDataWriter(&s.xfer)
-	if err := x.copyContent(w); err != nil {
+	err := x.copyContent(w)
+	if err == nil && s.pix.delay {
+		if err = w.Flush(); err == nil {
+			x.pauseBeforeDot()
+		}
+	}
+	if err != nil {
 		w.Abort()
 		if s.xfer.err != nil {
-			return x.lost(s.xfer.err, stateBody)
+			return x.lostContent(s.xfer.err)
 		}
 		s.agent.log.Warningf("%s: %v", s.message, err)
 		x.fail(*s.localError())
@@ -28,6 +34,19 @@ func (x *transaction) content() error {
 		return x.lost(err, stateEnd)
 	}
 	return nil
+}
+
+// lostContent ends a session that broke within the content. The server may have said before why
+// it wants no more of it.
+func (x *transaction) lostContent(err error) error {
+	if !isTimeout(err) {
+		reply, early := x.s.reply(x.agent.set.DataDoneTimeout)
+		if early == nil && reply.code/100 != 2 { // which would be a lie
+			x.fail(x.s.answered(&reply, "end of DATA", x.start))
+			return errBroken
+		}
+	}
+	return x.lost(err, stateBody)
 }
 
 // copyContent writes the message in the form that the server can take.
@@ -70,15 +89,41 @@ func (x *transaction) changeContent(w io.Writer) error {
 	return err
 }
 
-// An xferWriter writes to the server and gives each piece of content
-// smtp_data_xfer_timeout.
+// An xferWriter writes to the server and gives each piece of content smtp_data_xfer_timeout; with
+// smtp_per_request_deadline all pieces together, which smtp_min_data_rate prolongs.
 type xferWriter struct {
-	s   *session
-	err error // of the connection, as opposed to those of the queue
+	s        *session
+	deadline time.Time
+	err      error // of the connection, as opposed to those of the queue
 }
 
+// xferPiece is how much is written before the deadline is looked at again.
+const xferPiece = 4 << 10
+
 func (w *xferWriter) Write(p []byte) (int, error) {
-	w.s.arm(w.s.agent.set.DataXferTimeout)
+	set := w.s.agent.set
+	if !set.RequestDeadline {
+		w.s.arm(set.DataXferTimeout)
+		return w.write(p)
+	}
+	total := 0
+	for len(p) > 0 {
+		w.s.armUntil(w.deadline)
+		n, err := w.write(p[:min(len(p), xferPiece)])
+		total += n
+		if err != nil {
+			return total, err
+		}
+		p = p[n:]
+		w.deadline = w.deadline.Add(time.Duration(n) * time.Second / time.Duration(max(set.MinDataRate, 1)))
+		if latest := time.Now().Add(set.DataXferTimeout); w.deadline.After(latest) {
+			w.deadline = latest
+		}
+	}
+	return total, nil
+}
+
+func (w *xferWriter) write(p []byte) (int, error) {
 	n, err := w.s.conn.Write(p)
 	if err != nil {
 		w.err = err

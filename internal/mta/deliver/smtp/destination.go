@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -11,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
-	"github.com/dovetail-mail/dovetail/internal/dns"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -53,50 +51,77 @@ func newSocket(host, path string) server {
 // travel in a circle.
 const smtpPort = "25"
 
-// destination returns the servers of one destination in the order in which to try
-// them, or why there are none: "domain", "domain:port", "[host]",
+// smtpsPort is where TLS begins with the first byte.
+const smtpsPort = "465"
+
+// A route is the servers of a destination in the order in which to try them.
+type route struct {
+	servers []server
+	final   bool // this system is one of the destination's: no fallback is tried
+}
+
+// destination returns the servers of one destination, or why there are none: "domain", "domain:port", "[host]",
 // "[host]:port", "inet:..." or "unix:path".
-func (a *Agent) destination(ctx context.Context, dest string) ([]server, *deliver.Status) {
+func (a *Agent) destination(ctx context.Context, dest string) (route, *deliver.Status) {
 	if path, ok := strings.CutPrefix(dest, "unix:"); ok {
 		if !strings.HasPrefix(path, "/") {
 			path = a.core.QueueDirectory + "/" + path
 		}
-		return []server{newSocket(a.core.Myhostname, path)}, nil
+		return route{servers: []server{newSocket(a.core.Myhostname, path)}}, nil
 	}
 	dest = strings.TrimPrefix(dest, "inet:")
-	host, port, direct := splitDestination(dest)
-	if port == "" {
-		port = a.set.TCPPort
+	host, service, direct := splitDestination(dest)
+	if service == "" {
+		service = a.set.TCPPort
 	}
-	port, ok := a.portNumber(port)
+	port, ok := a.portNumber(service)
 	if !ok {
 		a.log.Warningf("unknown service in next-hop destination: %s", dest)
-		return nil, &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 3, 5}, Relay: "none", Dead: true,
+		return route{}, &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 3, 5}, Relay: "none", Dead: true,
 			Text: "unknown service in next-hop destination " + dest}
 	}
-	list, failed := a.lookup(ctx, host, port, direct)
+	if port == smtpsPort && !a.set.TLSWrapper {
+		a.log.Infof(`SMTPS wrappermode (TCP port 465) requires setting "%[1]stls_wrappermode = yes", and "%[1]stls_security_level = encrypt" (or stronger)`,
+			a.protocol.prefix())
+	}
+	r, failed := a.lookup(ctx, wire.ASCIIDomain(host), service, port, direct)
 	if failed != nil {
-		return nil, failed
+		return r, failed
 	}
-	for i := range list {
-		list[i].best = list[i].pref == list[0].pref
+	if _, literal := parseIP(host); !literal && a.tls.dnssec() && slices.ContainsFunc(r.servers, func(s server) bool { return !s.secure }) {
+		a.probeDNSSEC(ctx)
 	}
-	return a.balance(list), nil
+	for i := range r.servers {
+		r.servers[i].best = r.servers[i].pref == r.servers[0].pref
+	}
+	r.servers = a.balance(r.servers)
+	return r, nil
 }
 
-func (a *Agent) lookup(ctx context.Context, host, port string, direct bool) ([]server, *deliver.Status) {
+// lookup finds the servers of a host or domain.
+func (a *Agent) lookup(ctx context.Context, host, service, port string, direct bool) (route, *deliver.Status) {
+	detect := port == smtpPort && a.protocol == SMTP
 	if ip, ok := parseIP(host); ok {
-		return a.dropSelf([]server{newServer(strings.TrimPrefix(host, "IPv6:"), ip, port, 0)}, host, port)
+		list := []server{newServer(strings.TrimPrefix(host, "IPv6:"), ip, port, 0)}
+		if detect && a.meets(list) >= 0 {
+			return route{final: true}, loopsBack(host)
+		}
+		return route{servers: list}, nil
 	}
-	if !direct && a.protocol == SMTP && !a.noDNS() {
-		return a.domainServers(ctx, host, port)
+	if problem := wire.HostnameError(host); problem != "" {
+		return route{}, &deliver.Status{Action: deliver.Bounced, Enhanced: wire.Enhanced{5, 4, 4}, Relay: "none",
+			Text: "Name service error for " + host + ": invalid host or domain name"}
 	}
-	list, failed := a.hostServers(ctx, host, port, 0)
-	if failed != nil {
-		return nil, failed
+	if !direct && !a.noDNS() {
+		// Whoever wants SRV records wants them of some services, by name.
+		if srv, err := a.srv.Match(ctx, service); err == nil && srv {
+			return a.srvServers(ctx, host, service, port)
+		}
+		if a.protocol == SMTP {
+			return a.mxServers(ctx, host, port)
+		}
 	}
-	a.sort(list)
-	return a.dropSelf(list, host, port)
+	return a.hostOnly(ctx, host, port, detect)
 }
 
 // splitDestination takes "[host]:port" apart; direct says that brackets forbid
@@ -128,101 +153,6 @@ func (a *Agent) portNumber(port string) (string, bool) {
 	}
 	n, err := net.LookupPort("tcp", port)
 	return strconv.Itoa(n), err == nil && n > 0
-}
-
-// hostServers returns the addresses of a host.
-func (a *Agent) hostServers(ctx context.Context, host, port string, pref uint16) ([]server, *deliver.Status) {
-	answer, err := a.addresses(ctx, host)
-	if err != nil {
-		return nil, a.lookupFailed(host, "A", err)
-	}
-	list := make([]server, 0, len(answer.Records))
-	for _, ip := range answer.Records {
-		srv := newServer(host, ip.Unmap(), port, pref)
-		srv.secure, srv.alias = answer.Secure, answer.Name
-		list = append(list, srv)
-	}
-	return list, nil
-}
-
-// addresses looks a host up where smtp_host_lookup says.
-func (a *Agent) addresses(ctx context.Context, host string) (dns.Answer[netip.Addr], error) {
-	if a.noDNS() || !strings.Contains(a.set.HostLookup, "dns") {
-		return a.resolver.NativeAddrs(ctx, host, a.family())
-	}
-	answer, err := a.resolver.Addrs(ctx, host, a.family())
-	if err != nil && !dns.Temporary(err) && strings.Contains(a.set.HostLookup, "native") {
-		return a.resolver.NativeAddrs(ctx, host, a.family())
-	}
-	return answer, err
-}
-
-// noDNS tells whether names are only looked up as the system does it.
-func (a *Agent) noDNS() bool { return a.core.DisableDNSLookups || a.set.DNSSupport == "disabled" }
-
-// family is the address families that inet_protocols allows.
-func (a *Agent) family() dns.Family {
-	list := postfix.SplitList(a.core.InetProtocols)
-	four, six := slices.Contains(list, "ipv4"), slices.Contains(list, "ipv6")
-	switch {
-	case slices.Contains(list, "all") || four == six:
-		return dns.Any
-	case four:
-		return dns.IPv4
-	}
-	return dns.IPv6
-}
-
-// domainServers returns the servers of a domain by its MX records, or its own
-// addresses where it has none (RFC 5321 5.1).
-func (a *Agent) domainServers(ctx context.Context, domain, port string) ([]server, *deliver.Status) {
-	answer, err := a.resolver.MX(ctx, domain)
-	if errors.Is(err, dns.ErrNoData) {
-		list, failed := a.hostServers(ctx, domain, port, 0)
-		if failed != nil {
-			return nil, failed
-		}
-		a.sort(list)
-		return a.dropSelf(list, domain, port)
-	}
-	if err != nil {
-		return nil, a.lookupFailed(domain, "MX", err)
-	}
-	if len(answer.Records) == 1 && answer.Records[0].Host == "" { // RFC 7505
-		return nil, &deliver.Status{Action: deliver.Bounced, Enhanced: wire.Enhanced{5, 1, 0}, Relay: "none",
-			Text: "Domain " + domain + " does not accept mail (nullMX)"}
-	}
-	list, failed := a.exchangers(ctx, answer.Records, port)
-	for i := range list {
-		list[i].domain, list[i].badMX = domain, !answer.Secure
-	}
-	if len(list) == 0 {
-		a.log.Warningf("no MX host for %s has a valid address record", domain)
-		if failed.Action == deliver.Bounced && a.set.DeferIfNoMX {
-			failed.Action, failed.Enhanced[0], failed.Dead = deliver.Deferred, 4, true
-		}
-		return nil, failed
-	}
-	a.sort(list)
-	return a.dropSelf(list, domain, port)
-}
-
-// maxExchangers bounds the hosts looked up for one domain.
-const maxExchangers = 100
-
-// exchangers looks the hosts of MX records up.
-func (a *Agent) exchangers(ctx context.Context, records []dns.MX, port string) ([]server, *deliver.Status) {
-	var list []server
-	var failed *deliver.Status
-	for _, mx := range records[:min(len(records), maxExchangers)] {
-		addrs, status := a.hostServers(ctx, mx.Host, port, mx.Pref)
-		// A host that cannot be looked up now must not let the mail bounce.
-		if status != nil && (failed == nil || status.Action == deliver.Deferred) {
-			failed = status
-		}
-		list = append(list, addrs...)
-	}
-	return list, failed
 }
 
 // sort orders by preference; equal ones at random, the preferred address family first.
@@ -269,41 +199,35 @@ func (a *Agent) balance(list []server) []server {
 // loopStatus is the code of mail that would come back.
 var loopStatus = wire.Enhanced{5, 4, 6}
 
-// dropSelf removes this system and all servers that are no better: mail must
-// not travel in a circle (RFC 5321 5.1).
-func (a *Agent) dropSelf(list []server, domain, port string) ([]server, *deliver.Status) {
-	if port != smtpPort {
-		return list, nil
+// meets finds the first server that is this system, or -1.
+func (a *Agent) meets(list []server) int {
+	return slices.IndexFunc(list, func(s server) bool { return slices.Contains(a.own, s.ip) })
+}
+
+// beforeSelf leaves the servers that are better than this system: mail must not travel in a circle
+// (RFC 5321 5.1).
+func (a *Agent) beforeSelf(list []server, self int) route {
+	pref := list[self].pref
+	better := make([]server, 0, len(list))
+	for _, s := range list {
+		if s.pref < pref {
+			better = append(better, s)
+		}
 	}
-	i := slices.IndexFunc(list, func(s server) bool { return slices.Contains(a.own, s.ip) })
-	if i < 0 {
-		return list, nil
+	return route{servers: better, final: true}
+}
+
+// noneBeforeSelf is why there is no server left: this system is the best, or those that are better cannot be found.
+func noneBeforeSelf(domain string, best bool) *deliver.Status {
+	if best {
+		return loopsBack(domain)
 	}
-	self := list[i].pref
-	list = slices.DeleteFunc(list, func(s server) bool { return s.pref >= self })
-	if len(list) == 0 {
-		return nil, &deliver.Status{Action: deliver.Bounced, Enhanced: loopStatus, Relay: "none", Text: loops(domain)}
-	}
-	return list, nil
+	return &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 4, 4}, Relay: "none", Dead: true,
+		Text: "unable to find primary relay for " + domain}
+}
+
+func loopsBack(domain string) *deliver.Status {
+	return &deliver.Status{Action: deliver.Bounced, Enhanced: loopStatus, Relay: "none", Text: loops(domain)}
 }
 
 func loops(domain string) string { return "mail for " + domain + " loops back to myself" }
-
-// lookupFailed is the status after a DNS lookup failed, in Postfix's words.
-func (a *Agent) lookupFailed(name, kind string, err error) *deliver.Status {
-	if kind == "A" && a.family() != dns.IPv4 {
-		kind = "AAAA" // which was asked for last
-	}
-	reason := dns.ErrTryAgain
-	for _, known := range []error{dns.ErrNXDomain, dns.ErrNoData, dns.ErrMalformed} {
-		if errors.Is(err, known) {
-			reason = known
-		}
-	}
-	s := &deliver.Status{Action: deliver.Bounced, Enhanced: wire.Enhanced{5, 4, 4}, Relay: "none",
-		Text: "Host or domain name not found. Name service error for name=" + name + " type=" + kind + ": " + reason.Error()}
-	if dns.Temporary(err) {
-		s.Action, s.Enhanced, s.Dead = deliver.Deferred, wire.Enhanced{4, 4, 3}, true
-	}
-	return s
-}

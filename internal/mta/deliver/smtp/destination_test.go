@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	mdns "github.com/miekg/dns"
 
+	"github.com/dovetail-mail/dovetail/internal/dns"
 	"github.com/dovetail-mail/dovetail/internal/dns/dnstest"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 )
@@ -36,6 +37,7 @@ both.test.       IN MX 10 mx.both.test.
 mx.both.test.    IN AAAA 2001:db8::2
 mx.both.test.    IN A 192.0.2.4
 alias.test.      IN CNAME two.test.
+xn--bcher-kva.test. IN MX 10 a.two.test.
 mxalias.test.    IN MX 10 cname.mxalias.test.
 cname.mxalias.test. IN CNAME nomx.test.
 nothing.test.    IN TXT "no address"
@@ -62,6 +64,16 @@ mx.many.test.    IN AAAA 2001:db8::12
 mx.many.test.    IN AAAA 2001:db8::13
 mx.many.test.    IN AAAA 2001:db8::14
 mx.many.test.    IN A 192.0.2.31
+_submission._tcp.srv.test. IN SRV 20 0 2002 b.two.test.
+_submission._tcp.srv.test. IN SRV 10 0 2001 a.two.test.
+_submission._tcp.nosrv.test. IN SRV 0 0 0 .
+_submission._tcp.gonesrv.test. IN SRV 10 0 587 nxdomain.test.
+gonesrv.test.    IN MX 10 a.two.test.
+_submission._tcp.alsomx.test. IN SRV 10 0 2003 a.equal.test.
+alsomx.test.     IN MX 10 b.equal.test.
+_25._tcp.selfsrv.test. IN SRV 10 0 2004 me.self.test.
+_25._tcp.backupsrv.test. IN SRV 20 0 2004 me.self.test.
+_25._tcp.backupsrv.test. IN SRV 10 0 2005 first.self.test.
 `
 
 const notFound = "Host or domain name not found. Name service error for "
@@ -71,6 +83,8 @@ func TestDestination(t *testing.T) {
 	server := dnstest.New(t, zone)
 	server.Fail("servfail.test", mdns.RcodeServerFailure)
 	t.Setenv("DOVETAIL_RESOLV_CONF", server.ResolvConf)
+	server.Fail("_submission._tcp.badsrv.test", mdns.RcodeServerFailure)
+	const srv = "use_srv_lookup = submission, 25\n"
 	const all = "inet_protocols = all\nsmtp_randomize_addresses = no\n"
 	for _, test := range []struct {
 		name, config, nexthop string
@@ -80,7 +94,7 @@ func TestDestination(t *testing.T) {
 		{name: "by preference", nexthop: "two.test", want: "a.two.test[192.0.2.1]:25 b.two.test[192.0.2.2]:25"},
 		{name: "with a port", nexthop: "two.test:2525", want: "a.two.test[192.0.2.1]:2525 b.two.test[192.0.2.2]:2525"},
 		{name: "with a service name", nexthop: "two.test:submission", want: "a.two.test[192.0.2.1]:587 b.two.test[192.0.2.2]:587"},
-		{name: "default port", config: "smtp_tcp_port = smtps", nexthop: "nomx.test", want: "nomx.test[192.0.2.3]:465"},
+		{name: "default port", config: "smtp_tcp_port = submission", nexthop: "nomx.test", want: "nomx.test[192.0.2.3]:587"},
 		{name: "unknown service", nexthop: "two.test:nonsense", want: "4.3.5 deferred unknown service in next-hop destination two.test:nonsense",
 			log: "warning: unknown service in next-hop destination: two.test:nonsense\n"},
 		{name: "null MX", nexthop: "null.test", want: "5.1.0 bounced Domain null.test does not accept mail (nullMX)"},
@@ -89,7 +103,7 @@ func TestDestination(t *testing.T) {
 		{name: "brackets, host with address", nexthop: "[nomx.test]:26", want: "nomx.test[192.0.2.3]:26"},
 		{name: "address", nexthop: "[192.0.2.9]", want: "192.0.2.9[192.0.2.9]:25"},
 		{name: "IPv6 address", nexthop: "[IPv6:2001:db8::9]:26", want: "2001:db8::9[2001:db8::9]:26"},
-		{name: "no such domain", nexthop: "nxdomain.test", want: "5.4.4 bounced " + notFound + "name=nxdomain.test type=MX: Host not found"},
+		{name: "no such domain", nexthop: "nxdomain.test", want: "5.4.4 bounced " + notFound + "name=nxdomain.test type=AAAA: Host not found"},
 		{name: "domain without MX and address", nexthop: "nothing.test", want: "5.4.4 bounced " + notFound + "name=nothing.test type=AAAA: Host found but no data record of requested type"},
 		{name: "IPv4 only", config: "inet_protocols = ipv4", nexthop: "nothing.test", want: "5.4.4 bounced " + notFound + "name=nothing.test type=A: Host found but no data record of requested type"},
 		{name: "name server failure", nexthop: "servfail.test", want: "4.4.3 deferred " + notFound + "name=servfail.test type=MX: Host not found, try again"},
@@ -103,6 +117,9 @@ func TestDestination(t *testing.T) {
 			want: "mx.many.test[2001:db8::10]:25 mx.many.test[2001:db8::11]:25 mx.many.test[192.0.2.31]:25"},
 		{name: "domain is a CNAME", nexthop: "alias.test", want: "a.two.test[192.0.2.1]:25 b.two.test[192.0.2.2]:25"},
 		{name: "MX is a CNAME", nexthop: "mxalias.test", want: "cname.mxalias.test[192.0.2.3]:25"},
+		{name: "named by the end of CNAMEs", config: "smtp_cname_overrides_servername = yes", nexthop: "mxalias.test", want: "nomx.test[192.0.2.3]:25"},
+		{name: "not ASCII", nexthop: "bücher.test", want: "a.two.test[192.0.2.1]:25"},
+		{name: "host not ASCII", nexthop: "[bücher.test]", want: "5.4.4 bounced " + notFound + "name=xn--bcher-kva.test type=AAAA: Host found but no data record of requested type"},
 		{name: "MX without address", nexthop: "noaddr.test", want: "5.4.4 bounced " + notFound + "name=nothing.test type=AAAA: Host found but no data record of requested type",
 			log: "warning: no MX host for noaddr.test has a valid address record\n"},
 		{name: "MX does not exist", nexthop: "gone.test", want: "5.4.4 bounced " + notFound + "name=nxdomain.test type=AAAA: Host not found",
@@ -111,7 +128,7 @@ func TestDestination(t *testing.T) {
 			want: "4.4.4 deferred " + notFound + "name=nxdomain.test type=AAAA: Host not found",
 			log:  "warning: no MX host for gone.test has a valid address record\n"},
 		{name: "one MX cannot be looked up", nexthop: "half.test", want: "nomx.test[192.0.2.3]:25"},
-		{name: "no MX can be looked up now", nexthop: "broken.test", want: "4.4.3 deferred " + notFound + "name=servfail.test type=AAAA: Host not found, try again",
+		{name: "no MX can be looked up now", nexthop: "broken.test", want: "4.4.4 deferred " + notFound + "name=nxdomain.test type=AAAA: Host not found",
 			log: "warning: no MX host for broken.test has a valid address record\n"},
 		{name: "backup MX", nexthop: "self.test", want: "first.self.test[192.0.2.21]:25"},
 		{name: "backup MX, other port", nexthop: "two.test:26", want: "a.two.test[192.0.2.1]:26 b.two.test[192.0.2.2]:26"},
@@ -119,13 +136,37 @@ func TestDestination(t *testing.T) {
 		{name: "own address", nexthop: "[203.0.113.1]", want: "5.4.6 bounced mail for 203.0.113.1 loops back to myself"},
 		{name: "own address, other port", nexthop: "[203.0.113.1]:26", want: "203.0.113.1[203.0.113.1]:26"},
 		{name: "proxy address", config: "proxy_interfaces = 192.0.2.3", nexthop: "nomx.test", want: "5.4.6 bounced mail for nomx.test loops back to myself"},
+		{name: "SRV", config: srv, nexthop: "srv.test:submission", want: "a.two.test[192.0.2.1]:2001 b.two.test[192.0.2.2]:2002"},
+		{name: "SRV before MX", config: srv, nexthop: "alsomx.test:submission", want: "a.equal.test[192.0.2.11]:2003"},
+		{name: "SRV of another service", config: srv, nexthop: "alsomx.test", want: "b.equal.test[192.0.2.12]:25"},
+		{name: "SRV not wanted", nexthop: "alsomx.test:submission", want: "b.equal.test[192.0.2.12]:587"},
+		{name: "SRV, brackets", config: srv, nexthop: "[nomx.test]:submission", want: "nomx.test[192.0.2.3]:587"},
+		{name: "no service", config: srv, nexthop: "nosrv.test:submission", want: "5.1.0 bounced Domain _submission._tcp.nosrv.test does not support SRV requests"},
+		{name: "no SRV", config: srv, nexthop: "two.test:submission", want: "5.4.4 bounced " + notFound + "name=_submission._tcp.two.test type=SRV: Host not found"},
+		{name: "no SRV, fallback", config: srv + "allow_srv_lookup_fallback = yes\n", nexthop: "two.test:submission", want: "a.two.test[192.0.2.1]:587 b.two.test[192.0.2.2]:587",
+			log: "skipping SRV lookup for _submission._tcp.two.test: " + notFound + "name=_submission._tcp.two.test type=SRV: Host not found\n"},
+		{name: "SRV host without address", config: srv, nexthop: "gonesrv.test:submission", want: "5.4.4 bounced " + notFound + "name=nxdomain.test type=AAAA: Host not found",
+			log: "warning: no SRV host for _submission._tcp.gonesrv.test has a valid address record\n"},
+		{name: "SRV host without address, fallback", config: srv + "allow_srv_lookup_fallback = yes\n", nexthop: "gonesrv.test:submission", want: "a.two.test[192.0.2.1]:587",
+			log: "warning: no SRV host for _submission._tcp.gonesrv.test has a valid address record\n" +
+				"skipping SRV lookup for _submission._tcp.gonesrv.test: " + notFound + "name=nxdomain.test type=AAAA: Host not found\n"},
+		{name: "SRV cannot be looked up", config: srv, nexthop: "badsrv.test:submission", want: "4.4.3 deferred " + notFound + "name=_submission._tcp.badsrv.test type=SRV: Host not found, try again"},
+		{name: "SRV cannot be looked up, no matter", config: srv + "ignore_srv_lookup_error = yes\n", nexthop: "badsrv.test:submission",
+			want: "5.4.4 bounced " + notFound + "name=badsrv.test type=AAAA: Host not found",
+			log:  "skipping SRV lookup for _submission._tcp.badsrv.test: " + notFound + "name=_submission._tcp.badsrv.test type=SRV: Host not found, try again\n"},
+		{name: "no SRV, although errors do not matter", config: srv + "ignore_srv_lookup_error = yes\n", nexthop: "two.test:submission",
+			want: "5.4.4 bounced " + notFound + "name=_submission._tcp.two.test type=SRV: Host not found"},
+		{name: "best SRV", config: srv, nexthop: "selfsrv.test:25", want: "5.4.6 bounced mail for _25._tcp.selfsrv.test loops back to myself"},
+		{name: "backup SRV", config: srv, nexthop: "backupsrv.test:25", want: "first.self.test[192.0.2.21]:2005"},
+		{name: "not a name", nexthop: "-bad-.test", want: "5.4.4 bounced Name service error for -bad-.test: invalid host or domain name"},
 		{name: "DNS disabled", config: "disable_dns_lookups = yes", nexthop: "localhost:26", want: "localhost[127.0.0.1]:26"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var logged logLines
 			a := newTestAgent(t, baseConfig+all+test.config+"\n", false, &logged)
 			a.own = append(a.own, netip.MustParseAddr("203.0.113.1"))
-			list, failed := a.destination(context.Background(), test.nexthop)
+			found, failed := a.destination(context.Background(), test.nexthop)
+			list := found.servers
 			got := ""
 			if failed != nil {
 				got = fmt.Sprintf("%s %s %s", failed.Enhanced, map[deliver.Action]string{deliver.Deferred: "deferred", deliver.Bounced: "bounced"}[failed.Action], failed.Text)
@@ -159,7 +200,8 @@ func TestEqualPreferenceIsShuffled(t *testing.T) {
 	a := newTestAgent(t, baseConfig, false, new(logLines))
 	first := map[string]int{}
 	for range 100 {
-		list, failed := a.destination(context.Background(), "equal.test")
+		found, failed := a.destination(context.Background(), "equal.test")
+		list := found.servers
 		if failed != nil || len(list) != 3 {
 			t.Fatalf("%v %v", list, failed)
 		}
@@ -167,6 +209,24 @@ func TestEqualPreferenceIsShuffled(t *testing.T) {
 	}
 	if got := slices.Sorted(maps.Keys(first)); len(got) != 3 {
 		t.Errorf("only %v come first", got)
+	}
+}
+
+// SRV records of equal priority are chosen by weight; those of weight 0 are there for the rest.
+func TestSRVWeights(t *testing.T) {
+	records := []dns.SRV{
+		{Target: "heavy", Priority: 1, Weight: 90}, {Target: "light", Priority: 1, Weight: 10}, {Target: "none", Priority: 1}, {Target: "backup", Priority: 2, Weight: 1000},
+	}
+	first := map[string]int{}
+	for range 1000 {
+		ordered := byWeight(records)
+		if len(ordered) != 4 || ordered[3].Target != "backup" {
+			t.Fatalf("%v", ordered)
+		}
+		first[ordered[0].Target]++
+	}
+	if first["heavy"] < 800 || first["light"] < 30 || first["none"] > 50 {
+		t.Errorf("%v come first", first)
 	}
 }
 
@@ -185,7 +245,8 @@ func TestLMTPDestination(t *testing.T) {
 		"[two.test]:2003":        "",
 		"inet:[IPv6:2001:db8::7": "",
 	} {
-		list, failed := a.destination(context.Background(), nexthop)
+		found, failed := a.destination(context.Background(), nexthop)
+		list := found.servers
 		got := ""
 		if failed == nil {
 			got = list[0].relay

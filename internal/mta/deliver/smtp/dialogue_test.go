@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/dns"
+	"github.com/dovetail-mail/dovetail/internal/dns/dnstest"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
@@ -40,7 +42,11 @@ var record = flag.Bool("record", false, "write what Postfix does into testdata/d
 //	           of the certificate and its key, PORT for the server's port
 //	server     script of the server, see scripted; server2 one of another
 //	names      a texthash table
-//	mail       "lmtp", "nexthop N", "from S", "8bit", "to R": the recipient's local part, ...
+//	dns        zone text of the dialogue's domain, NAME.test, which then is the next hop; server2
+//	           has the address 127.0.0.2 and the same port
+//	dns-faults names and what is wrong with answers about them, see [dnstest.Server.Misbehave]
+//	mail       "lmtp", "nexthop N", "from S", "8bit", "to R": the recipient's local part, "secure":
+//	           DNSSEC has validated the domain, "newer": the real Postfix 3.7 cannot do it yet, ...
 //	message    the content, else a usual one
 //	result     one line per recipient, as logged
 //	log        other lines that the delivery agent logged
@@ -54,6 +60,9 @@ type dialogue struct {
 	arc  *txtar.Archive
 
 	lmtp     bool
+	secure   bool
+	newer    bool
+	big      bool // more than buffers hold
 	nexthop  string
 	from     string
 	eightBit bool
@@ -73,32 +82,45 @@ func readDialogues(t testing.TB) []*dialogue {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := &dialogue{name: strings.TrimSuffix(filepath.Base(file), ".txt"), file: file, arc: arc, from: "sender@example.org"}
-		for line := range strings.Lines(d.section("mail")) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-			switch key {
-			case "lmtp":
-				d.lmtp = true
-			case "8bit":
-				d.eightBit = true
-			case "nexthop":
-				d.nexthop = value
-			case "from":
-				d.from = value
-			case "dsn":
-				d.dsn = value
-			case "to":
-				d.to = append(d.to, value)
-			default:
-				t.Fatalf("%s: mail: %q", file, line)
-			}
-		}
-		if d.to == nil {
-			d.to = []string{"a"}
-		}
+		d := &dialogue{name: strings.TrimSuffix(filepath.Base(file), ".txt"), file: file, arc: arc}
+		d.read(t, d.section("mail"))
 		all = append(all, d)
 	}
 	return all
+}
+
+// read takes the lines of a section mail.
+func (d *dialogue) read(t testing.TB, mail string) {
+	t.Helper()
+	d.from = "sender@example.org"
+	for line := range strings.Lines(mail) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch key {
+		case "lmtp":
+			d.lmtp = true
+		case "secure":
+			d.secure = true
+		case "newer":
+			d.newer = true
+		case "big":
+			d.big = true
+		case "8bit":
+			d.eightBit = true
+		case "nexthop":
+			d.nexthop = value
+		case "from":
+			d.from = value
+		case "dsn":
+			d.dsn = value
+		case "to":
+			d.to = append(d.to, value)
+		default:
+			t.Fatalf("%s: mail: %q", d.name, line)
+		}
+	}
+	if d.to == nil {
+		d.to = []string{"a"}
+	}
 }
 
 func (d *dialogue) section(name string) string {
@@ -134,11 +156,17 @@ three
 
 func (d *dialogue) message() string {
 	text := d.section("message")
-	if text == "" {
+	switch {
+	case d.big:
+		text = bigMessage
+	case text == "":
 		text = usualMessage
 	}
 	return strings.ReplaceAll(text, "\n", "\r\n")
 }
+
+// withDNS tells whether the next hop is looked up.
+func (d *dialogue) withDNS() bool { return d.section("dns")+d.section("dns-faults") != "" }
 
 // domain is that of the recipients.
 func (d *dialogue) domain() string { return d.name + ".test" }
@@ -162,21 +190,22 @@ func (d *dialogue) stage(t testing.TB) *stage {
 	os.Chmod(dir, 0o755)
 	names := filepath.Join(dir, "names")
 	words := []string{"CERT", cert, "NAMES", names, "FINGERPRINT", fingerprint(pair.Certificate[0]), "KEYPRINT", keyprint(t, pair.Certificate[0])}
+	st.servers = d.start(t)
 	var back []string
-	for _, name := range []string{"server2", "server"} {
-		word := strings.ToUpper(strings.Replace(name, "server", "port", 1))
-		s := startScripted(t, "tcp", "127.0.0.1:0", d.section(name), d.protocol)
-		words = append(words, word, s.port())
-		back = append(back, ":"+s.port(), ":"+word)
-		st.servers = append(st.servers, s)
+	for i, word := range []string{"PORT2", "PORT"} {
+		port := st.servers[1-i].port()
+		words = append(words, word, port)
+		if word == "PORT" || !d.withDNS() {
+			back = append(back, ":"+port, ":"+word, "_"+port+".", "_"+word+".")
+		}
 	}
-	slices.Reverse(st.servers)
 	socket := filepath.Join(dir, "socket")
 	if strings.Contains(d.nexthop, "SOCKET") {
 		s := startScripted(t, "unix", socket, d.section("server"), d.protocol)
 		os.Chmod(socket, 0o666)
 		st.servers[0] = s
 	}
+	back = append(back, strings.ReplaceAll(words[7], ":", ""), words[6])
 	port := unusedPort(t)
 	words = append(words, "NOBODY", port, "SOCKET", socket)
 	back = append(back, ":"+port, ":NOBODY", socket, "SOCKET")
@@ -185,6 +214,37 @@ func (d *dialogue) stage(t testing.TB) *stage {
 		t.Fatal(err)
 	}
 	return st
+}
+
+// start starts the two servers. Where the DNS leads to them they have the same port.
+func (d *dialogue) start(t testing.TB) []*scripted {
+	if !d.withDNS() {
+		return []*scripted{
+			startScripted(t, "tcp", "127.0.0.1:0", d.section("server"), d.protocol),
+			startScripted(t, "tcp", "127.0.0.1:0", d.section("server2"), d.protocol),
+		}
+	}
+	for {
+		second := startScripted(t, "tcp", "127.0.0.2:0", d.section("server2"), d.protocol)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+second.port()); err == nil {
+			first := startScripted(t, "", "", d.section("server"), d.protocol, func(s *scripted) { s.l = l })
+			return []*scripted{first, second}
+		}
+	}
+}
+
+// zone is the text of the dialogue's zone.
+func (st *stage) zone() string {
+	text := st.replace.Replace(st.d.section("dns"))
+	return strings.ReplaceAll(text, ":", "") + "\n" // of fingerprints
+}
+
+// spoil makes a name server go wrong as the dialogue says.
+func (st *stage) spoil(t testing.TB, server *dnstest.Server) {
+	server.Misbehave(t, st.d.section("dns-faults"))
+	if st.d.secure {
+		server.SecureBelow(st.d.domain())
+	}
 }
 
 // fingerprint is a digest as it is written in the configuration.
@@ -209,10 +269,13 @@ func keyprint(t testing.TB, der []byte) string {
 func (d *dialogue) protocol(s *scripted) { s.lmtp = d.lmtp }
 
 func (st *stage) nexthop() string {
-	if st.d.nexthop == "" {
-		return st.replace.Replace("[127.0.0.1]:PORT")
+	switch {
+	case st.d.nexthop != "":
+		return st.replace.Replace(st.d.nexthop)
+	case st.d.withDNS():
+		return st.replace.Replace(st.d.domain() + ":PORT")
 	}
-	return st.replace.Replace(st.d.nexthop)
+	return st.replace.Replace("[127.0.0.1]:PORT")
 }
 
 const baseConfig = `
@@ -247,7 +310,13 @@ func TestDialogues(t *testing.T) {
 func (st *stage) play(t testing.TB) outcome {
 	d := st.d
 	var logged logLines
-	agent := newTestAgent(t, baseConfig+st.replace.Replace(d.section("main.cf")), d.lmtp, &logged)
+	var names dns.Options
+	if d.withDNS() {
+		server := dnstest.New(t, st.zone())
+		st.spoil(t, server)
+		names.ResolvConf, names.Timeout = server.ResolvConf, time.Second
+	}
+	agent := newTestAgentWith(t, names, baseConfig+st.replace.Replace(d.section("main.cf")), d.lmtp, &logged)
 	defer agent.Close()
 	m, content := queued(t, d)
 	r := &deliver.Request{Message: m, Content: content, Transport: d.name, Nexthop: st.nexthop()}
@@ -261,6 +330,9 @@ func (st *stage) play(t testing.TB) outcome {
 		}
 		words := map[deliver.Action]string{deliver.Deferred: "deferred", deliver.Bounced: "bounced"}
 		word, ok := words[s.Action]
+		if s.Action == deliver.Bounced && agent.core.SoftBounce {
+			word, s.Enhanced[0] = "SOFTBOUNCE", 4 // as the queue manager has it
+		}
 		if !ok {
 			word = "sent"
 		}
@@ -312,11 +384,16 @@ func (l *logLines) text() string {
 
 func newTestAgent(t testing.TB, config string, lmtp bool, logged *logLines) *Agent {
 	t.Helper()
+	return newTestAgentWith(t, dns.Options{}, config, lmtp, logged)
+}
+
+func newTestAgentWith(t testing.TB, names dns.Options, config string, lmtp bool, logged *logLines) *Agent {
+	t.Helper()
 	main, err := postfix.Parse("/etc/postfix", config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resolver, err := dns.New(dns.Options{})
+	resolver, err := dns.New(names)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,16 +440,37 @@ func queued(t testing.TB, d *dialogue) (*queue.Message, *queue.Content) {
 	return enqueue(t, e, d.message())
 }
 
+// mailQueue is the queue of all tests: to open one for each takes them longer than all else.
+var mailQueue struct {
+	mu      sync.Mutex
+	store   *queue.Store
+	arrived chan *queue.Message
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "queue")
+	if err == nil {
+		mailQueue.store, err = queue.Open(dir, &queue.Settings{}, nil)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	mailQueue.arrived = make(chan *queue.Message, 1)
+	mailQueue.store.OnArrival(func(m *queue.Message) { mailQueue.arrived <- m })
+	status := m.Run()
+	mailQueue.store.Close()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
 func enqueue(t testing.TB, e *queue.Envelope, text string) (*queue.Message, *queue.Content) {
 	t.Helper()
-	store, err := queue.Open(t.TempDir(), &queue.Settings{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	arrived := make(chan *queue.Message, 1)
-	store.OnArrival(func(m *queue.Message) { arrived <- m })
-	w, err := store.NewMessage(time.Now())
+	q := &mailQueue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w, err := q.store.NewMessage(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,8 +480,8 @@ func enqueue(t testing.TB, e *queue.Envelope, text string) (*queue.Message, *que
 	if err := w.Commit(context.Background(), e); err != nil {
 		t.Fatal(err)
 	}
-	m := <-arrived
-	content, err := store.Content(m)
+	m := <-q.arrived
+	content, err := q.store.Content(m)
 	if err != nil {
 		t.Fatal(err)
 	}

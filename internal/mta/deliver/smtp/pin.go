@@ -148,6 +148,24 @@ func usable(r *dns.TLSA) bool {
 	return err == nil
 }
 
+// noteUnusable warns of a record that is of no use.
+func (c *Config) noteUnusable(name string, srv *server, r *dns.TLSA) {
+	what := ""
+	switch {
+	case usable(r):
+		return
+	case r.Usage != usageTA && r.Usage != usageEE:
+		what = "unsupported TLSA certificate usage:"
+	case r.Selector > selectSPKI:
+		what = "unsupported TLSA selector:"
+	case r.MatchingType > matchSHA512:
+		what = "unsupported TLSA matching type:"
+	default:
+		name, what = srv.relay+":", "unusable TLSA RR:"
+	}
+	c.Log.Warningf("%s %s %d %d %d %.64s", name, what, r.Usage, r.Selector, r.MatchingType, strings.ToUpper(r.Data))
+}
+
 // fingerprintHashes are the values of smtp_tls_fingerprint_digest.
 var fingerprintHashes = map[string]func([]byte) []byte{
 	"md5":    func(b []byte) []byte { s := md5.Sum(b); return s[:] },  //nolint:gosec // configured
@@ -214,6 +232,9 @@ func (c *Config) tlsa(ctx context.Context, srv *server) (base string, list pins,
 			return "", nil, false, err
 		case err != nil || !answer.Secure:
 			continue
+		}
+		for _, r := range answer.Records {
+			c.noteUnusable("_"+srv.port+"._tcp."+name, srv, &r)
 		}
 		return name, tlsaPins(answer.Records), true, nil
 	}

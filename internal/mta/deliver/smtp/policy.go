@@ -73,6 +73,9 @@ type tlsPolicy struct {
 	matches    []certMatch // names that the certificate may have, from level verify on, and with pins of authorities
 	pins       pins        // in place of public authorities
 	versions   tlsconf.Versions
+	exclude    *string // ciphers, in place of those of the parameters
+	cipherList string  // in place of those of the parameters
+	ciphers    []uint16
 	serverName string // to ask for with SNI
 }
 
@@ -114,7 +117,13 @@ var (
 func (t *tlsClient) policy(ctx context.Context, nexthop string, srv *server) (*tlsPolicy, error) {
 	p := &tlsPolicy{level: t.level, serverName: t.set.TLSServerName}
 	match := ""
-	if !t.policies.Empty() {
+	switch {
+	case t.policies.Empty() && !t.sites.Empty():
+		var err error
+		if p.level, err = t.siteLevel(ctx, nexthop, srv.host); err != nil {
+			return nil, err
+		}
+	case !t.policies.Empty():
 		key, value, err := t.lookupPolicy(ctx, nexthop)
 		if err != nil {
 			return nil, err
@@ -296,8 +305,13 @@ func (t *tlsClient) parsePolicy(p *tlsPolicy, value, where string) (match string
 			}
 		case "servername":
 			p.serverName = text
-		case "ciphers", "exclude", "connection_reuse":
-			// All ciphers of crypto/tls are of the highest grade.
+		case "exclude":
+			p.exclude = &text
+		case "ciphers":
+			if p.cipherList, err = t.grades.lists.Grade(name, text); err != nil {
+				return "", t.badPolicy(where, err.Error())
+			}
+		case "connection_reuse": // all connections are kept
 		default:
 			return "", t.badPolicy(where, fmt.Sprintf("invalid attribute name: %q", name))
 		}
@@ -343,8 +357,9 @@ func (t *tlsClient) complete(p *tlsPolicy, nexthop string, srv *server, match st
 	}
 }
 
-// protocols fills in the TLS versions of the level, if the policy names none.
+// protocols fills in the TLS versions and ciphers of the level, if the policy names none.
 func (t *tlsClient) protocols(p *tlsPolicy) {
+	p.ciphers = t.grades.ciphers(p)
 	switch {
 	case p.versions != tlsconf.Versions{}:
 	case p.level > tlsMay:

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
@@ -8,12 +9,9 @@ import (
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// Limits of what a server says.
-const (
-	maxReplyLine  = 2048 // longer lines are cut (line_length_limit)
-	maxReplyBytes = 8 << 10
-	maxReplyLines = 1000
-)
+// maxReplyLines bounds what a server says. Longer lines than line_length_limit are cut, and what follows
+// that many bytes is not kept.
+const maxReplyLines = 1000
 
 var errReplyLength = errors.New("reply too long")
 
@@ -28,45 +26,84 @@ type reply struct {
 // String returns the lines joined by blanks.
 func (r *reply) String() string { return strings.ReplaceAll(string(r.text), "\n", " ") }
 
-// reply reads a reply of one or more lines. As Postfix does, it skips lines that are
-// none, and what the last line says counts.
+// reply reads a reply of one or more lines. As Postfix does, it keeps lines that are
+// none, but what the last line says counts.
 func (s *session) reply(timeout time.Duration) (reply, error) {
 	s.arm(timeout)
 	s.text = s.text[:0]
+	limit := s.agent.shared.LineLengthLimit
+	full := false
 	for range maxReplyLines {
 		line, err := s.r.ReadLine()
 		if err != nil && err != wire.ErrLineTooLong {
 			return reply{}, err
 		}
-		code, more, ok := replyCode(line)
-		if !ok {
-			s.garbage(line)
-			continue
+		if err != nil {
+			s.agent.log.Warningf("%s: response longer than %d: %.30s...", s.server.relay, limit, appendPrintable(nil, line))
 		}
-		if len(s.text)+len(line) < maxReplyBytes {
+		if !full && len(s.text) >= limit {
+			full = true
+			s.agent.log.Warningf("%s: multi-line response longer than %d %.30s...", s.server.relay, limit, s.text)
+		}
+		if line, err = s.filterReply(line); err != nil {
+			return reply{}, err
+		}
+		if !full {
 			if len(s.text) > 0 {
 				s.text = append(s.text, '\n')
 			}
 			s.text = appendPrintable(s.text, line)
 		}
-		if !more {
+		if s.agent.trace != nil {
+			s.agent.trace.said('<', string(appendPrintable(nil, line)))
+		}
+		code, more, ok := replyCode(line)
+		switch {
+		case !ok:
+			s.garbage(line)
+		case !more:
 			return reply{code: code, dsn: replyDSN(code, line), text: s.text}, nil
 		}
 	}
 	return reply{}, errReplyLength
 }
 
+// errData is a table that could not be asked.
+var errData = errors.New("local data error")
+
+// filterReply returns what smtp_reply_filter has in place of a line.
+func (s *session) filterReply(line []byte) ([]byte, error) {
+	filter := s.agent.replyFilter
+	if filter.Empty() {
+		return line, nil
+	}
+	line = appendPrintable(nil, line)
+	text, found, err := filter.Lookup(context.Background(), string(line)) // tables have time limits of their own
+	if err != nil {                                                       // of which the table has told
+		return nil, errData
+	}
+	if !found {
+		return line, nil
+	}
+	s.agent.log.Infof("%s: replacing server reply \"%s\" with \"%s\"", s.server.relay, line, text)
+	return []byte(text), nil
+}
+
 // garbage complains about a line that is no reply. Replies to commands that were
 // sent together might be mixed up.
 func (s *session) garbage(line []byte) {
-	if !s.esmtp {
+	s.unfit = true
+	if s.ext&extPipelining == 0 {
 		return
 	}
-	s.agent.log.Warningf("%s: non-ESMTP response from %s: %s", s.message, s.server.relay, appendPrintable(nil, line[:min(len(line), 100)]))
-	if s.ext&extPipelining != 0 {
-		s.agent.log.Warningf("to prevent loss of mail, turn off command pipelining for %s with the %s parameter",
-			s.server.host, s.agent.protocol.prefix()+"discard_ehlo_keyword_address_maps")
+	s.agent.log.Warningf("%s: non-%s response from %s: %.100s", s.message,
+		map[Protocol]string{SMTP: "ESMTP", LMTP: "LMTP"}[s.agent.protocol], s.server.relay, appendPrintable(nil, line))
+	where := s.server.address
+	if s.server.ip.IsValid() {
+		where = s.server.ip.String()
 	}
+	s.agent.log.Warningf("to prevent loss of mail, turn off command pipelining for %s with the %s parameter",
+		where, s.agent.protocol.discardMaps())
 }
 
 func appendPrintable(b, text []byte) []byte {

@@ -19,6 +19,7 @@ type saslClient struct {
 	passwords resolve.Maps
 	filter    resolve.List // nil lets all pass
 	bySender  bool
+	refused   *refusals // nil: refused logins are tried again
 	// Properties that mechanisms must not have: in plain text, inside TLS, and
 	// inside TLS with a verified server.
 	forbidden [3]sasl.Flags
@@ -42,6 +43,12 @@ func newSASLClient(c *Config, set *Settings) (*saslClient, error) {
 		if s.filter, err = c.Tables.OpenList(param, set.SASLMechFilter, resolve.StringList); err != nil {
 			return nil, fmt.Errorf("parameter %s: %w", param, err)
 		}
+	}
+	if set.SASLCache != "" {
+		if !strings.HasPrefix(set.SASLCache, "proxy:") {
+			return nil, fmt.Errorf("SASL authentication cache name %q must start with \"proxy:\"", set.SASLCache)
+		}
+		s.refused = new(refusals)
 	}
 	for i, options := range []string{set.SASLOptions, set.SASLTLSOptions, set.SASLVerifiedOptions} {
 		if s.forbidden[i], err = parseSecurityOptions(options); err != nil {
@@ -98,7 +105,10 @@ func (t *attempt) logIn(ctx context.Context, s *session) *deliver.Status {
 		s.agent.log.Warningf("SASL authentication failure: No worthy mechs found")
 		return s.cannotLogIn("no mechanism available")
 	}
-	return s.exchange(mechanism.Name, mechanism.NewClient(credentials))
+	if failed := s.knownRefusal(credentials); failed != nil {
+		return failed
+	}
+	return s.exchange(mechanism.Name, mechanism.NewClient(credentials), credentials)
 }
 
 // credentials looks the password up: by sender where that is wanted, by host, by next hop.
@@ -122,7 +132,7 @@ func (s *session) credentials(ctx context.Context, sender string) (c sasl.Creden
 			return c, false, err
 		}
 		if found {
-			c.Username, c.Password, _ = strings.Cut(value, ":")
+			c.Username, c.Password, _ = strings.Cut(value, s.agent.set.SASLDelimiter[:1])
 			c.Hostname, c.Service = s.server.host, "smtp"
 			return c, c.Username != "", nil
 		}
@@ -168,33 +178,49 @@ func (s *session) choose(offered []string) *sasl.Mechanism {
 	return nil
 }
 
-// maxChallenges bounds an exchange.
-const maxChallenges = 10
+// maxChallenges bounds an exchange, maxCommand the length of a command (RFC 5321 4.5.3.1.4).
+const (
+	maxChallenges = 10
+	maxCommand    = 512
+)
 
 // exchange is the dialogue of AUTH (RFC 4954 4).
-func (s *session) exchange(name string, client sasl.Client) *deliver.Status {
+func (s *session) exchange(name string, client sasl.Client, credentials sasl.Credentials) *deliver.Status {
 	initial, err := client.Start()
 	if err != nil {
 		return s.cannotLogIn("generic failure")
 	}
 	command := "AUTH " + name
-	switch {
+	held := "" // initial response for which the command has no room
+	switch encoded := base64.StdEncoding.EncodeToString(initial); {
 	case initial == nil:
 	case len(initial) == 0:
 		command += " ="
+	case len(command)+len(encoded)+3 > maxCommand:
+		held = encoded
 	default:
-		command += " " + base64.StdEncoding.EncodeToString(initial)
+		command += " " + encoded
 	}
 	for range maxChallenges {
 		reply, err := s.ask(command, s.agent.set.HeloTimeout)
 		switch {
 		case err != nil:
-			return s.lost(err, "performing the SASL handshake")
+			return s.lost(err, "performing the "+s.helloVerb()+" handshake") // as Postfix calls it
 		case reply.code/100 == 2:
 			s.loggedIn = true
 			return nil
 		case reply.code/100 != 3:
+			if reply.code == 535 {
+				s.agent.sasl.refused.store(s.server.host, credentials, &reply, s.agent.set.SASLCacheTime)
+			}
 			return s.loginRefused(&reply)
+		}
+		if held != "" {
+			if len(reply.text) > len("334 ") {
+				return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 0}, "SASL authentication failed; non-empty initial "+name+" challenge from server "+s.server.name)
+			}
+			command, held = held, ""
+			continue
 		}
 		challenge, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(reply.text[min(len(reply.text), 4):])))
 		if err != nil {

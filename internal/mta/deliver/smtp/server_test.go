@@ -32,8 +32,15 @@ import (
 // the line counts once, "second " that it counts the second time only. A
 // reply is lines separated by " | ". In it
 //
+//	LONG       is 9000 letters
 //	(close)    closes the connection
+//	(reset)    resets the connection
 //	(silent)   answers nothing any more
+//	(drip)     begins a reply that never ends
+//	(junk)     sends what is no TLS
+//	(slow)     reads the content slowly
+//	(stall)    reads nothing of the content
+//	(stop)     reads a piece of the content, and resets the connection
 //	(tls)      does a TLS handshake after the reply
 //	(content)  awaits the content before the connection is closed
 type scripted struct {
@@ -54,7 +61,10 @@ type scripted struct {
 	sent  []string // what they were told, if it was sent as a whole
 	conns int
 	open  map[net.Conn]bool
-	done  sync.WaitGroup
+
+	stalled sync.WaitGroup // ends when the server stops
+	once    sync.Once
+	done    sync.WaitGroup
 }
 
 type rule struct {
@@ -102,10 +112,13 @@ func startScripted(t testing.TB, network, address, script string, set ...func(*s
 	for _, fn := range set {
 		fn(s)
 	}
-	var err error
-	if s.l, err = net.Listen(network, address); err != nil {
-		t.Fatal(err)
+	if s.l == nil {
+		var err error
+		if s.l, err = net.Listen(network, address); err != nil {
+			t.Fatal(err)
+		}
 	}
+	s.stalled.Add(1)
 	s.done.Go(s.serve)
 	t.Cleanup(s.stop)
 	return s
@@ -123,6 +136,7 @@ func (s *scripted) stop() {
 		c.Close()
 	}
 	s.mu.Unlock()
+	s.once.Do(s.stalled.Done)
 	s.done.Wait()
 }
 
@@ -315,7 +329,8 @@ func (c *scriptedConn) send(reply string) bool {
 	c.sent = append(c.sent, text) // before the client can act on it
 	c.mu.Unlock()
 	if text != "" {
-		if _, err := c.conn.Write([]byte(strings.ReplaceAll(text, " | ", "\r\n") + "\r\n")); err != nil {
+		lines := strings.NewReplacer(" | ", "\r\n", "LONG", strings.Repeat("x", 9000)).Replace(text)
+		if _, err := io.WriteString(c.conn, lines+"\r\n"); err != nil {
 			c.mu.Lock()
 			c.sent[len(c.sent)-1] += " (cut)"
 			c.mu.Unlock()
@@ -331,6 +346,35 @@ func (c *scriptedConn) send(reply string) bool {
 			c.onSilence()
 		}
 		io.Copy(io.Discard, c.r) //nolint:errcheck // until the client goes
+		return false
+	case "(reset)":
+		c.reset()
+		return false
+	case "(drip)":
+		for range time.Tick(20 * time.Millisecond) {
+			if _, err := io.WriteString(c.conn, "250-more\r\n"); err != nil {
+				return false
+			}
+		}
+	case "(junk)":
+		if _, err := c.r.Peek(1); err != nil { // the client has begun the handshake
+			return false
+		}
+		io.WriteString(c.conn, strings.Repeat("no TLS\r\n", 1000))
+		c.finish()
+		return false
+	case "(slow)":
+		for range time.Tick(20 * time.Millisecond) {
+			if _, err := io.CopyN(io.Discard, c.r, 2000); err != nil {
+				return false
+			}
+		}
+	case "(stall)":
+		c.scripted.stalled.Wait()
+		return false
+	case "(stop)":
+		io.CopyN(io.Discard, c.r, 1<<16) //nolint:errcheck // what matters is that there is more
+		c.reset()
 		return false
 	case "(content)":
 		for {
@@ -348,6 +392,13 @@ func (c *scriptedConn) send(reply string) bool {
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
 	return true
+}
+
+// reset has the end of the connection be a reset.
+func (c *scriptedConn) reset() {
+	if tcp, ok := c.conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
 }
 
 // finish closes the sending side and lets the client close its own: what it has

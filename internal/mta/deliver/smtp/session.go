@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -40,14 +41,38 @@ var extensionNames = map[string]extensions{
 	"DSN": extDSN, "SMTPUTF8": extSMTPUTF8, "AUTH": extAuth, "XFORWARD": extXforward,
 }
 
-// parseKeywords reads a list of extensions. Words that are none ("silent-discard")
-// mean nothing to a client.
-func parseKeywords(list string) extensions {
-	var ext extensions
-	for _, word := range postfix.SplitList(list) {
-		ext |= extensionNames[strings.ToUpper(word)]
+// discardable are the words of smtp_discard_ehlo_keywords in the order in which they are logged.
+var discardable = []string{
+	"8BITMIME", "AUTH", "ETRN", "PIPELINING", "SIZE", "VERP", "VRFY", "XCLIENT", "XFORWARD", "STARTTLS", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING",
+}
+
+// discarded finds out which extensions are not to be used with the server, and logs them.
+func (s *session) discarded(ctx context.Context) (extensions, error) {
+	list := s.agent.set.DiscardEHLO
+	if s.server.ip.IsValid() && !s.agent.discardMaps.Empty() {
+		where := s.server.ip.String()
+		words, found, err := s.agent.discardMaps.Lookup(ctx, where)
+		if err != nil {
+			s.agent.log.Warningf("%s: %s map lookup error for %s", s.message, s.agent.protocol.discardMaps(), where)
+			return 0, err
+		}
+		if found {
+			list = words
+		}
 	}
-	return ext
+	words := postfix.SplitList(strings.ToUpper(list))
+	var ext extensions
+	var names []string
+	for _, name := range discardable {
+		if slices.Contains(words, name) {
+			ext |= extensionNames[name]
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 && !slices.Contains(words, "SILENT-DISCARD") {
+		s.agent.log.Infof("discarding EHLO keywords: %s", strings.Join(names, " "))
+	}
+	return ext, nil
 }
 
 // A session is one connection to a server, greeted and ready for mail. It is
@@ -64,10 +89,12 @@ type session struct {
 	ext       extensions
 	auth      string // mechanisms offered
 	xforward  xforwardAttrs
-	esmtp     bool  // the server is to be spoken to with EHLO or LHLO
+	esmtp     bool // the server is to be spoken to with EHLO or LHLO
+	pix       pix
 	sizeLimit int64 // the server's SIZE, 0 for none
 	tls       tlsState
 	loggedIn  bool
+	unfit     bool // for another message: the server breaks the protocol
 	uses      int
 	began     time.Time // when the connection was begun
 	opened    time.Time // when it was ready
@@ -132,7 +159,7 @@ func (t *attempt) open(ctx context.Context, nexthop string, srv *server, policy 
 		return s, failed, nil
 	}
 	t.watch(s)
-	failed, err := s.greet(ctx, policy)
+	failed, err := t.greet(ctx, s, policy)
 	if failed == nil && err == nil && t.agent.sasl != nil {
 		failed = t.logIn(ctx, s)
 	}
@@ -154,7 +181,7 @@ func (s *session) dial(ctx context.Context) *deliver.Status {
 	}
 	if err != nil {
 		text := "connect to " + s.server.relay + ": " + reason(err)
-		if s.server.network != "unix" {
+		if s.server.network != "unix" && s.agent.trace == nil {
 			s.agent.log.Info(text)
 		}
 		return &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 4, 1}, Text: text, Relay: "none", Connected: s.began, Dead: true}
@@ -164,7 +191,7 @@ func (s *session) dial(ctx context.Context) *deliver.Status {
 		s.raw, _ = sc.SyscallConn()
 		s.peek = s.peekInput
 	}
-	s.r = wire.NewReader(conn, maxReplyLine)
+	s.r = wire.NewReader(conn, s.agent.shared.LineLengthLimit)
 	return nil
 }
 
@@ -234,7 +261,7 @@ func reason(err error) string {
 
 // greet reads the greeting and learns what the server can do, before and after
 // STARTTLS.
-func (s *session) greet(ctx context.Context, policy *tlsPolicy) (*deliver.Status, error) {
+func (t *attempt) greet(ctx context.Context, s *session, policy *tlsPolicy) (*deliver.Status, error) {
 	set := s.agent.set
 	if set.TLSWrapper && policy.level >= tlsEncrypt {
 		if failed, err := s.handshake(policy); failed != nil {
@@ -251,6 +278,7 @@ func (s *session) greet(ctx context.Context, policy *tlsPolicy) (*deliver.Status
 		}
 		return s.refused(&reply), nil
 	}
+	s.pix = t.pixFor(ctx, s, &reply)
 	s.esmtp = s.looksESMTP(&reply)
 	if failed := s.hello(ctx); failed != nil || s.tls.conn != nil {
 		return failed, nil
@@ -273,18 +301,12 @@ func (s *session) looksESMTP(greeting *reply) bool {
 		}
 		esmtp = esmtp || i > 0 && strings.EqualFold(word, "ESMTP")
 	}
-	return s.agent.protocol == LMTP || esmtp && !set.NeverSendEHLO
+	return s.agent.protocol == LMTP || esmtp && !set.NeverSendEHLO && !s.pix.noESMTP
 }
 
 // hello sends EHLO, or HELO where the server does not know it, or LHLO.
 func (s *session) hello(ctx context.Context) *deliver.Status {
-	verb := "HELO"
-	switch {
-	case s.agent.protocol == LMTP:
-		verb = "LHLO"
-	case s.esmtp:
-		verb = "EHLO"
-	}
+	verb := s.helloVerb()
 	for {
 		s.ext, s.sizeLimit, s.auth = 0, 0, ""
 		reply, err := s.ask(verb+" "+s.agent.set.HeloName, s.agent.set.HeloTimeout)
@@ -292,16 +314,32 @@ func (s *session) hello(ctx context.Context) *deliver.Status {
 		case err != nil:
 			return s.lost(err, "performing the "+verb+" handshake")
 		case reply.code/100 == 2:
-			if verb != "HELO" {
-				s.learn(ctx, &reply)
+			if failed := s.metMyself(&reply); failed != nil || verb == "HELO" {
+				return failed
 			}
-			return s.metMyself(&reply)
+			discard, err := s.discarded(ctx)
+			if err != nil {
+				return s.localError()
+			}
+			s.learn(&reply, discard)
+			return nil
 		case verb == "EHLO" && reply.code != 421:
 			verb, s.esmtp = "HELO", false
 		default:
 			return s.refused(&reply)
 		}
 	}
+}
+
+// helloVerb is the command that begins the session.
+func (s *session) helloVerb() string {
+	switch {
+	case s.agent.protocol == LMTP:
+		return "LHLO"
+	case s.esmtp:
+		return "EHLO"
+	}
+	return "HELO"
 }
 
 // metMyself says why mail must not go to a server with this system's own name.
@@ -319,25 +357,28 @@ func (s *session) metMyself(hello *reply) *deliver.Status {
 }
 
 // learn takes the extensions from the lines of an EHLO reply.
-func (s *session) learn(ctx context.Context, hello *reply) {
+func (s *session) learn(hello *reply, discard extensions) {
 	_, lines, _ := strings.Cut(string(hello.text), "\n")
 	for line := range strings.SplitSeq(lines, "\n") {
 		if len(line) < 4 {
 			continue
 		}
-		name, args, _ := strings.Cut(line[4:], " ")
 		// "AUTH=LOGIN" is from a draft that was widely implemented.
-		if mechs, ok := cutPrefixFold(name, "AUTH="); ok {
-			name, args = "AUTH", mechs+" "+args
+		name, args := line[4:], ""
+		if i := strings.IndexAny(name, " \t="); i >= 0 {
+			name, args = name[:i], strings.Trim(name[i+1:], " \t=")
 		}
-		ext := extensionNames[strings.ToUpper(name)]
+		ext := extensionNames[strings.ToUpper(name)] &^ discard
 		switch ext {
 		case extSize: // without a number it is not used, as with Postfix
-			limit, err := strconv.ParseInt(strings.TrimSpace(args), 10, 64)
+			limit, err := strconv.ParseUint(args, 10, 63)
 			if err != nil {
+				if args != "" {
+					s.agent.log.Warningf("bad EHLO SIZE limit \"%s\" from %s", args, s.server.relay)
+				}
 				continue
 			}
-			s.sizeLimit = limit
+			s.sizeLimit = int64(limit) //nolint:gosec // it has 63 bits
 		case extAuth:
 			s.auth += " " + args
 		case extXforward:
@@ -345,20 +386,10 @@ func (s *session) learn(ctx context.Context, hello *reply) {
 		}
 		s.ext |= ext
 	}
-	s.ext &^= s.agent.discard
-	if s.server.ip.IsValid() && !s.agent.discardMaps.Empty() {
-		words, found, err := s.agent.discardMaps.Lookup(ctx, s.server.ip.String())
-		if err == nil && found {
-			s.ext &^= parseKeywords(words)
-		}
+	if s.ext&extSMTPUTF8 != 0 && s.ext&ext8BitMIME == 0 {
+		s.agent.log.Infof("host %s offers SMTPUTF8 support, but not 8BITMIME", s.server.name)
+		s.ext |= ext8BitMIME
 	}
-}
-
-func cutPrefixFold(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
-		return s, false
-	}
-	return s[len(prefix):], true
 }
 
 // arm sets the deadline of what follows. As that is not free, a deadline of a
@@ -372,6 +403,15 @@ func (s *session) arm(timeout time.Duration) {
 	s.sock.SetDeadline(now.Add(timeout + timeout/10)) //nolint:errcheck // a connection without deadlines reports that when it is used
 	if s.cut.Load() {
 		s.sock.SetDeadline(past) //nolint:errcheck // see above
+	}
+}
+
+// armUntil sets the deadline of what follows.
+func (s *session) armUntil(deadline time.Time) {
+	s.armed = time.Time{}
+	s.sock.SetDeadline(deadline) //nolint:errcheck // see arm
+	if s.cut.Load() {
+		s.sock.SetDeadline(past) //nolint:errcheck // see arm
 	}
 }
 
@@ -394,6 +434,7 @@ func (s *session) send(timeout time.Duration) error {
 
 // ask sends a command and reads the reply.
 func (s *session) ask(command string, timeout time.Duration) (reply, error) {
+	s.agent.trace.said('>', command)
 	s.out = append(append(s.out[:0], command...), '\r', '\n')
 	if err := s.send(timeout); err != nil {
 		return reply{}, err

@@ -322,3 +322,33 @@ func disconnects(t *testing.T, lmtp bool, ext, side string) {
 		}
 	}
 }
+
+// A login that was refused is not tried again with the same password.
+func TestRefusedLoginsAreRemembered(t *testing.T) {
+	const login = "smtp_sasl_auth_enable = yes\nsmtp_sasl_security_options =\nsmtp_sasl_auth_cache_name = proxy:btree:/nonexistent\nsmtp_sasl_password_maps = static:joe:secret\n"
+	for _, test := range []struct {
+		name, config, reply string
+		attempts            int
+		second              string
+	}{
+		{"wrong password", login, "535 5.7.8 wrong", 1, "dsn=4.7.8 uses=0 dead=true (SASL [CACHED] authentication failed; server 127.0.0.1 said: 535 5.7.8 wrong)"},
+		{"later", login, "454 4.7.0 later", 2, "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 454 4.7.0 later"},
+		{"forgotten", login + "smtp_sasl_auth_cache_time = 0s\n", "535 5.7.8 wrong", 2, "SASL authentication failed;"},
+		{"not wanted", strings.Replace(login, "smtp_sasl_auth_cache_name = proxy:btree:/nonexistent\n", "", 1), "535 5.7.8 wrong", 2, "SASL authentication failed;"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := startScripted(t, "tcp", "127.0.0.1:0", "EHLO -> 250-mx.test | 250 AUTH PLAIN\nAUTH -> "+test.reply)
+			a := newTestAgent(t, baseConfig+test.config, false, new(logLines))
+			defer a.Close()
+			deliverTo(t, a, simple("a"), "[127.0.0.1]:"+s.port())
+			second := strings.ReplaceAll(deliverTo(t, a, simple("a"), "[127.0.0.1]:"+s.port()), ":"+s.port(), ":PORT")
+			if !strings.Contains(second, test.second) {
+				t.Errorf("got %s, want %s", second, test.second)
+			}
+			if n := strings.Count(s.transcript(), "AUTH"); n != test.attempts {
+				t.Errorf("%d attempts, want %d", n, test.attempts)
+			}
+		})
+	}
+}

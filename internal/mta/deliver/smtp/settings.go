@@ -22,6 +22,8 @@ type Settings struct {
 	RsetTimeout      time.Duration `set:"smtp_rset_timeout" unit:"s" doc:"limit for RSET"`
 	QuitTimeout      time.Duration `set:"smtp_quit_timeout" unit:"s" doc:"limit for QUIT"`
 	SkipQuitResponse bool          `set:"smtp_skip_quit_response" doc:"do not wait for the answer to QUIT"`
+	RequestDeadline  bool          `set:"smtp_per_request_deadline" doc:"content has a time limit as a whole, that grows with what was sent"`
+	MinDataRate      int           `set:"smtp_min_data_rate" doc:"bytes of content per second by which that limit grows"`
 
 	CacheDestinations string        `set:"smtp_connection_cache_destinations" doc:"next hops whose connections are always kept"`
 	CacheOnDemand     bool          `set:"smtp_connection_cache_on_demand" doc:"keep connections for further mail"`
@@ -36,6 +38,8 @@ type Settings struct {
 	AddressPreference string `set:"smtp_address_preference" doc:"address family tried first: any, ipv4 or ipv6"`
 	BalanceProtocols  bool   `set:"smtp_balance_inet_protocols" doc:"let no address family use up smtp_mx_address_limit"`
 	HostLookup        string `set:"smtp_host_lookup" doc:"how hosts are looked up: dns, native"`
+	CNAMEOverrides    bool   `set:"smtp_cname_overrides_servername" doc:"name servers by the end of their CNAMEs: for certificates, passwords and the log"`
+	DNSReplyFilter    string `set:"smtp_dns_reply_filter" doc:"table of DNS records that are ignored"`
 	FallbackRelay     string `set:"smtp_fallback_relay" doc:"servers tried when no other takes the mail"`
 	BindAddress       string `set:"smtp_bind_address" doc:"local IPv4 address of connections"`
 	BindAddress6      string `set:"smtp_bind_address6" doc:"local IPv6 address of connections"`
@@ -51,16 +55,25 @@ type Settings struct {
 	VerifyTarget    string `set:"smtp_address_verify_target" doc:"stage at which an address probe ends: rcpt or data"`
 	LineLengthLimit int    `set:"smtp_line_length_limit" doc:"longest line sent; 0 for no limit"`
 	AssumeFinal     bool   // LMTP only
+	ReplyFilter     string `set:"smtp_reply_filter" doc:"table of lines of servers' replies, and what takes their place"`
 
-	SASLEnable          bool   `set:"smtp_sasl_auth_enable" doc:"log in to servers"`
-	SASLPasswords       string `set:"smtp_sasl_password_maps" doc:"user:password by server, next hop or sender"`
-	SASLMechFilter      string `set:"smtp_sasl_mechanism_filter" doc:"mechanisms that may be used"`
-	SASLOptions         string `set:"smtp_sasl_security_options" doc:"what mechanisms must not do"`
-	SASLTLSOptions      string `set:"smtp_sasl_tls_security_options" doc:"the same inside TLS"`
-	SASLVerifiedOptions string `set:"smtp_sasl_tls_verified_security_options" doc:"the same inside TLS with a server whose name was verified"`
-	SASLSoftBounce      bool   `set:"smtp_sasl_auth_soft_bounce" doc:"defer mail when a server refuses the login"`
-	SASLBySender        bool   `set:"smtp_sender_dependent_authentication" doc:"look passwords up by sender first"`
-	DummyMailAuth       bool   `set:"smtp_send_dummy_mail_auth" doc:"send AUTH=<> after a login"`
+	PIX          string        `set:"smtp_pix_workarounds" doc:"what to do about PIX firewalls: disable_esmtp, delay_dotcrlf"`
+	PIXMaps      string        `set:"smtp_pix_workaround_maps" doc:"the same by server address"`
+	PIXThreshold time.Duration `set:"smtp_pix_workaround_threshold_time" unit:"s" doc:"how long a message is queued before delay_dotcrlf is tried"`
+	PIXDelay     time.Duration `set:"smtp_pix_workaround_delay_time" unit:"s" doc:"how long delay_dotcrlf waits before the final dot"`
+
+	SASLEnable          bool          `set:"smtp_sasl_auth_enable" doc:"log in to servers"`
+	SASLPasswords       string        `set:"smtp_sasl_password_maps" doc:"user:password by server, next hop or sender"`
+	SASLMechFilter      string        `set:"smtp_sasl_mechanism_filter" doc:"mechanisms that may be used"`
+	SASLDelimiter       string        `set:"smtp_sasl_password_result_delimiter" doc:"what separates user and password"`
+	SASLCache           string        `set:"smtp_sasl_auth_cache_name" doc:"not empty: logins that were refused with code 535 are not tried again"`
+	SASLCacheTime       time.Duration `set:"smtp_sasl_auth_cache_time" unit:"s" doc:"for how long"`
+	SASLOptions         string        `set:"smtp_sasl_security_options" doc:"what mechanisms must not do"`
+	SASLTLSOptions      string        `set:"smtp_sasl_tls_security_options" doc:"the same inside TLS"`
+	SASLVerifiedOptions string        `set:"smtp_sasl_tls_verified_security_options" doc:"the same inside TLS with a server whose name was verified"`
+	SASLSoftBounce      bool          `set:"smtp_sasl_auth_soft_bounce" doc:"defer mail when a server refuses the login"`
+	SASLBySender        bool          `set:"smtp_sender_dependent_authentication" doc:"look passwords up by sender first"`
+	DummyMailAuth       bool          `set:"smtp_send_dummy_mail_auth" doc:"send AUTH=<> after a login"`
 
 	GenericMaps        string `set:"smtp_generic_maps" doc:"addresses that mail leaves with, in place of its own"`
 	HeaderChecks       string `set:"smtp_header_checks" doc:"actions for headers when mail leaves"`
@@ -85,6 +98,11 @@ type Settings struct {
 	TLSECKeyFile          string        `set:"smtp_tls_eckey_file" doc:"its key"`
 	TLSProtocols          string        `set:"smtp_tls_protocols" doc:"TLS versions at level may"`
 	TLSMandatoryProtocols string        `set:"smtp_tls_mandatory_protocols" doc:"TLS versions at level encrypt and above"`
+	TLSExclude            string        `set:"smtp_tls_exclude_ciphers" doc:"ciphers of TLS before 1.3 that are not used"`
+	TLSMandatoryExclude   string        `set:"smtp_tls_mandatory_exclude_ciphers" doc:"more of them at level encrypt and above"`
+	TLSGrade              string        `set:"smtp_tls_ciphers" doc:"grade of ciphers at level may: high, medium, low, export or null"`
+	TLSMandatoryGrade     string        `set:"smtp_tls_mandatory_ciphers" doc:"grade of ciphers at level encrypt and above"`
+	TLSPerSite            string        `set:"smtp_tls_per_site" doc:"older table of TLS levels by next hop and host: NONE, MAY, MUST_NOPEERMATCH, MUST"`
 	TLSVerifyMatch        string        `set:"smtp_tls_verify_cert_match" doc:"whose certificate level verify accepts"`
 	TLSSecureMatch        string        `set:"smtp_tls_secure_cert_match" doc:"whose certificate level secure accepts"`
 	TLSServerName         string        `set:"smtp_tls_servername" doc:"name asked for with SNI: empty, hostname, nexthop or a name"`
@@ -112,6 +130,8 @@ type lmtpSettings struct {
 	RsetTimeout      time.Duration `set:"lmtp_rset_timeout" unit:"s"`
 	QuitTimeout      time.Duration `set:"lmtp_quit_timeout" unit:"s"`
 	SkipQuitResponse bool          `set:"lmtp_skip_quit_response"`
+	RequestDeadline  bool          `set:"lmtp_per_request_deadline"`
+	MinDataRate      int           `set:"lmtp_min_data_rate"`
 
 	CacheDestinations string        `set:"lmtp_connection_cache_destinations"`
 	CacheOnDemand     bool          `set:"lmtp_connection_cache_on_demand"`
@@ -126,6 +146,8 @@ type lmtpSettings struct {
 	AddressPreference string `set:"lmtp_address_preference"`
 	BalanceProtocols  bool   `set:"lmtp_balance_inet_protocols"`
 	HostLookup        string `set:"lmtp_host_lookup"`
+	CNAMEOverrides    bool   `set:"lmtp_cname_overrides_servername"`
+	DNSReplyFilter    string `set:"lmtp_dns_reply_filter"`
 	FallbackRelay     string `set:"lmtp_fallback_relay"`
 	BindAddress       string `set:"lmtp_bind_address"`
 	BindAddress6      string `set:"lmtp_bind_address6"`
@@ -141,16 +163,25 @@ type lmtpSettings struct {
 	VerifyTarget    string `set:"lmtp_address_verify_target"`
 	LineLengthLimit int    `set:"lmtp_line_length_limit"`
 	AssumeFinal     bool   `set:"lmtp_assume_final" doc:"what LMTP accepts without offering DSN is delivered, not relayed"`
+	ReplyFilter     string `set:"lmtp_reply_filter"`
 
-	SASLEnable          bool   `set:"lmtp_sasl_auth_enable"`
-	SASLPasswords       string `set:"lmtp_sasl_password_maps"`
-	SASLMechFilter      string `set:"lmtp_sasl_mechanism_filter"`
-	SASLOptions         string `set:"lmtp_sasl_security_options"`
-	SASLTLSOptions      string `set:"lmtp_sasl_tls_security_options"`
-	SASLVerifiedOptions string `set:"lmtp_sasl_tls_verified_security_options"`
-	SASLSoftBounce      bool   `set:"lmtp_sasl_auth_soft_bounce"`
-	SASLBySender        bool   `set:"lmtp_sender_dependent_authentication"`
-	DummyMailAuth       bool   `set:"lmtp_send_dummy_mail_auth"`
+	PIX          string        `set:"lmtp_pix_workarounds"`
+	PIXMaps      string        `set:"lmtp_pix_workaround_maps"`
+	PIXThreshold time.Duration `set:"lmtp_pix_workaround_threshold_time" unit:"s"`
+	PIXDelay     time.Duration `set:"lmtp_pix_workaround_delay_time" unit:"s"`
+
+	SASLEnable          bool          `set:"lmtp_sasl_auth_enable"`
+	SASLPasswords       string        `set:"lmtp_sasl_password_maps"`
+	SASLMechFilter      string        `set:"lmtp_sasl_mechanism_filter"`
+	SASLDelimiter       string        `set:"lmtp_sasl_password_result_delimiter"`
+	SASLCache           string        `set:"lmtp_sasl_auth_cache_name"`
+	SASLCacheTime       time.Duration `set:"lmtp_sasl_auth_cache_time" unit:"s"`
+	SASLOptions         string        `set:"lmtp_sasl_security_options"`
+	SASLTLSOptions      string        `set:"lmtp_sasl_tls_security_options"`
+	SASLVerifiedOptions string        `set:"lmtp_sasl_tls_verified_security_options"`
+	SASLSoftBounce      bool          `set:"lmtp_sasl_auth_soft_bounce"`
+	SASLBySender        bool          `set:"lmtp_sender_dependent_authentication"`
+	DummyMailAuth       bool          `set:"lmtp_send_dummy_mail_auth"`
 
 	GenericMaps        string `set:"lmtp_generic_maps"`
 	HeaderChecks       string `set:"lmtp_header_checks"`
@@ -175,6 +206,11 @@ type lmtpSettings struct {
 	TLSECKeyFile          string        `set:"lmtp_tls_eckey_file"`
 	TLSProtocols          string        `set:"lmtp_tls_protocols"`
 	TLSMandatoryProtocols string        `set:"lmtp_tls_mandatory_protocols"`
+	TLSExclude            string        `set:"lmtp_tls_exclude_ciphers"`
+	TLSMandatoryExclude   string        `set:"lmtp_tls_mandatory_exclude_ciphers"`
+	TLSGrade              string        `set:"lmtp_tls_ciphers"`
+	TLSMandatoryGrade     string        `set:"lmtp_tls_mandatory_ciphers"`
+	TLSPerSite            string        `set:"lmtp_tls_per_site"`
 	TLSVerifyMatch        string        `set:"lmtp_tls_verify_cert_match"`
 	TLSSecureMatch        string        `set:"lmtp_tls_secure_cert_match"`
 	TLSServerName         string        `set:"lmtp_tls_servername"`
@@ -193,6 +229,11 @@ type shared struct {
 	NoConversion   bool          `set:"disable_mime_output_conversion" doc:"send 8-bit content as it is to servers without 8BITMIME"`
 	AppendDefault  bool          `set:"tls_append_default_CA" doc:"trust the system's authorities too"`
 	ProxyAddresses string        `set:"proxy_interfaces"`
+	IgnoreMXError  bool          `set:"ignore_mx_lookup_error" doc:"use a domain's own address when its MX records cannot be looked up"`
+	DNSSECProbe    string        `set:"dnssec_probe" doc:"TYPE:NAME, asked for once to find out whether answers are validated with DNSSEC; empty for not"`
+	UseSRV         string        `set:"use_srv_lookup" doc:"services whose servers are looked up with SRV records"`
+	IgnoreSRVError bool          `set:"ignore_srv_lookup_error" doc:"go on without SRV records that cannot be looked up"`
+	SRVFallback    bool          `set:"allow_srv_lookup_fallback" doc:"go on without SRV records where there is no host to be found by them"`
 
 	HeaderSizeLimit   int `set:"header_size_limit"`
 	AddressTokenLimit int `set:"header_address_token_limit"`
@@ -205,6 +246,7 @@ var (
 	_ = postfix.Register("smtp", Settings{})
 	_ = postfix.Register("lmtp", lmtpSettings{})
 	_ = postfix.Register("smtp", shared{})
+	_ = postfix.Register("smtp", postfix.CipherLists{})
 )
 
 // A Protocol is what the agent speaks: the command of master.cf, smtp or lmtp.
@@ -222,6 +264,14 @@ func (p Protocol) prefix() string {
 		return "lmtp_"
 	}
 	return "smtp_"
+}
+
+// discardMaps is the parameter that names extensions not to be used.
+func (p Protocol) discardMaps() string {
+	if p == LMTP {
+		return "lmtp_discard_lhlo_keyword_address_maps"
+	}
+	return "smtp_discard_ehlo_keyword_address_maps"
 }
 
 func settings(main *postfix.Main, p Protocol) (*Settings, error) {

@@ -21,6 +21,8 @@ func (s *session) fail(action deliver.Action, dsn wire.Enhanced, text string) *d
 func (s *session) lost(err error, state string) *deliver.Status {
 	text := "lost connection with " + s.server.name + " while " + state
 	switch {
+	case errors.Is(err, errData):
+		return s.localError()
 	case isTimeout(err):
 		text = "conversation with " + s.server.name + " timed out while " + state
 	case errors.Is(err, errReplyLength):

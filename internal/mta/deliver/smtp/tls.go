@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
@@ -31,8 +33,10 @@ type tlsClient struct {
 	insecureMX tlsLevel // at level dane, of hosts from an MX record without DNSSEC
 	verbose    bool     // log each session
 	policies   resolve.Maps
+	sites      resolve.Maps // the older smtp_tls_per_site, asked where there are no policies
 
 	versions, mandatory tlsconf.Versions // at level may, and above
+	grades              *grades
 }
 
 func newTLSClient(c *Config, set *Settings, sh *shared) (*tlsClient, error) {
@@ -44,8 +48,14 @@ func newTLSClient(c *Config, set *Settings, sh *shared) (*tlsClient, error) {
 	if t.policies, err = c.Tables.OpenMaps(c.Protocol.prefix()+"tls_policy_maps", set.TLSPolicy); err != nil {
 		return nil, err
 	}
-	if t.level == tlsNone && t.policies.Empty() {
+	if t.sites, err = c.Tables.OpenMaps(c.Protocol.prefix()+"tls_per_site", set.TLSPerSite); err != nil {
+		return nil, err
+	}
+	if t.level == tlsNone && t.policies.Empty() && t.sites.Empty() {
 		return t, nil
+	}
+	if t.grades, err = newGrades(c, set); err != nil {
+		return nil, err
 	}
 	if t.insecureMX, err = set.insecureMX(); err != nil {
 		return nil, err
@@ -188,22 +198,23 @@ func (s *session) startTLS(policy *tlsPolicy) (*deliver.Status, error) {
 func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
 	config := s.agent.tls.config.Clone()
 	config.MinVersion, config.MaxVersion = policy.versions.Lowest, policy.versions.Highest
-	config.ServerName = policy.serverName
+	config.ServerName, config.CipherSuites = policy.serverName, policy.ciphers
 	conn := tls.Client(s.conn, config)
 	s.arm(s.agent.set.TLSTimeout)
 	if err := conn.Handshake(); err != nil {
-		s.agent.log.Infof("SSL_connect error to %s: %s", s.server.relay, handshakeReason(err))
+		s.logHandshake(err)
 		return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 5}, "Cannot start TLS: handshake failure"), errHandshake
 	}
 	s.conn, s.tls.conn = conn, conn
-	s.r.Reset(conn, maxReplyLine)
+	s.r.Reset(conn, s.agent.shared.LineLengthLimit)
 	s.armed = time.Time{}
 	state := conn.ConnectionState()
 	trust, problem := s.trust(policy, state.PeerCertificates)
+	if problem != "" && policy.level.authenticates() && (s.agent.tls.verbose || s.agent.trace != nil) {
+		s.agent.log.Info(problem)
+	}
+	s.agent.trace.certificate(s, policy, &state, problem)
 	if s.agent.tls.verbose {
-		if problem != "" && policy.level.authenticates() {
-			s.agent.log.Info(problem)
-		}
 		s.agent.log.Infof("%s TLS connection established to %s: %s%s", trust, s.server.relay, tlsconf.Describe(state), keyDetails(&state))
 	}
 	s.tls.verified = problem == "" && policy.level.authenticates()
@@ -213,20 +224,21 @@ func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
 	return nil, nil
 }
 
-// handshakeReason is a handshake error as Postfix and OpenSSL name the usual ones.
-func handshakeReason(err error) string {
-	var alert tls.AlertError
+// logHandshake logs a handshake that failed in Postfix's words, and those of crypto/tls where Postfix has OpenSSL's.
+func (s *session) logHandshake(err error) {
+	text := "lost connection"
 	switch {
-	case errors.As(err, &alert):
-		return err.Error()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "Connection timed out"
+		text = "Connection timed out"
+	case errors.Is(err, syscall.ECONNRESET):
+		text = reason(err)
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		text = "-1"
 	}
-	var record tls.RecordHeaderError
-	if errors.As(err, &record) {
-		return "-1: " + record.Msg
+	s.agent.log.Infof("SSL_connect error to %s: %s", s.server.relay, text)
+	if text == "-1" {
+		s.agent.log.Warningf("TLS library problem: %v", err)
 	}
-	return "lost connection"
 }
 
 // trust judges the server's certificate: the word for the log line, and what is wrong
@@ -270,7 +282,8 @@ func (s *session) named(policy *tlsPolicy, cert *x509.Certificate) (word, proble
 		}
 	}
 	mismatch := "num=62:hostname mismatch"
-	if _, isIP := parseIP(policy.matches[0].name); isIP {
+	last := policy.matches[len(policy.matches)-1]
+	if _, isIP := parseIP(last.name); isIP && !last.sub {
 		mismatch = "num=64:IP address mismatch"
 	}
 	return "Untrusted", "server certificate verification failed for " + s.server.relay + ": " + mismatch
@@ -349,14 +362,17 @@ func (t *tlsClient) policyFor(ctx context.Context, nexthop string, srv *server) 
 	if err == nil {
 		return p, nil
 	}
-	text := "client TLS configuration problem"
+	text, code := "client TLS configuration problem", wire.Enhanced{4, 7, 5}
 	var known policyError
+	var site siteError
 	switch {
+	case errors.As(err, &site):
+		text, code = "Temporary lookup error", wire.Enhanced{4, 3, 0}
 	case errors.As(err, &known):
 		text = string(known)
 	case errors.Is(err, errPolicyLookup):
 		text = "TLS policy table lookup error"
 	}
 	t.agent.Log.Warningf("TLS policy lookup for %s/%s: %s", nexthop, srv.host, text)
-	return nil, &deliver.Status{Action: deliver.Deferred, Enhanced: wire.Enhanced{4, 7, 5}, Text: text, Relay: "none", Dead: true}
+	return nil, &deliver.Status{Action: deliver.Deferred, Enhanced: code, Text: text, Relay: "none", Dead: true}
 }

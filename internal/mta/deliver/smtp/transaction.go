@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
@@ -200,9 +201,6 @@ func (x *transaction) appendMail(b []byte) []byte {
 	} else if ext&ext8BitMIME != 0 && m.Encoding == "7bit" {
 		b = append(b, " BODY=7BIT"...)
 	}
-	if ext&extSMTPUTF8 != 0 && m.SMTPUTF8 {
-		b = append(b, " SMTPUTF8"...)
-	}
 	if ext&extDSN != 0 {
 		if m.EnvID != "" {
 			b = append(b, " ENVID="...)
@@ -214,6 +212,9 @@ func (x *transaction) appendMail(b []byte) []byte {
 		case queue.RetHeaders:
 			b = append(b, " RET=HDRS"...)
 		}
+	}
+	if ext&extSMTPUTF8 != 0 && m.SMTPUTF8 {
+		b = append(b, " SMTPUTF8"...)
 	}
 	if x.s.loggedIn && x.agent.set.DummyMailAuth {
 		b = append(b, " AUTH=<>"...)
@@ -247,7 +248,7 @@ func (x *transaction) appendRcpt(b []byte, i int) []byte {
 		switch {
 		case r.DSNOrcpt != "":
 			b = append(b, " ORCPT="...)
-			b = wire.AppendXtext(b, r.DSNOrcpt)
+			b = appendOriginal(b, r.DSNOrcpt)
 		case r.Original != "": // the client named none
 			b = append(b, " ORCPT=rfc822;"...)
 			b = wire.AppendXtext(b, wire.QuoteAddress(r.Original))
@@ -261,6 +262,15 @@ func (x *transaction) appendRcpt(b []byte, i int) []byte {
 		}
 	}
 	return append(b, '\r', '\n')
+}
+
+// appendOriginal appends an original recipient with its type, which says how the address is
+// encoded (RFC 6533 3).
+func appendOriginal(b []byte, orcpt string) []byte {
+	if kind, addr, ok := strings.Cut(orcpt, ";"); ok && strings.EqualFold(kind, "utf-8") {
+		return wire.AppendUxtext(append(append(b, kind...), ';'), addr)
+	}
+	return wire.AppendXtext(b, orcpt)
 }
 
 // answer reads the answer to command n.
@@ -340,6 +350,10 @@ func (x *transaction) lost(err error, state string) error {
 	}
 	failed := x.s.lost(err, state)
 	failed.Transmit = x.start
+	if x.refused { // which says more
+		x.notes = append(x.notes, failed.Text)
+		return errBroken
+	}
 	x.fail(*failed)
 	return errBroken
 }
