@@ -25,6 +25,7 @@ type script struct {
 	master string            // appended to master.cf
 	files  map[string]string // below DIR; "home/x/..." is given to user x
 	setup  func(t *testing.T, dir string)
+	disk   bool // DIR/disk is a file system of its own, with little space
 	cases  []message
 }
 
@@ -34,6 +35,7 @@ type message struct {
 	to      string // of RCPT TO: address and parameters
 	from    string // of MAIL FROM; "<sender@origin.test>" if empty
 	content string // a small letter if empty
+	before  func(tr *harness.Transport)
 }
 
 const letter = "From: sender@origin.test\r\nTo: you@local.test\r\nSubject: a letter\r\n" +
@@ -57,6 +59,13 @@ func compare(t *testing.T, s *script) {
 	}
 	for i, name := range users {
 		makeUser(t, name, firstUID+i, filepath.Join(dir, "home", name))
+	}
+	if s.disk {
+		disk := filepath.Join(dir, "disk")
+		if err := os.Mkdir(disk, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		harness.SmallDisk(t, disk, 1)
 	}
 	theirs, ours := s.play(t, harness.Original, dir), s.play(t, harness.Dovetail, dir)
 	for _, c := range s.cases {
@@ -98,6 +107,9 @@ func (s *script) play(t *testing.T, p harness.Program, dir string) map[string][]
 	for _, c := range s.cases {
 		if _, twice := found[c.name]; twice {
 			t.Fatalf("two messages are called %q", c.name)
+		}
+		if c.before != nil {
+			c.before(tr)
 		}
 		quiet(t, tr, send(t, tr, &c))
 		log := read(t, tr.Log)
@@ -276,7 +288,10 @@ var (
 // collect adds the files that mail has left.
 func (s *script) collect(t *testing.T, dir string, found map[string][]string) {
 	t.Helper()
-	for _, sub := range []string{"home", "mail", "out", "remote"} {
+	for _, sub := range []string{"home", "mail", "out", "remote", "disk"} {
+		if sub == "disk" && !s.disk {
+			continue
+		}
 		err := filepath.WalkDir(filepath.Join(dir, sub), func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -31,10 +31,15 @@ type Request struct {
 	// recipient is looked up, but no mailbox is written, no command is run,
 	// and a server is asked up to RCPT. The Status is as for a delivery.
 	Verify bool
+	// ReturnTo is the sender that failures are returned to. It is
+	// Message.Sender, but for mail with VERP, whose sender names the recipient.
+	ReturnTo string
+	Passes   int // agents that have passed it on to another
 	// Result, unless nil, logs what became of one address that a recipient,
-	// given by its index, was expanded to. It is called before the recipient
-	// is reported, with [Status.Logged].
-	Result func(i int, address string, s *Status)
+	// given by its index, was expanded to; original is empty if that is not
+	// to be told. It is called before the recipient is reported, with
+	// [Status.Logged].
+	Result func(i int, address, original string, s *Status)
 }
 
 // Recipient is an address to deliver to.
@@ -58,6 +63,13 @@ const (
 	Final                   // put into a mailbox or command, or taken by LMTP: no one else will report success
 )
 
+var actions = [...]string{
+	Deferred: "delayed", Delivered: "relayed", Relayed: "relayed", Bounced: "failed", Expanded: "expanded", Final: "delivered",
+}
+
+// String is the word of RFC 3464 2.3.3.
+func (a Action) String() string { return actions[a] }
+
 // Status is the outcome for one recipient.
 type Status struct {
 	Action   Action
@@ -80,4 +92,12 @@ type Status struct {
 	// Logged says that the lines of the log have been written: the recipient
 	// was expanded, and each result was given to [Request.Result].
 	Logged bool
+}
+
+// Reason is the text as reports of success and of the trace service show it.
+func (s *Status) Reason() string {
+	if s.Relay == "" || s.Relay == "none" {
+		return s.Text
+	}
+	return "delivery via " + s.Relay + ": " + s.Text
 }

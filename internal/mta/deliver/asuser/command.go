@@ -60,7 +60,11 @@ func (c *command) run(content *os.File, r *Reply) {
 		if errors.As(err, &fatal) {
 			// What Postfix's child says before it ends with EX_TEMPFAIL.
 			r.Fatal = fatal.text
-			c.exited(exitTempFail, c.program+": fatal: "+fatal.text+" ", r)
+			output := ""
+			if !fatal.silent {
+				output = c.program + ": fatal: " + fatal.text + " "
+			}
+			c.exited(exitTempFail, output, r)
 			return
 		}
 		r.Warnings = append(r.Warnings, "fork: "+reason(err))
@@ -71,7 +75,10 @@ func (c *command) run(content *os.File, r *Reply) {
 }
 
 // A startError is why the program cannot be executed.
-type startError struct{ text string }
+type startError struct {
+	text   string
+	silent bool // it is not part of the command's output
+}
 
 func (e *startError) Error() string { return e.text }
 
@@ -107,6 +114,11 @@ func (c *command) start() (*exec.Cmd, *pipes, error) {
 
 // execute starts the program as execvp(3) does.
 func (c *command) execute(in, out *os.File) (*exec.Cmd, error) {
+	if c.chroot != "" {
+		if _, err := os.Stat(c.chroot + "/."); err != nil { // else it would look like a program that is missing
+			return nil, &startError{text: fmt.Sprintf("chroot(%s): %s", c.chroot, reason(err)), silent: true}
+		}
+	}
 	name := c.argv[0]
 	var last error = syscall.ENOENT
 	for _, path := range candidates(name) {
@@ -118,7 +130,7 @@ func (c *command) execute(in, out *os.File) (*exec.Cmd, error) {
 		case err == nil:
 			return cmd, nil
 		case errors.Is(err, errChdir):
-			return nil, &startError{fmt.Sprintf("cannot change directory to \"%s\" for uid=%d gid=%d: %s", c.dir, c.uid(), c.gid(), reason(err))}
+			return nil, &startError{text: fmt.Sprintf("cannot change directory to \"%s\" for uid=%d gid=%d: %s", c.dir, c.uid(), c.gid(), reason(err))}
 		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EACCES):
 			if !errors.Is(last, syscall.EACCES) {
 				last = err
@@ -145,7 +157,7 @@ func (c *command) notStarted(err error) error {
 	if !c.shell {
 		text = "pipe_command: " + text
 	}
-	return &startError{text}
+	return &startError{text: text}
 }
 
 func (c *command) uid() uint32 {

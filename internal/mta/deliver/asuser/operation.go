@@ -120,6 +120,9 @@ func (o *operation) forward() (*os.File, error) {
 		return nil, err
 	}
 	o.r.User = u
+	if o.pool.single && int(u.UID) != os.Geteuid() {
+		return nil, nil // what others write must not be done with the service's rights
+	}
 	paths, templates := o.forwardPaths(u)
 	if len(paths) == 0 {
 		return nil, nil

@@ -56,18 +56,23 @@ func (o *operation) run(c *command) error {
 	return nil
 }
 
-// environment is that of commands: what export_environment names, the search path,
-// and what the agent adds.
-func (o *operation) environment() []string {
+// Environment is that of a service's commands: what export_environment names, and the
+// search path.
+func (s *Service) Environment() []string {
 	env := []string{"PATH=" + commandPath}
-	for _, word := range postfix.SplitList(o.service.set.ExportEnvironment) {
+	for _, word := range postfix.SplitList(s.set.ExportEnvironment) {
 		if strings.Contains(word, "=") {
 			env = setVariable(env, word)
-		} else if value, ok := o.imported(word); ok {
+		} else if value, ok := s.imported(word); ok {
 			env = setVariable(env, word+"="+value)
 		}
 	}
-	env = setVariable(env, "PATH="+commandPath)
+	return setVariable(env, "PATH="+commandPath)
+}
+
+// environment adds what the agent wants.
+func (o *operation) environment() []string {
+	env := o.service.Environment()
 	for _, e := range o.req.Env {
 		if strings.Contains(e, "=") && !strings.Contains(e, "\x00") {
 			env = setVariable(env, e)
@@ -78,11 +83,11 @@ func (o *operation) environment() []string {
 
 // imported is the value of a variable in the environment of Postfix's daemons:
 // its master sets where the configuration is, and keeps what import_environment says.
-func (o *operation) imported(name string) (string, bool) {
+func (s *Service) imported(name string) (string, bool) {
 	if name == "MAIL_CONFIG" {
-		return o.service.Main.Dir(), true
+		return s.Main.Dir(), true
 	}
-	for _, word := range postfix.SplitList(o.service.set.ImportEnvironment) {
+	for _, word := range postfix.SplitList(s.set.ImportEnvironment) {
 		key, value, given := strings.Cut(word, "=")
 		if key != name {
 			continue
@@ -112,7 +117,7 @@ func (o *operation) pipe() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit, err := commandTimeLimit(o.service)
+	limit, err := o.service.TimeLimit()
 	if err != nil {
 		return nil, err
 	}

@@ -42,9 +42,11 @@ type Setup struct {
 	Core     *postfix.Core
 	Owner    master.Identity // of the mta, which asks
 	Services map[string]*Service
+	// Serve serves the listeners of spawn(8), by the index of their entry.
+	Serve map[int]func(net.Listener)
 }
 
-// NewService returns an entry of master.cf for local(8), virtual(8) or pipe(8).
+// NewService returns an entry of master.cf for local(8), virtual(8), pipe(8) or spawn(8).
 // An error means that it cannot be served.
 func NewService(main *postfix.Main, e *postfix.ServiceEntry, log *maillog.Logger) (*Service, error) {
 	s := &Service{Main: main, Entry: e}
@@ -58,6 +60,7 @@ func NewService(main *postfix.Main, e *postfix.ServiceEntry, log *maillog.Logger
 	switch e.Command {
 	case "pipe":
 		s.pipe, err = ParsePipe(e)
+	case "spawn":
 	case "virtual":
 		s.virtual, err = s.set.locks("virtual_mailbox_lock", s.set.VirtualLock)
 	default:
@@ -147,6 +150,10 @@ func (s *server) helperSpec(r rights) master.Spec {
 
 func (s *server) accept(listeners []*master.Listener) {
 	for _, l := range listeners {
+		if serve := s.setup.Load().Serve[l.Index]; serve != nil && l.Name != ListenerName {
+			s.work.Go(func() { serve(l) })
+			continue
+		}
 		s.work.Go(func() {
 			for {
 				conn, err := l.Accept()

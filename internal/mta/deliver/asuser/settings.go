@@ -135,8 +135,8 @@ func Check(main *postfix.Main, virtual bool) error {
 	return nil
 }
 
-// commandTimeLimit is NAME_time_limit of a pipe(8) service, or command_time_limit.
-func commandTimeLimit(s *Service) (time.Duration, error) {
+// TimeLimit is NAME_time_limit of a pipe(8) or spawn(8) service, or command_time_limit.
+func (s *Service) TimeLimit() (time.Duration, error) {
 	value, ok, err := s.Main.Expand(s.Entry.Name + "_time_limit")
 	if err != nil || !ok || value == "" {
 		return s.set.CommandTimeLimit, err

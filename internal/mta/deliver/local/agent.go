@@ -16,10 +16,11 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 )
 
-// A Notifier tells the sender of a message about recipients that failed. It is
-// temporary if it cannot.
+// A Notifier tells the sender of a message about recipients. It is temporary if it
+// cannot.
 type Notifier interface {
 	Failure(ctx context.Context, m *queue.Message, recipients []int) error
+	Success(ctx context.Context, m *queue.Message, recipients []int) error
 	// FailureTo tells the owner of a list instead.
 	FailureTo(ctx context.Context, m *queue.Message, recipients []int, owner string) error
 }

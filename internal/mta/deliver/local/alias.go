@@ -54,7 +54,7 @@ func (d *delivery) expandAlias(s state, t *aliasTable, name, value string) bool 
 	if !d.set.FrozenDeliveredTo {
 		s.delivered = s.address
 	}
-	asked := s.notify&queue.NotifySuccess != 0
+	whole := s
 	s.notify = withoutSuccess(s.notify)
 	if owner {
 		s.envid, s.ret, s.orcpt, s.original = "", 0, "", ""
@@ -68,11 +68,10 @@ func (d *delivery) expandAlias(s state, t *aliasTable, name, value string) bool 
 		return d.defers(&s, "4.3.0", "alias database unavailable")
 	}
 	again := d.tokens(&s, members)
-	if asked {
-		d.expanded = deliver.Expanded
-		if owner {
-			d.expanded = deliver.Final // RFC 3461 5.2.7.3: a list has taken it
-		}
+	if owner {
+		d.expands(&whole, deliver.Final) // RFC 3461 5.2.7.3: a list has taken it
+	} else {
+		d.expands(&whole, deliver.Expanded)
 	}
 	return again
 }

@@ -27,6 +27,7 @@ type delivery struct {
 	parts    int
 	again    *deliver.Status // of the first part that is deferred
 	failed   []part          // the sender is to be told
+	reached  []part          // likewise, of success at an address that is not the recipient's
 	told     bool            // an owner- alias has been told of another
 	expanded deliver.Action  // what to report of an alias, if asked
 }
@@ -57,7 +58,7 @@ func (d *delivery) run() deliver.Status {
 // final is what is reported of the recipient as a whole.
 func (d *delivery) final(again bool) deliver.Status {
 	r := &d.req.Recipients[d.i]
-	if d.parts == 1 && !d.told && d.expanded == deliver.Deferred && strings.EqualFold(d.first.address, r.Address) {
+	if d.parts == 1 && !d.told && d.expanded == deliver.Deferred && len(d.reached) == 0 && strings.EqualFold(d.first.address, r.Address) {
 		return d.first.status
 	}
 	d.flush()
@@ -74,7 +75,10 @@ func (d *delivery) final(again bool) deliver.Status {
 		return d.status(deliver.Deferred, "4.3.0", "bounce service failure")
 	}
 	st := d.status(deliver.Final, "2.0.0", "alias expanded")
-	if d.expanded != deliver.Deferred {
+	switch {
+	case len(d.reached) > 0:
+		st.Action = deliver.Delivered // and reported
+	case d.expanded != deliver.Deferred:
 		st.Action = d.expanded
 	}
 	// Only the first level of an expansion says something by itself.
@@ -85,26 +89,53 @@ func (d *delivery) final(again bool) deliver.Status {
 	return st
 }
 
-// notify tells the sender about the parts that failed.
+// notify tells the sender about the parts that failed, and of success at other addresses.
 func (d *delivery) notify() error {
-	if len(d.failed) == 0 {
-		return nil
+	if len(d.failed) > 0 {
+		m, all := d.outcomes(d.failed)
+		if err := d.Notifier.Failure(d.ctx, m, all); err != nil {
+			return err
+		}
 	}
-	m, all := d.outcomes(d.failed)
-	return d.Notifier.Failure(d.ctx, m, all)
+	if len(d.reached) > 0 {
+		m, all := d.outcomes(d.reached)
+		for i := range d.reached {
+			m.Outcomes[i].Text = d.reached[i].status.Reason()
+		}
+		return d.Notifier.Success(d.ctx, m, all)
+	}
+	return nil
 }
 
-// outcomes is the message as if parts that failed were its recipients.
-func (d *delivery) outcomes(failed []part) (failure *queue.Message, all []int) {
+// succeeds notes success that the sender asked for, if it is at an address that luser_relay
+// has put in place of the recipient's. It reports whether it is.
+func (d *delivery) succeeds(s *state, st deliver.Status) bool {
+	if strings.EqualFold(s.address, d.req.Recipients[d.i].Address) {
+		return false
+	}
+	d.reached = append(d.reached, part{s.address, s.original, s.orcpt, s.notify, st})
+	return true
+}
+
+// expands notes what is to be reported of an expansion.
+func (d *delivery) expands(s *state, action deliver.Action) {
+	if s.notify&queue.NotifySuccess != 0 && !d.succeeds(s, d.status(action, "2.0.0", "alias expanded")) {
+		d.expanded = action
+	}
+}
+
+// outcomes is the message as if parts were its recipients.
+func (d *delivery) outcomes(parts []part) (partial *queue.Message, all []int) {
 	m := *d.req.Message
-	m.Recipients = make([]queue.Recipient, len(failed))
-	m.Outcomes = make([]queue.Outcome, len(failed))
-	all = make([]int, len(failed))
-	for i := range failed {
-		p := &failed[i]
+	m.Sender = d.req.ReturnTo
+	m.Recipients = make([]queue.Recipient, len(parts))
+	m.Outcomes = make([]queue.Outcome, len(parts))
+	all = make([]int, len(parts))
+	for i := range parts {
+		p := &parts[i]
 		m.Recipients[i] = queue.Recipient{Address: p.address, Original: p.original, DSNOrcpt: p.orcpt, Notify: p.notify}
 		m.Outcomes[i] = queue.Outcome{
-			State: queue.Failed, Action: "failed", DSN: p.status.Enhanced.String(), Text: p.status.Text,
+			Action: p.status.Action.String(), DSN: p.status.Enhanced.String(), Text: p.status.Text,
 			RemoteMTA: p.status.RemoteMTA, RemoteCode: p.status.RemoteCode,
 		}
 		all[i] = i
@@ -121,6 +152,9 @@ func (d *delivery) status(action deliver.Action, dsn, text string) deliver.Statu
 // part takes what became of one address. It reports whether that is to be tried again.
 func (d *delivery) part(s *state, st deliver.Status) (again bool) {
 	again = st.Action == deliver.Deferred || st.Action == deliver.Bounced && d.core.SoftBounce
+	if st.Action > deliver.Delivered && st.Action != deliver.Bounced && s.notify&queue.NotifySuccess != 0 && !d.req.Verify {
+		d.succeeds(s, st)
+	}
 	p := part{s.address, s.original, s.orcpt, s.notify, st}
 	d.parts++
 	if d.parts == 1 {
@@ -145,7 +179,7 @@ func (d *delivery) flush() {
 
 func (d *delivery) log(p *part) {
 	if d.req.Result != nil {
-		d.req.Result(d.i, p.address, &p.status)
+		d.req.Result(d.i, p.address, p.original, &p.status)
 	}
 }
 
@@ -242,6 +276,7 @@ func (d *delivery) failsToOwner(s *state, st deliver.Status) bool {
 		}
 		owner := d.ownerAddress("owner-"+name, value)
 		m, all := d.outcomes([]part{{s.address, s.original, s.orcpt, s.notify, st}})
+		m.EnvID, m.Ret = s.envid, s.ret
 		if err := d.Notifier.FailureTo(d.ctx, m, all, owner); err != nil {
 			d.warnf("%s: %v", d.req.Message.ID, err)
 			return d.defers(s, "4.3.0", "bounce service failure")

@@ -3,7 +3,6 @@ package local
 import (
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/asuser"
-	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 )
 
 // dotForward expands the .forward file of the user, if there is one.
@@ -49,15 +48,15 @@ func (d *delivery) dotForward(s state) (done, again bool) {
 		return false, false
 	}
 	s.from = s.local
-	asked := s.notify&queue.NotifySuccess != 0
+	whole := s
 	s.notify = withoutSuccess(s.notify)
 	count, again := d.lines(&s, f)
 	if count == 0 {
 		return false, false
 	}
 	d.seen.before("forward-done", r.Path)
-	if asked && !again {
-		d.expanded = deliver.Expanded
+	if !again {
+		d.expands(&whole, deliver.Expanded)
 	}
 	return true, again
 }

@@ -77,7 +77,8 @@ func (d *delivery) send(s *state, f *forward) (again bool) {
 	if err := out.Finish(d.ctx, env); err != nil {
 		return d.notForwarded(s, err)
 	}
-	st := d.status(deliver.Relayed, "2.0.0", "forwarded as "+id)
+	// Success is reported of an alias or .forward file; of luser_relay, as with Postfix, by nobody.
+	st := d.status(deliver.Delivered, "2.0.0", "forwarded as "+id)
 	s.notify = withoutSuccess(s.notify)
 	return d.part(s, st)
 }

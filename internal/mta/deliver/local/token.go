@@ -58,7 +58,9 @@ func (d *delivery) homeFile(s state, text string) bool {
 func (d *delivery) address(s state, text string) bool {
 	s.level++
 	addr := d.Resolver.Rewrite(d.ctx, "local", text)
-	res, err := d.Resolver.Resolve(d.ctx, s.sender, addr)
+	// As Postfix has it, not with s.sender: where the members of a list go does not
+	// depend on who writes to it.
+	res, err := d.Resolver.Resolve(d.ctx, "", addr)
 	if err != nil {
 		d.warnf("%s: recipient <%s>: %v", d.req.Message.ID, addr, err)
 		return d.defers(&s, "4.3.0", "address resolver failure")
