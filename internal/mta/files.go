@@ -6,13 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 )
 
 // Names below queue_directory.
@@ -24,7 +24,7 @@ const (
 
 // ControlPath is the socket of the queue tools.
 func ControlPath(core *postfix.Core) string {
-	return filepath.Join(core.QueueDirectory, "public", ControlName)
+	return queuetool.SocketPath(core)
 }
 
 // Messages between the mta and its master about files that only root can read.

@@ -2,14 +2,16 @@ package mta
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -20,15 +22,16 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/discard"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/refuse"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/smtp"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/statusfilter"
 	"github.com/dovetail-mail/dovetail/internal/mta/flush"
 	"github.com/dovetail-mail/dovetail/internal/mta/pickup"
+	"github.com/dovetail-mail/dovetail/internal/mta/postscreen"
 	"github.com/dovetail-mail/dovetail/internal/mta/qmgr"
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
 	"github.com/dovetail-mail/dovetail/internal/mta/verify"
 	"github.com/dovetail-mail/dovetail/internal/table"
-	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
 // A generation is everything that follows from one reading of the
@@ -44,11 +47,14 @@ type generation struct {
 	cleanups   map[string]*cleanup.Cleanup // by service name
 	sched      *qmgr.Scheduler
 	flush      *flush.Service
+	mailq      *queuetool.Access
 	verify     *verify.Service
 	transports map[string]qmgr.Transport
 	agents     []*smtp.Agent
-	servers    []*smtpd.Server // by index in master.cf, nil where the entry is none
-	asuser     *asuser.Client  // the privileged process
+	servers    []*smtpd.Server             // by index in master.cf, nil where the entry is none
+	screens    []*postscreen.Server        // by index likewise
+	passages   map[int]*postscreen.Passage // by index, for smtpd entries of type "pass"
+	asuser     *asuser.Client              // the privileged process
 	bouncer    *bounce.Bouncer
 	pickup     *pickup.Pickup // nil without an entry in master.cf
 
@@ -66,7 +72,7 @@ func newGeneration(m *process) (*generation, error) {
 		run     func() error
 	}{
 		{"master", g.load}, {"trivial-rewrite", g.makeResolver}, {"cleanup", g.makeCleanup},
-		{"smtpd", g.makeServers}, {"smtp", g.makeTransports}, {"qmgr", g.makeScheduler}, {"pickup", g.makePickup},
+		{"smtpd", g.makeServers}, {"postscreen", g.makeScreens}, {"smtp", g.makeTransports}, {"qmgr", g.makeScheduler}, {"pickup", g.makePickup},
 	} {
 		if err := step.run(); err != nil {
 			g.stop()
@@ -171,7 +177,20 @@ func (g *generation) newCleanup(main *postfix.Main) (*cleanup.Cleanup, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cleanup.New(cleanup.Config{Main: main, Queue: cleanup.FromStore(g.m.store), Resolver: g.resolver, Tables: tables, Log: log})
+	return cleanup.New(cleanup.Config{Main: main, Queue: cleanup.FromStore(g.m.store), Resolver: g.resolver, Tables: tables, Log: log, Spool: spoolIn(core.QueueDirectory)})
+}
+
+// spoolIn makes files without name in the directory of the queue, for messages that are
+// changed before they are queued.
+func spoolIn(queueDirectory string) func() (*os.File, error) {
+	dir := filepath.Join(queueDirectory, SegmentsName)
+	return func() (*os.File, error) {
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+		}
+		return os.NewFile(uintptr(fd), dir), nil
+	}
 }
 
 // cleanupOf is the cleanup service that an entry gives its mail to.
@@ -192,7 +211,7 @@ func (g *generation) makeServers() error {
 	g.servers = make([]*smtpd.Server, len(g.master.Services))
 	for i := range g.master.Services {
 		e := &g.master.Services[i]
-		if e.Type != "inet" || e.Command != "smtpd" {
+		if e.Command != "smtpd" || e.Type != "inet" && e.Type != "pass" {
 			continue
 		}
 		srv, err := g.newServer(e)
@@ -210,16 +229,6 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	var tlsConfig *tls.Config
-	params, ok, err := smtpd.TLSParams(main, g.m.files.ReadFile)
-	if err != nil {
-		return nil, chainFileError(main, err)
-	}
-	if ok {
-		if tlsConfig, err = tlsconf.Server(params); err != nil {
-			return nil, fmt.Errorf("smtpd_tls_cert_file, smtpd_tls_key_file: %w", err)
-		}
-	}
 	log := g.m.log(tag(core, "smtpd"))
 	tables, err := resolve.NewOpener(main, table.Options{Log: log, Open: g.m.files.Open})
 	if err != nil {
@@ -231,29 +240,13 @@ func (g *generation) newServer(e *postfix.ServiceEntry) (*smtpd.Server, error) {
 	}
 	return smtpd.New(smtpd.Config{
 		Main: main, Service: e.Name, Cleanup: cleaner, Resolver: g.resolver,
-		Tables: tables, Names: g.m.dns, TLS: tlsConfig,
-		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log, ReadFile: g.m.files.ReadFile,
+		Tables: tables, Names: g.m.dns,
+		Anvil: g.m.anvil, Free: g.m.store.Free, Log: log, ReadFile: g.m.files.ReadFile, Spool: spoolIn(g.core.QueueDirectory),
 		Flush: func(ctx context.Context, site string) error { return g.flush.Flush(ctx, site) },
+		Verify: func(ctx context.Context, addr string, count int, delay time.Duration) verify.Answer {
+			return g.verify.Poll(ctx, addr, count, delay)
+		},
 	})
-}
-
-// chainFiles are the parameters that name certificates and keys of the server.
-var chainFiles = []string{
-	"smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file", "smtpd_tls_chain_files", "smtpd_tls_CAfile",
-}
-
-// chainFileError says which parameter names a file that cannot be read.
-func chainFileError(main *postfix.Main, err error) error {
-	var pe *fs.PathError
-	if !errors.As(err, &pe) {
-		return err
-	}
-	for _, name := range chainFiles {
-		if slices.Contains(postfix.SplitList(expanded(main, name)), pe.Path) {
-			return fmt.Errorf("%s: error opening chain file: %s: %s", name, pe.Path, table.Reason(pe))
-		}
-	}
-	return err
 }
 
 // makeTransports makes the delivery agents.
@@ -303,7 +296,10 @@ func (g *generation) makeScheduler() error {
 	if err != nil {
 		return err
 	}
-	g.flush, err = flush.New(g.main, tables, g.sched.FlushSites)
+	if g.flush, err = flush.New(g.main, tables, g.sched.FlushSites); err != nil {
+		return err
+	}
+	g.mailq, err = queuetool.NewAccess(g.main, tables)
 	return err
 }
 
@@ -350,7 +346,12 @@ func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bo
 	default:
 		return t, false, nil
 	}
-	return t, true, nil
+	tables, err := resolve.NewOpener(main, table.Options{Log: t.Log, Open: g.m.files.Open})
+	if err != nil {
+		return t, false, err
+	}
+	t.Agent, err = statusfilter.New(t.Agent, e.Command, main, tables, t.Log)
+	return t, err == nil, err
 }
 
 // ownAddresses are the addresses of this machine, where mail must not be sent
@@ -380,8 +381,15 @@ func (g *generation) run(listeners []*master.Listener) {
 		}
 	})
 	work.Go(func() { g.verify.Run(g.ctx) })
+	var screens sync.WaitGroup
 	for _, l := range listeners {
 		switch {
+		case g.screen(l):
+			screens.Go(func() {
+				if err := g.screens[l.Index].Serve(g.m.ctx, l); err != nil {
+					g.log("postscreen").Errorf("%v", err)
+				}
+			})
 		case l.Name == ControlName:
 			work.Go(func() { g.serveTools(l) })
 		case g.pickup != nil && l.Service == PickupName:
@@ -397,6 +405,7 @@ func (g *generation) run(listeners []*master.Listener) {
 			l.Close()
 		}
 	}
+	g.serveScreened(&work, &screens)
 	work.Wait()
 	for _, a := range g.agents {
 		a.Close()
@@ -405,7 +414,7 @@ func (g *generation) run(listeners []*master.Listener) {
 }
 
 func (g *generation) serveTools(l *master.Listener) {
-	if err := queuetool.Serve(g.ctx, l, g.m.store, flusher{g.sched, g.flush}, g.log("postsuper")); err != nil {
+	if err := queuetool.Serve(g.ctx, l, g.core.QueueDirectory, g.m.store, flusher{g.sched, g.flush}, g.mailq, g.log("postsuper")); err != nil {
 		g.log("showq").Errorf("%v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"path/filepath"
 	"slices"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
@@ -12,6 +14,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/asuser"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/local"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/pipe"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/spawn"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/virtual"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
@@ -26,9 +29,23 @@ func needsRights(e *postfix.ServiceEntry) bool {
 	return e.Type == "unix" && slices.Contains(asuserPrograms, e.Command)
 }
 
+// IsSpawn reports whether an entry is one of spawn(8).
+func IsSpawn(e *postfix.ServiceEntry) bool {
+	return e.Command == "spawn" && (e.Type == "unix" || e.Type == "inet")
+}
+
+// SpawnPath is the socket of an entry of spawn(8).
+func SpawnPath(core *postfix.Core, e *postfix.ServiceEntry) string {
+	class := "public"
+	if e.Private {
+		class = "private"
+	}
+	return filepath.Join(core.QueueDirectory, class, filepath.Base(e.Name))
+}
+
 // NeedsLocal reports whether there must be the privileged process of package asuser.
 func NeedsLocal(services *postfix.Master) bool {
-	return slices.ContainsFunc(services.Services, func(e postfix.ServiceEntry) bool { return needsRights(&e) })
+	return slices.ContainsFunc(services.Services, func(e postfix.ServiceEntry) bool { return needsRights(&e) || IsSpawn(&e) })
 }
 
 // RunLocal is the life of the privileged process.
@@ -50,7 +67,7 @@ func localSetup(p *master.Process) (*asuser.Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &asuser.Setup{Services: make(map[string]*asuser.Service)}
+	s := &asuser.Setup{Services: make(map[string]*asuser.Service), Serve: make(map[int]func(net.Listener))}
 	if s.Core, err = postfix.Get[postfix.Core](main); err != nil {
 		return nil, err
 	}
@@ -59,6 +76,12 @@ func localSetup(p *master.Process) (*asuser.Setup, error) {
 	}
 	for i := range services.Services {
 		e := &services.Services[i]
+		if IsSpawn(e) {
+			if s.Serve[i], err = spawnService(p, main, e, s.Owner); err != nil {
+				return nil, &serviceError{entry: e, err: err}
+			}
+			continue
+		}
 		if !needsRights(e) {
 			continue
 		}
@@ -69,6 +92,30 @@ func localSetup(p *master.Process) (*asuser.Setup, error) {
 		s.Services[e.Name] = service
 	}
 	return s, nil
+}
+
+// spawnService serves the listeners of an entry of spawn(8).
+func spawnService(p *master.Process, main *postfix.Main, e *postfix.ServiceEntry, owner master.Identity) (func(net.Listener), error) {
+	own := e.Main(main)
+	core, err := postfix.Get[postfix.Core](own)
+	if err != nil {
+		return nil, err
+	}
+	service, err := asuser.NewService(own, e, p.Log)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := service.TimeLimit()
+	if err != nil {
+		return nil, err
+	}
+	processes := e.MaxProc
+	if processes == postfix.DefaultProcesses {
+		processes = core.DefaultProcessLimit
+	}
+	return spawn.New(spawn.Config{
+		Entry: e, Processes: processes, Owner: owner, Env: service.Environment(), TimeLimit: limit, Log: p.Log.With(tag(core, "spawn")),
+	}).Serve, nil
 }
 
 // rightsAgent makes the agent of an entry that needs the rights of others.
@@ -97,6 +144,10 @@ type lateNotifier struct{ g *generation }
 
 func (n lateNotifier) Failure(ctx context.Context, m *queue.Message, recipients []int) error {
 	return n.g.bouncer.Failure(ctx, m, recipients)
+}
+
+func (n lateNotifier) Success(ctx context.Context, m *queue.Message, recipients []int) error {
+	return n.g.bouncer.Success(ctx, m, recipients)
 }
 
 func (n lateNotifier) FailureTo(ctx context.Context, m *queue.Message, recipients []int, owner string) error {

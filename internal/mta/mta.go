@@ -16,6 +16,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/dns"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mta/postscreen"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 	"github.com/dovetail-mail/dovetail/internal/mta/smtpd"
 )
@@ -32,9 +33,10 @@ type process struct {
 
 	maildrop sync.Mutex // held while mail is taken out of it
 
-	mu      sync.Mutex
-	present *generation
-	ended   sync.WaitGroup // generations
+	mu       sync.Mutex
+	present  *generation
+	screened map[string]*postscreen.Cache // by postscreen_cache_map
+	ended    sync.WaitGroup               // generations
 }
 
 // Run is the mta process. It serves until its master is gone or tells it to stop.

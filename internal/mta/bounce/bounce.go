@@ -178,7 +178,7 @@ func (b *Bouncer) notifies(class string) bool {
 }
 
 // doubleBounce is the sender of mail that must not be bounced.
-func (b *Bouncer) doubleBounce() string { return b.core.DoubleBounceSender + "@" + b.core.Myorigin }
+func (b *Bouncer) doubleBounce() string { return b.core.DoubleBounceSender + "@" + b.core.Myhostname }
 
 // A note is one copy of a notification.
 type note struct {
@@ -205,7 +205,7 @@ func (b *Bouncer) send(ctx context.Context, m *queue.Message, recipients []int, 
 	id := out.ID()
 	env := &queue.Envelope{
 		Sender:         n.from,
-		Recipients:     []queue.Recipient{{Address: n.to, Original: n.to, DSNOrcpt: b.originalRecipient(n.to)}},
+		Recipients:     []queue.Recipient{{Address: n.to}},
 		RewriteContext: "local", SMTPUTF8: m.SMTPUTF8,
 	}
 	if b.encoding(m) == "8bit" {
@@ -216,14 +216,6 @@ func (b *Bouncer) send(ctx context.Context, m *queue.Message, recipients []int, 
 	}
 	b.log.Infof("%s: %s %s notification: %s", m.ID, n.who, k.name, id)
 	return nil
-}
-
-// originalRecipient is an address as ORCPT names it, decoded.
-func (b *Bouncer) originalRecipient(addr string) string {
-	if !strings.Contains(addr, "@") {
-		addr += "@" + b.core.Myorigin
-	}
-	return addressType(addr) + ";" + addr
 }
 
 // addressType is the type of an address in a report (RFC 6533 3).

@@ -162,7 +162,7 @@ func TestWhoIsTold(t *testing.T) {
 		{"nobody asked, postmaster wants to know", "notify_classes = bounce\n", envelope("s@origin.test", never), []string{"postmaster@example.test"}},
 		{"null sender", "", envelope("", plain), nil},
 		{"null sender, double bounce", "notify_classes = 2bounce\n", envelope("", plain), []string{"postmaster@example.test"}},
-		{"double bounce comes back", "notify_classes = 2bounce\n", envelope("double-bounce@example.test", plain), nil},
+		{"double bounce comes back", "notify_classes = 2bounce\n", envelope("double-bounce@mail.example.test", plain), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t, c.config, c.m)

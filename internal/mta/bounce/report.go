@@ -223,7 +223,7 @@ func (r *report) mailName() string {
 // sender is the original's, the name of this system where it is null.
 func (r *report) sender() string {
 	if r.m.Sender == "" {
-		return "MAILER-DAEMON@" + r.core.Myorigin
+		return "MAILER-DAEMON@" + r.core.Myhostname
 	}
 	return smtp.QuoteAddress(r.m.Sender)
 }
@@ -233,6 +233,10 @@ func (r *report) recipientStatus(rcpt *queue.Recipient, o *queue.Outcome) {
 	switch {
 	case rcpt.DSNOrcpt != "":
 		r.line("Original-Recipient: %s", printable(rcpt.DSNOrcpt))
+	case rcpt.Notify == queue.NotifyNever: // a copy, which only has one if it went through an alias
+		if !strings.EqualFold(rcpt.Original, rcpt.Address) {
+			r.line("Original-Recipient: rfc822; %s", smtp.QuoteAddress(rcpt.Original))
+		}
 	case rcpt.Original != "":
 		r.line("Original-Recipient: %s;%s", addressType(rcpt.Original), smtp.QuoteAddress(rcpt.Original))
 	}

@@ -35,7 +35,7 @@ func (p *Pickup) message(ctx context.Context, s *submission) bool {
 		p.Log.Warningf("%s/%s: uid=%d: %v", QueueName, s.name, s.uid, err)
 		return false
 	}
-	env := p.envelope(ctx, s, m)
+	env := p.envelope(s, m)
 	if m.NoSender {
 		p.Log.Warningf("%s/%s: uid=%d: no envelope sender", QueueName, s.name, s.uid)
 		return true
@@ -66,7 +66,7 @@ func (p *Pickup) allowed(ctx context.Context, s *submission, m *queuefile.Messag
 
 // envelope is what the file says. Of a file that was put back, the filter, the redirection
 // and what has been delivered are dropped, as postsuper(1) says.
-func (p *Pickup) envelope(ctx context.Context, s *submission, m *queuefile.Message) *queue.Envelope {
+func (p *Pickup) envelope(s *submission, m *queuefile.Message) *queue.Envelope {
 	env := &queue.Envelope{
 		Sender: m.Sender, FullName: m.FullName, Encoding: m.Encoding, Ret: byte(m.Ret), EnvID: m.EnvID,
 		RewriteContext: m.Context, VERP: m.VERP, Filter: p.set.ContentFilter, Arrival: m.Arrival, //nolint:gosec // 0 to 2
@@ -88,27 +88,15 @@ func (p *Pickup) envelope(ctx context.Context, s *submission, m *queuefile.Messa
 		if r.Type != queuefile.TypeRecipient {
 			continue
 		}
-		to := queue.Recipient{Address: r.Address, Original: r.Original, DSNOrcpt: r.Orcpt, Notify: uint8(r.Notify)} //nolint:gosec // four bits
-		if to.DSNOrcpt == "" && to.Address != "" {
-			to.DSNOrcpt = originalRecipient(p.Resolver.Rewrite(ctx, "local", to.Address))
-		}
-		env.Recipients = append(env.Recipients, to)
+		env.Recipients = append(env.Recipients,
+			queue.Recipient{Address: r.Address, Original: r.Original, DSNOrcpt: r.Orcpt, Notify: uint8(r.Notify)}) //nolint:gosec // four bits
 	}
 	return env
 }
 
-// originalRecipient is what reports and the next hop see as the original recipient of local
-// mail: the complete address.
-func originalRecipient(addr string) string {
-	if notASCII([]byte(addr)) {
-		return "utf-8;" + addr
-	}
-	return "rfc822;" + addr
-}
-
 // queue gives a message to cleanup.
 func (p *Pickup) queue(ctx context.Context, s *submission, m *queuefile.Message, env *queue.Envelope) bool {
-	origin := cleanup.Origin{Local: env.RewriteContext == "local", Unmapped: p.unmapped}
+	origin := cleanup.Origin{Local: env.RewriteContext == "local", Unmapped: p.unmapped, Unchecked: p.unchecked, Unfiltered: p.unfiltered}
 	if m.Sender != "" {
 		origin.Sender, origin.FullName = p.Resolver.Rewrite(ctx, "local", m.Sender), m.FullName
 	}
@@ -124,6 +112,11 @@ func (p *Pickup) queue(ctx context.Context, s *submission, m *queuefile.Message,
 		orig = " orig_id=" + s.name
 	}
 	p.Log.Infof("%s: uid=%d from=<%s>%s", id, s.uid, smtp.QuoteAddress(m.Sender), orig)
+	for i := range m.Recipients {
+		if r := &m.Recipients[i]; r.Type == queuefile.TypeRecipient && !r.Extracted {
+			msg.Recipient(r.Address)
+		}
+	}
 	c := &content{out: msg, utf8: p.autoUTF8}
 	failed := c.copy(p.received(s, id), m.Content())
 	var reply smtp.Reply

@@ -54,10 +54,13 @@ type Config struct {
 // A Pickup takes submissions.
 type Pickup struct {
 	Config
-	core      *postfix.Core
-	set       *Settings
-	access    *submitter.Access
-	unmapped  bool
+	core     *postfix.Core
+	set      *Settings
+	access   *submitter.Access
+	unmapped bool
+	// What receive_override_options say besides.
+	unchecked, unfiltered bool
+
 	autoUTF8  bool
 	dir       string
 	owner     int // uid of the mail system
@@ -80,6 +83,8 @@ func New(c Config) (*Pickup, error) {
 	p.dir = filepath.Join(p.core.QueueDirectory, QueueName)
 	for _, word := range postfix.SplitList(p.set.OverrideOptions) {
 		p.unmapped = p.unmapped || word == "no_address_mappings"
+		p.unchecked = p.unchecked || word == "no_header_body_checks"
+		p.unfiltered = p.unfiltered || word == "no_milters"
 	}
 	for _, word := range postfix.SplitList(p.set.AutoUTF8) {
 		p.autoUTF8 = p.autoUTF8 || word == "sendmail" || word == "all"

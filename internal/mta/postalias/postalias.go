@@ -20,7 +20,7 @@ var program = postmap.Program{
 	Name:    "postalias",
 	Usage:   "[-Nfinoprsuvw] [-c config_dir] [-d key] [-q key] [map_type:]file...",
 	Options: "Nc:d:finopq:rsuvw",
-	Listing: "%s:\t%s\n",
+	Listing: ":\t",
 	Read:    readAliases,
 	Finish:  sign,
 }

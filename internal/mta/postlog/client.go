@@ -47,9 +47,9 @@ func dial(core *postfix.Core) (*os.File, error) {
 	return conn.(*net.UnixConn).File()
 }
 
-// SocketPath is the socket of the service.
+// SocketPath is the socket of the service, which all users can reach: anyone may log, as to syslog.
 func SocketPath(core *postfix.Core) string {
-	return filepath.Join(core.QueueDirectory, "public", "postlog")
+	return filepath.Join(core.QueueDirectory, "tools", "postlog")
 }
 
 // Logger returns a logger with a tag: "postfix/sendmail[812]".

@@ -4,7 +4,7 @@
 //
 // Where the system's log is syslog, commands write to that. Where it is a file
 // (maillog_file), which only the mail system may write, they send each line as a
-// datagram to the socket public/postlog:
+// datagram to the socket tools/postlog:
 //
 //	Nov 22 10:00:00 host postfix/sendmail[812]: fatal: text
 //

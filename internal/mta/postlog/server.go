@@ -32,7 +32,6 @@ func Serve(ctx context.Context, core *postfix.Core, log func(tag string) *maillo
 	defer os.Remove(path) //nolint:errcheck // the next one does
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	// Who may use it is decided by the mode of the directory.
 	if err := os.Chmod(path, 0o666); err != nil {
 		return err
 	}

@@ -338,7 +338,7 @@ func (c *command) remove(in *instance) error {
 	if err := c.saveList(in.dir, c.mode == "deport"); err != nil || c.mode == "deport" {
 		return err
 	}
-	subdirs := []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "maildrop", "pid", "private", "public", "saved", "segments", "trace"}
+	subdirs := []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "maildrop", "pid", "private", "public", "saved", "segments", "tools", "trace"}
 	for _, name := range subdirs {
 		c.removeEmpty(filepath.Join(in.queueDir, name))
 	}

@@ -27,6 +27,8 @@ type destination struct {
 
 	dead   time.Time // not to be used before
 	reason deliver.Status
+
+	warn time.Time // not to be said before that it clogs the active queue
 }
 
 // A batch is the recipients of one message for one destination.

@@ -17,8 +17,12 @@
 //
 // Destinations with work take turns within their transport. Within a
 // destination messages take turns too, a delivery each, so that a message for
-// a few recipients never waits for one for thousands; this stands in for the
-// preemption with delivery slots of Postfix, whose parameters have no effect.
+// a few recipients never waits for one for thousands. This stands in for the
+// preemption of Postfix, where large mail has to earn with its deliveries the
+// slots in which small mail goes before it: TestSmallMailLikePostfix shows that
+// here it waits less. Its parameters (delivery slots) have no effect, nor have
+// those of the recipients that Postfix keeps in memory: a message that is delivered
+// is in memory with all of them.
 //
 // The number of deliveries at once follows Postfix's feedback scheme
 // (SCHEDULER_README): it starts at initial_destination_concurrency, grows with

@@ -189,3 +189,33 @@ func TestManyDestinations(t *testing.T) {
 	close(a.release)
 	b.until("the slow one", func() bool { return b.store.Len() == 0 })
 }
+
+// TestClogWarning shows that a destination which fills the active queue is warned of
+// once in qmgr_clog_warn_time.
+func TestClogWarning(t *testing.T) {
+	b := newBench(t, "qmgr_message_active_limit = 10\nsmtp_destination_concurrency_limit = 1\n")
+	b.send("u@other.example")
+	b.settled()
+	for range 6 {
+		b.send("wait@slow.example")
+	}
+	said := func() int { return strings.Count(strings.Join(b.log(), "\n"), "mail for slow.example is using up") }
+	b.until("the warning", func() bool { return said() == 1 })
+	b.until("all active", func() bool { return b.s.ActiveCount() == 6 })
+	want := []string{
+		"postfix/qmgr[1]: warning: mail for slow.example is using up 3 of ",
+		"postfix/qmgr[1]: warning: you may need to increase the main.cf smtp_destination_concurrency_limit from 1",
+		"postfix/qmgr[1]: warning: to turn off these warnings specify: qmgr_clog_warn_time = 0",
+	}
+	text := strings.Join(b.log(), "\n")
+	for _, line := range want {
+		if !strings.Contains(text, line) {
+			t.Errorf("not logged: %s\n%s", line, text)
+		}
+	}
+	b.pass(301 * time.Second)
+	b.send("wait@slow.example")
+	b.until("the warning again", func() bool { return said() == 2 })
+	close(b.agent.gate)
+	b.settled()
+}

@@ -121,7 +121,7 @@ func (s *Scheduler) expired(m *queue.Message, now time.Time) bool {
 }
 
 func (s *Scheduler) isDoubleBounce(sender string) bool {
-	return strings.EqualFold(sender, s.core.DoubleBounceSender+"@"+s.core.Myorigin)
+	return strings.EqualFold(sender, s.core.DoubleBounceSender+"@"+s.core.Myhostname)
 }
 
 // warn tells the sender once that the message is delayed. If that fails it is

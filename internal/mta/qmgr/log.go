@@ -79,15 +79,15 @@ var statusWords = [...]string{
 
 // logRecipient: ID: to=<R>[, orig_to=<O>], relay=, delay=, delays=a/b/c/d,
 // dsn=, status=sent (text)
-func (s *Scheduler) logRecipient(log *maillog.Logger, m *queue.Message, r *queue.Recipient, addr, word string, st *deliver.Status, t times) {
+func (s *Scheduler) logRecipient(log *maillog.Logger, m *queue.Message, addr, original, word string, st *deliver.Status, t times) {
 	log.Append(maillog.Info, func(b []byte) []byte {
 		b = append(b, m.ID...)
 		b = append(b, ": to=<"...)
 		b = smtp.AppendAddress(b, addr)
 		b = append(b, '>')
-		if r.Original != "" && !strings.EqualFold(r.Original, addr) {
+		if original != "" && !strings.EqualFold(original, addr) {
 			b = append(b, ", orig_to=<"...)
-			b = smtp.AppendAddress(b, r.Original)
+			b = smtp.AppendAddress(b, original)
 			b = append(b, '>')
 		}
 		b = append(b, ", relay="...)

@@ -8,20 +8,10 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 )
 
-// actions are the words of RFC 3464 2.3.3.
-var actions = [...]string{
-	deliver.Deferred:  "delayed",
-	deliver.Delivered: "relayed",
-	deliver.Relayed:   "relayed",
-	deliver.Bounced:   "failed",
-	deliver.Expanded:  "expanded",
-	deliver.Final:     "delivered",
-}
-
 // outcomeOf is what is kept of a status.
 func outcomeOf(st *deliver.Status) queue.Outcome {
 	return queue.Outcome{
-		Action: actions[st.Action], DSN: st.Enhanced.String(),
+		Action: st.Action.String(), DSN: st.Enhanced.String(),
 		Text: st.Text, RemoteMTA: st.RemoteMTA, RemoteCode: st.RemoteCode,
 	}
 }
@@ -46,7 +36,7 @@ func (s *Scheduler) outcome(j *job, to target, st *deliver.Status, log *maillog.
 	if st.Logged {
 		return
 	}
-	s.logRecipient(log, m, rcpt, to.addr, word, st, times{m.Arrival, j.active, start, s.now()})
+	s.logRecipient(log, m, to.addr, rcpt.Original, word, st, times{m.Arrival, j.active, start, s.now()})
 }
 
 // delivered takes what became of a recipient of mail that is really delivered.
@@ -65,7 +55,7 @@ func (s *Scheduler) delivered(j *job, to target, st *deliver.Status) {
 	case queue.Done:
 		*o = queue.Outcome{State: queue.Done}
 	case queue.Delivered:
-		o.Text = via(st)
+		o.Text = st.Reason()
 	}
 }
 

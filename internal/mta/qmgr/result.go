@@ -9,15 +9,18 @@ import (
 
 // logResult logs what became of one address that a recipient was expanded to, as
 // if it were a recipient itself.
-func (s *Scheduler) logResult(j *job, of target, address string, st *deliver.Status, log *maillog.Logger, start time.Time) {
+func (s *Scheduler) logResult(j *job, address, original string, st *deliver.Status, log *maillog.Logger, start time.Time) {
 	m := j.m
 	word := statusWords[st.Action]
-	if st.Action == deliver.Bounced && s.core.SoftBounce {
+	switch {
+	case isProbe(m):
+		word = probeWord(st.Action)
+	case st.Action == deliver.Bounced && s.core.SoftBounce:
 		soft := *st
 		soft.Enhanced[0] = 4
 		st, word = &soft, "SOFTBOUNCE"
 	}
-	s.logRecipient(log, m, &m.Recipients[of.i], address, word, st, times{m.Arrival, j.active, start, s.now()})
+	s.logRecipient(log, m, address, original, word, st, times{m.Arrival, j.active, start, s.now()})
 }
 
 // log is that of the transport which made the delivery.
@@ -31,6 +34,6 @@ func (dl *delivery) log(st *deliver.Status) *maillog.Logger {
 }
 
 // result is [deliver.Request.Result].
-func (dl *delivery) result(k int, address string, st *deliver.Status) {
-	dl.t.s.logResult(dl.b.job, dl.b.rcpts[k], address, st, dl.log(st), dl.start)
+func (dl *delivery) result(_ int, address, original string, st *deliver.Status) {
+	dl.t.s.logResult(dl.b.job, address, original, st, dl.log(st), dl.start)
 }

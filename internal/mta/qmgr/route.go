@@ -1,6 +1,7 @@
 package qmgr
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ func (s *Scheduler) begin(j *job) {
 				r.route(i)
 			}
 		}
+	}
+	for i := range r.batches {
+		r.batches[i].b.sort()
 	}
 	s.mu.Lock()
 	for i := range r.batches {
@@ -241,6 +245,21 @@ func (r *router) add(t *transport, res resolve.Result, to target) {
 	}
 }
 
+// sort brings recipients into the order in which Postfix delivers to them: by
+// domain in any case, then by address. Next hops and logs see it.
+func (b *batch) sort() {
+	slices.SortStableFunc(b.rcpts, func(x, y target) int {
+		_, dx := smtp.SplitAddress(x.addr)
+		_, dy := smtp.SplitAddress(y.addr)
+		if dx != dy {
+			if c := strings.Compare(strings.ToLower(dx), strings.ToLower(dy)); c != 0 {
+				return c
+			}
+		}
+		return strings.Compare(x.addr, y.addr)
+	})
+}
+
 // find returns the batch of a place, or -1.
 func (r *router) find(where place) int {
 	if r.index != nil {
@@ -277,6 +296,7 @@ func (s *Scheduler) enqueue(r *routed) {
 		return
 	}
 	d.todo = append(d.todo, r.b)
+	s.warnOfClog(d)
 	t.offer(d)
 }
 

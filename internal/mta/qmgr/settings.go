@@ -11,25 +11,27 @@ import (
 
 // Settings are the parameters of the scheduler as a whole.
 type Settings struct {
-	QueueRunDelay  time.Duration `set:"queue_run_delay" default:"300s" unit:"s" min:"1" doc:"time between scans of the deferred queue"`
-	MinBackoff     time.Duration `set:"minimal_backoff_time" default:"300s" unit:"s" min:"1" doc:"shortest time between delivery attempts; time that a dead destination is left alone"`
-	MaxBackoff     time.Duration `set:"maximal_backoff_time" default:"4000s" unit:"s" min:"1" doc:"longest time between delivery attempts"`
-	Lifetime       time.Duration `set:"maximal_queue_lifetime" default:"5d" unit:"d" max:"8640000" doc:"age at which undelivered mail is returned"`
-	BounceLifetime time.Duration `set:"bounce_queue_lifetime" default:"5d" unit:"d" max:"8640000" doc:"age at which undelivered mail with the null sender is dropped"`
-	DelayWarning   time.Duration `set:"delay_warning_time" default:"0h" unit:"h" doc:"age at which a sender is told that mail is delayed; 0 for never"`
-	ActiveLimit    int           `set:"qmgr_message_active_limit" default:"20000" min:"1" doc:"messages being delivered at once"`
-	DeferTransport string        `set:"defer_transports" doc:"transports whose mail waits for a flush"`
-	FilterNexthop  string        `set:"default_filter_nexthop" doc:"next hop of a content_filter that names none; empty for the recipient's domain"`
-	TransportRetry time.Duration `set:"transport_retry_time" default:"60s" unit:"s" min:"1" doc:"how long a delivery agent that failed is left alone"`
-	DaemonTimeout  time.Duration `set:"daemon_timeout" default:"18000s" unit:"s" min:"1" doc:"how long one delivery may take"`
-	InFlowDelay    time.Duration `set:"in_flow_delay" default:"1s" unit:"s" max:"10" doc:"pause before a new message is taken when more arrive than are delivered"`
-	ConfirmDelay   bool          `set:"confirm_delay_cleared" default:"no" doc:"a sender who was warned of a delay is told of the delivery"`
-	VERPFilter     string        `set:"verp_delimiter_filter" default:"-=+" nonempty:"yes" doc:"characters that may be VERP delimiters"`
-	NoVERPBounces  bool          `set:"disable_verp_bounces" default:"no" doc:"failures of VERP mail are told in one notification to its sender"`
-	NegativeCache  bool          `set:"address_verify_negative_cache" default:"yes" doc:"failed probes are remembered"`
-	PendingProbes  int           `set:"address_verify_pending_request_limit" default:"5000" min:"1" doc:"address probes under way at once"`
-	NotifyClasses  string        `set:"notify_classes" default:"resource, software" doc:"what the postmaster is told of"`
-	DelayDigits    int           `set:"delay_logging_resolution_limit" default:"2" min:"0" max:"6" doc:"digits after the decimal point of delays in the log"`
+	QueueRunDelay   time.Duration `set:"queue_run_delay" default:"300s" unit:"s" min:"1" doc:"time between scans of the deferred queue"`
+	MinBackoff      time.Duration `set:"minimal_backoff_time" default:"300s" unit:"s" min:"1" doc:"shortest time between delivery attempts; time that a dead destination is left alone"`
+	MaxBackoff      time.Duration `set:"maximal_backoff_time" default:"4000s" unit:"s" min:"1" doc:"longest time between delivery attempts"`
+	Lifetime        time.Duration `set:"maximal_queue_lifetime" default:"5d" unit:"d" max:"8640000" doc:"age at which undelivered mail is returned"`
+	BounceLifetime  time.Duration `set:"bounce_queue_lifetime" default:"5d" unit:"d" max:"8640000" doc:"age at which undelivered mail with the null sender is dropped"`
+	DelayWarning    time.Duration `set:"delay_warning_time" default:"0h" unit:"h" doc:"age at which a sender is told that mail is delayed; 0 for never"`
+	ActiveLimit     int           `set:"qmgr_message_active_limit" default:"20000" min:"1" doc:"messages being delivered at once"`
+	ClogWarn        time.Duration `set:"qmgr_clog_warn_time" default:"300s" unit:"s" min:"0" doc:"time between warnings of a destination that fills the active queue; 0 for none"`
+	HelpfulWarnings bool          `set:"helpful_warnings" default:"yes" doc:"warn about problems in the configuration"`
+	DeferTransport  string        `set:"defer_transports" doc:"transports whose mail waits for a flush"`
+	FilterNexthop   string        `set:"default_filter_nexthop" doc:"next hop of a content_filter that names none; empty for the recipient's domain"`
+	TransportRetry  time.Duration `set:"transport_retry_time" default:"60s" unit:"s" min:"1" doc:"how long a delivery agent that failed is left alone"`
+	DaemonTimeout   time.Duration `set:"daemon_timeout" default:"18000s" unit:"s" min:"1" doc:"how long one delivery may take"`
+	InFlowDelay     time.Duration `set:"in_flow_delay" default:"1s" unit:"s" max:"10" doc:"pause before a new message is taken when more arrive than are delivered"`
+	ConfirmDelay    bool          `set:"confirm_delay_cleared" default:"no" doc:"a sender who was warned of a delay is told of the delivery"`
+	VERPFilter      string        `set:"verp_delimiter_filter" default:"-=+" nonempty:"yes" doc:"characters that may be VERP delimiters"`
+	NoVERPBounces   bool          `set:"disable_verp_bounces" default:"no" doc:"failures of VERP mail are told in one notification to its sender"`
+	NegativeCache   bool          `set:"address_verify_negative_cache" default:"yes" doc:"failed probes are remembered"`
+	PendingProbes   int           `set:"address_verify_pending_request_limit" default:"5000" min:"1" doc:"address probes under way at once"`
+	NotifyClasses   string        `set:"notify_classes" default:"resource, software" doc:"what the postmaster is told of"`
+	DelayDigits     int           `set:"delay_logging_resolution_limit" default:"2" min:"0" max:"6" doc:"digits after the decimal point of delays in the log"`
 }
 
 var _ = postfix.Register("qmgr", Settings{})

@@ -54,7 +54,7 @@ func (s *Scheduler) probed(j *job, to target, st *deliver.Status) (word string) 
 // note remembers an outcome for the report of the trace service.
 func (s *Scheduler) note(j *job, i int, st *deliver.Status) {
 	o := outcomeOf(st)
-	o.Text = via(st)
+	o.Text = st.Reason()
 	if isProbe(j.m) {
 		o.Action = probeWord(st.Action)
 	}
@@ -67,14 +67,6 @@ func (s *Scheduler) note(j *job, i int, st *deliver.Status) {
 		j.order = append(j.order, i)
 	}
 	j.trace[i] = o
-}
-
-// via is the reason as the trace service shows it.
-func via(st *deliver.Status) string {
-	if st.Relay == "" || st.Relay == "none" {
-		return st.Text
-	}
-	return "delivery via " + st.Relay + ": " + st.Text
 }
 
 // traced returns the message as the trace service is to report it, or nil.

@@ -307,7 +307,7 @@ func (dl *delivery) run(ctx context.Context) {
 // request is what the agent is asked.
 func (dl *delivery) request(m *queue.Message, content *queue.Content) *deliver.Request {
 	r := &deliver.Request{
-		Message: m, Content: content, Transport: dl.t.name, Nexthop: dl.b.nexthop, Verify: isProbe(m),
+		Message: m, Content: content, Transport: dl.t.name, Nexthop: dl.b.nexthop, Verify: isProbe(m), ReturnTo: m.Sender,
 		Recipients: make([]deliver.Recipient, len(dl.b.rcpts)), Result: dl.result,
 	}
 	for k, to := range dl.b.rcpts {

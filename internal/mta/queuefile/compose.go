@@ -18,7 +18,7 @@ type Output interface {
 // m.Size. The offsets of m.Recipients become those in the file.
 func (m *Message) Compose(out Output, body io.Reader) error {
 	buf := bufio.NewWriterSize(out, 64<<10)
-	c := composer{m: m, w: NewWriter(buf), copied: make([]byte, 32<<10)}
+	c := composer{m: m, w: NewWriter(buf)}
 	size, err := c.write(body)
 	if err == nil {
 		err = buf.Flush()
@@ -32,11 +32,10 @@ func (m *Message) Compose(out Output, body io.Reader) error {
 
 // A composer writes one message. Its first error sticks.
 type composer struct {
-	m      *Message
-	w      *Writer
-	copied []byte
-	flags  int64
-	err    error
+	m     *Message
+	w     *Writer
+	flags int64
+	err   error
 }
 
 func (c *composer) put(typ byte, text string) {
@@ -158,11 +157,7 @@ func (c *composer) body(body io.Reader) {
 	if c.err != nil {
 		return
 	}
-	w := newContentWriter(c.w)
-	// The wrapper keeps io.CopyBuffer from going around the buffer.
-	if _, c.err = io.CopyBuffer(w, struct{ io.Reader }{body}, c.copied); c.err == nil {
-		c.err = w.finish()
-	}
+	c.err = WriteContent(c.w.Write, body)
 }
 
 // extracted writes what stands behind the content.

@@ -100,18 +100,24 @@ func (r *contentReader) fill() bool {
 // (line_length_limit).
 const pieceSize = 2048
 
+// WriteContent gives content, lines that end in CRLF, to put as records.
+func WriteContent(put func(typ byte, data []byte) error, content io.Reader) error {
+	c := &contentWriter{write: put, line: make([]byte, 0, pieceSize)}
+	// The wrapper keeps io.CopyBuffer from going around the buffer.
+	if _, err := io.CopyBuffer(c, struct{ io.Reader }{content}, make([]byte, 32<<10)); err != nil {
+		return err
+	}
+	return c.finish()
+}
+
 // A contentWriter turns content into records. Only CRLF ends a line; other CRs
 // and LFs are text.
 type contentWriter struct {
-	w    *Writer
-	line []byte
-	cr   bool // held back: does LF follow?
-	any  bool // a record was written
-	open bool // the last one was a piece
-}
-
-func newContentWriter(w *Writer) *contentWriter {
-	return &contentWriter{w: w, line: make([]byte, 0, pieceSize)}
+	write func(typ byte, data []byte) error
+	line  []byte
+	cr    bool // held back: does LF follow?
+	any   bool // a record was written
+	open  bool // the last one was a piece
 }
 
 // Write implements [io.Writer].
@@ -156,7 +162,7 @@ func (c *contentWriter) text(p []byte) error {
 }
 
 func (c *contentWriter) put(typ byte) error {
-	err := c.w.Write(typ, c.line)
+	err := c.write(typ, c.line)
 	c.line = c.line[:0]
 	c.any, c.open = true, typ == TypePiece
 	return err

@@ -26,7 +26,7 @@ type client struct {
 // A downError says that the mta cannot be asked, and why.
 type downError struct{ errno syscall.Errno }
 
-func (e *downError) Error() string { return "connect to public/control: " + reason(e.errno) }
+func (e *downError) Error() string { return "connect to tools/control: " + reason(e.errno) }
 
 func newClient(dir string) (*client, error) {
 	main, err := postfix.Load(dir)
@@ -35,6 +35,11 @@ func newClient(dir string) (*client, error) {
 	}
 	core, err := postfix.Get[postfix.Core](main)
 	return &client{core: core}, err
+}
+
+// SocketPath is the socket of the queue tools, which all users can reach.
+func SocketPath(core *postfix.Core) string {
+	return filepath.Join(core.QueueDirectory, "tools", "control")
 }
 
 // handler takes the lines of an answer.
@@ -46,7 +51,7 @@ type handler struct {
 
 // ask sends a request to the mta. The error is a [downError] if none answers.
 func (c *client) ask(req *Request, h handler) error {
-	conn, err := net.Dial("unix", filepath.Join(c.core.QueueDirectory, "public", "control"))
+	conn, err := net.Dial("unix", SocketPath(c.core))
 	if err != nil {
 		var errno syscall.Errno
 		if errors.As(err, &errno) {
@@ -141,7 +146,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 // reach asks the mta, or, for root, the queue itself where no mta runs.
 func (c *client) reach(req *Request, h handler) error {
 	if c.own != nil {
-		return c.own.do(req, local{h}, root)
+		return c.own.do(req, local{h}, who{root: true})
 	}
 	err := c.ask(req, h)
 	var down *downError
@@ -156,7 +161,7 @@ func (c *client) direct(req *Request, h handler) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	return c.own.do(req, local{h}, root)
+	return c.own.do(req, local{h}, who{root: true})
 }
 
 // open opens the queue as $mail_owner, for good: its files stay the mta's.
@@ -179,7 +184,7 @@ func (c *client) open() error {
 	if err != nil {
 		return err
 	}
-	c.own = &backend{store: store}
+	c.own = &backend{store: store, dir: c.core.QueueDirectory}
 	return nil
 }
 

@@ -4,7 +4,7 @@
 //
 // # Protocol
 //
-// A command connects to queue_directory/public/control and writes one line, a
+// A command connects to queue_directory/tools/control and writes one line, a
 // JSON [Request]. The answer is one JSON object per line: an [Entry] for each
 // message that the request is about, or the name of each message that was
 // changed and what was done to it; the last line is {"done":true}, with an error
@@ -15,9 +15,11 @@
 //	< {"changed":"4A201989EC2","did":"placed on hold"}
 //	< {"done":true}
 //
-// Everyone who can connect, by the mode of the socket setgid_group, may list and
-// flush. The other requests are for root and the mta's own user: the kernel says
-// who asks. Changes are logged by the mta.
+// Every user can connect, and may list and flush as far as authorized_mailq_users
+// and authorized_flush_users allow. The other requests are for root and the mta's
+// own user. The kernel says who asks, so that no command needs rights that its user
+// has not: nothing here is set-gid, as postqueue(1) of Postfix has to be. Changes are
+// logged by the mta.
 //
 // Entries are read and sent one by one, so that a queue of any size is listed in
 // the memory of its index.
@@ -27,6 +29,8 @@
 //
 // # Differences
 //
-// A message that is requeued keeps its ID. postcat shows no record offsets, and
-// not what the queue does not keep: server address and port.
+// A message that is requeued keeps its ID. postcat -q shows the records, and with
+// -o their offsets, as a queue file of Postfix's would have them, but not what the
+// queue does not keep: server address and port. Files in the maildrop, and others
+// that are named, are shown as they are.
 package queuetool

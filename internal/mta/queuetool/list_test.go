@@ -42,9 +42,9 @@ func BenchmarkList(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	go Serve(ctx, l, store, nil, nil) //nolint:errcheck // it ends with the benchmark
+	go Serve(ctx, l, "", store, nil, nil, nil) //nolint:errcheck // it ends with the benchmark
 	for b.Loop() {
-		out := listing{w: bufio.NewWriter(io.Discard)}
+		out := lister{w: bufio.NewWriter(io.Discard)}
 		conn, err := net.Dial("unix", path)
 		if err != nil {
 			b.Fatal(err)

@@ -2,126 +2,146 @@ package queuetool
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/getopt"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
+	"github.com/dovetail-mail/dovetail/internal/mta/queuefile"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
 const postcatUsage = "usage: postcat [-b (body text)] [-c config_dir] [-d (decimal record type)] [-e (envelope records)] " +
 	"[-h (header text)] [-q (access queue)] [-v] [file(s)...]"
 
-// parts are what of a message postcat shows.
-type parts struct{ envelope, header, body bool }
-
-// Postcat is postcat(1) for messages of the queue (-q). Other files are never
-// queue files: the queue has none that can be copied.
+// Postcat is postcat(1): it shows messages of the queue (-q), and files of Postfix's.
 func Postcat(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cmd := newCommand("postcat", 1, stderr)
-	dir, byID, p := getopt.ConfigDirectory(), false, parts{}
-	rest, ok := cmd.Options(args, "bc:dehnoqrs:v", func(opt byte, value string) {
+	dir, byID, start := getopt.ConfigDirectory(), false, ""
+	v := &view{w: bufio.NewWriter(stdout), warn: cmd.Warnf}
+	rest, ok := cmd.Options(args, "bc:dehoqrs:v", func(opt byte, value string) {
 		switch opt {
 		case 'b':
-			p.body = true
+			v.body = true
 		case 'c':
 			dir = value
+		case 'd':
+			v.types = true
 		case 'e':
-			p.envelope = true
+			v.envelope = true
 		case 'h':
-			p.header = true
+			v.header = true
+		case 'o':
+			v.offsets = true
 		case 'q':
 			byID = true
+		case 'r':
+			v.raw = true
+		case 's':
+			start = value
+		case 'v':
+			v.verbose = true
 		}
 	})
 	if !ok {
 		return cmd.Fatalf(postcatUsage)
 	}
-	if !byID {
-		return cmd.catFiles(rest)
-	}
-	if p == (parts{}) {
-		p = parts{true, true, true}
-	}
-	for _, id := range rest {
-		if !queue.ValidID(id) {
-			return cmd.Fatalf("bad mail queue ID: %s", id)
+	if start != "" {
+		n, err := strconv.ParseUint(start, 10, 63)
+		if err != nil {
+			return cmd.Fatalf("bad offset: %s", start)
 		}
+		v.start = int64(n) //nolint:gosec // of 63 bits
 	}
+	if v.parts == (parts{}) {
+		v.parts = parts{true, true, true}
+	}
+	var err error
+	if byID && len(rest) > 0 {
+		err = v.messages(dir, rest)
+	} else {
+		err = v.files(rest, stdin)
+	}
+	// What was shown before a failure stands before its message.
+	if err = errors.Join(v.w.Flush(), err); err != nil {
+		return cmd.Fatalf("%v", err)
+	}
+	return 0
+}
+
+// messages shows messages of the queue.
+func (v *view) messages(dir string, ids []string) error {
 	c, err := newClient(dir)
 	if err != nil {
-		return cmd.Fatalf("%v", err)
-	}
-	w := bufio.NewWriter(stdout)
-	if err := errors.Join(c.cat(rest, p, w), w.Flush(), c.close()); err != nil {
-		return cmd.Fatalf("%v", err)
-	}
-	return 0
-}
-
-// catFiles says of files that they are not what postcat shows.
-func (cmd *command) catFiles(names []string) int {
-	for _, name := range names {
-		f, err := os.Open(name)
-		if err != nil {
-			var errno syscall.Errno
-			errors.As(err, &errno)
-			return cmd.Fatalf("open %s: %s", name, reason(errno))
-		}
-		f.Close()
-		cmd.Warnf("%s: input is not a valid queue file", name)
-	}
-	return 0
-}
-
-func (c *client) cat(ids []string, p parts, w *bufio.Writer) error {
-	var entry *Entry
-	h := handler{
-		entry:   func(e *Entry) error { entry = e; return nil },
-		content: func(env *queue.Envelope, r io.Reader) error { return p.show(entry, env, r, w) },
+		return err
 	}
 	for _, id := range ids {
-		err := c.reach(&Request{Op: "cat", IDs: []string{id}}, h)
-		var down *downError
-		if errors.As(err, &down) {
-			return fmt.Errorf("open queue file %s: %s", id, reason(down.errno))
-		}
-		if err != nil {
-			return err
+		if err = v.message(c, id); err != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(err, c.close())
 }
 
-// show writes one message as postcat does: with the envelope come the marks
-// between the sections, empty ones included. Content has LF line ends there.
-func (p parts) show(e *Entry, env *queue.Envelope, r io.Reader, w *bufio.Writer) error {
-	path := queuePath(e)
-	if p.envelope {
-		fmt.Fprintf(w, "*** ENVELOPE RECORDS %s ***\n", path)
-		p.records(e, env, w)
-		fmt.Fprintf(w, "*** MESSAGE CONTENTS %s ***\n", path)
+func (v *view) message(c *client, id string) error {
+	if !queue.ValidID(id) {
+		return fmt.Errorf("bad mail queue ID: %s", id)
 	}
-	if p.header || p.body {
-		if err := p.text(r, w); err != nil {
-			return err
-		}
+	if found, err := v.dropped(c.core.QueueDirectory, id); found || err != nil {
+		return err
 	}
-	if p.envelope {
-		fmt.Fprintf(w, "*** HEADER EXTRACTED %s ***\n", path)
-		if env.Encoding != "" {
-			fmt.Fprintf(w, "named_attribute: encoding=%s\n", env.Encoding)
-		}
-		fmt.Fprintf(w, "*** MESSAGE FILE END %s ***\n", path)
+	var entry *Entry
+	err := c.reach(&Request{Op: "cat", IDs: []string{id}}, handler{
+		entry:   func(e *Entry) error { entry = e; return nil },
+		content: func(env *queue.Envelope, r io.Reader) error { return v.show(entry, env, r) },
+	})
+	var down *downError
+	if errors.As(err, &down) {
+		return fmt.Errorf("open queue file %s: %s", id, reason(down.errno))
 	}
+	return err
+}
+
+// A composer shows a message of the queue as the records that Postfix would have
+// of it, at the offsets that they would have.
+type composer struct {
+	*view
+	file *queuefile.Writer // knows the offset of the next record
+}
+
+func (c *composer) put(typ byte, data []byte) error {
+	offset := c.file.Offset()
+	if offset >= c.start {
+		c.record(offset, queuefile.Record{Type: typ, Data: data})
+	}
+	return c.file.Write(typ, data)
+}
+
+func (c *composer) field(typ byte, text string) {
+	c.put(typ, []byte(text)) //nolint:errcheck // no field is as long as no record can be
+}
+
+func (c *composer) attribute(name, value string) {
+	if value != "" {
+		c.field(queuefile.TypeAttribute, name+"="+value)
+	}
+}
+
+// show shows one message with its content, lines that end in CRLF.
+func (v *view) show(e *Entry, env *queue.Envelope, content io.Reader) error {
+	c := &composer{view: v, file: queuefile.NewWriter(io.Discard)}
+	c.begin(queuePath(e))
+	c.records(e, env)
+	c.field(queuefile.TypeMessage, "")
+	if err := queuefile.WriteContent(c.put, content); err != nil {
+		return err
+	}
+	c.field(queuefile.TypeExtracted, "")
+	c.attribute("encoding", env.Encoding)
+	c.field(queuefile.TypeEnd, "")
 	return nil
 }
 
@@ -154,20 +174,11 @@ func firstDigit(id string) byte {
 
 // records shows the envelope. What the queue does not keep is left out: server
 // address and port, the name of the client's address.
-func (p parts) records(e *Entry, env *queue.Envelope, w *bufio.Writer) {
-	arrival := time.Unix(e.Arrival, 0).Format(time.ANSIC)
-	fmt.Fprintf(w, "message_size: %15d %15d %15d %15d %15d %15d\n", e.Size, 0, len(env.Recipients), 0, e.Size, 0)
-	fmt.Fprintf(w, "message_arrival_time: %s\ncreate_time: %s\n", arrival, arrival)
-	record := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%s: %s\n", name, value)
-		}
-	}
-	attr := func(name, value string) {
-		if value != "" {
-			record("named_attribute", name+"="+value)
-		}
-	}
+func (c *composer) records(e *Entry, env *queue.Envelope) {
+	c.field(queuefile.TypeSize, (&queuefile.Size{Content: e.Size, Recipients: int64(len(env.Recipients)), Length: e.Size}).String())
+	c.field(queuefile.TypeTime, strconv.FormatInt(e.Arrival, 10))
+	attr := c.attribute
+	attr("create_time", strconv.FormatInt(e.Arrival, 10))
 	client := &env.Client
 	if client.Addr != "" {
 		attr("log_ident", e.ID)
@@ -177,8 +188,10 @@ func (p parts) records(e *Entry, env *queue.Envelope, w *bufio.Writer) {
 	if env.Ret != 0 {
 		attr("ret_flags", strconv.Itoa(int(env.Ret)))
 	}
-	record("sender_fullname", env.FullName)
-	fmt.Fprintf(w, "sender: %s\n", env.Sender)
+	if env.FullName != "" {
+		c.field(queuefile.TypeFullName, env.FullName)
+	}
+	c.field(queuefile.TypeSender, env.Sender)
 	attr("encoding", env.Encoding) // Postfix has it here and behind the content
 	if client.Addr != "" {
 		origin := client.Name + "[" + client.Addr + "]"
@@ -210,33 +223,9 @@ func (p parts) records(e *Entry, env *queue.Envelope, w *bufio.Writer) {
 			attr("notify_flags", strconv.Itoa(int(r.Notify)))
 		}
 		attr("dsn_orig_rcpt", original)
-		record("original_recipient", r.Original)
-		fmt.Fprintf(w, "recipient: %s\n", r.Address)
-	}
-}
-
-// text copies the header, the body or both.
-func (p parts) text(r io.Reader, w *bufio.Writer) error {
-	in := bufio.NewReader(r)
-	header := true
-	for {
-		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			err = nil
+		if r.Original != "" {
+			c.field(queuefile.TypeOriginal, r.Original)
 		}
-		if len(line) > 0 {
-			if header && len(bytes.TrimRight(line, "\r\n")) == 0 {
-				header = false
-			}
-			if header && p.header || !header && p.body {
-				w.WriteString(strings.Replace(string(line), "\r\n", "\n", 1)) //nolint:errcheck // the buffer keeps its first error
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+		c.field(queuefile.TypeRecipient, r.Address)
 	}
 }

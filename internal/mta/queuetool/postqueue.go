@@ -64,7 +64,7 @@ func Postqueue(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // list lists the queue; root's command reads it itself when the mta is down.
 func (c *client) list(cmd *command, asJSON bool, stdout io.Writer) int {
-	l := listing{w: bufio.NewWriter(stdout), long: c.core.EnableLongQueueIDs}
+	l := lister{w: bufio.NewWriter(stdout), long: c.core.EnableLongQueueIDs}
 	h := handler{entry: l.text}
 	if asJSON {
 		h.entry = l.json
@@ -129,8 +129,8 @@ func Mailq(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return Postqueue(list, stdin, stdout, stderr)
 }
 
-// A listing writes the queue as postqueue -p and -j do.
-type listing struct {
+// A lister writes the queue as postqueue -p and -j do.
+type lister struct {
 	w     *bufio.Writer
 	long  bool
 	count int
@@ -153,7 +153,7 @@ func status(e *Entry) string {
 	return mark
 }
 
-func (l *listing) text(e *Entry) error {
+func (l *lister) text(e *Entry) error {
 	if l.count == 0 {
 		if l.long {
 			fmt.Fprintf(l.w, "%-17s %8s %-19s %s\n", "----Queue ID-----", "--Size--", "---Arrival Time----", "--Sender/Recipient------")
@@ -208,7 +208,7 @@ func appendPadded(b []byte, text string, width int) []byte {
 
 func cutTo(s string, n int) string { return s[:min(len(s), n)] }
 
-func (l *listing) end() error {
+func (l *lister) end() error {
 	if l.count == 0 {
 		_, err := l.w.WriteString("Mail queue is empty\n")
 		return err
@@ -222,7 +222,7 @@ func (l *listing) end() error {
 }
 
 // json writes an entry on one line.
-func (l *listing) json(e *Entry) error {
+func (l *lister) json(e *Entry) error {
 	l.line = append(appendEntry(l.line[:0], e), '\n')
 	_, err := l.w.Write(l.line)
 	return err

@@ -72,8 +72,10 @@ type Scheduler interface {
 
 // A backend is the queue, in this process.
 type backend struct {
-	store *queue.Store
-	sched Scheduler // nil when the mta does not run
+	store  *queue.Store
+	sched  Scheduler // nil when the mta does not run
+	access *Access   // of users; nil where only root can ask
+	dir    string    // queue_directory, where the maildrop is
 }
 
 // reply is where the outcome of a request goes.
@@ -83,32 +85,40 @@ type reply interface {
 	content(m *queue.Message, c *queue.Content) error
 }
 
-// who says what the asking user may do.
-type who int
+// who is the user that asks.
+type who struct {
+	root bool // the superuser or the mail system
+	uid  int
+}
+
+// right is what a request needs.
+type right int
 
 const (
-	anyone who = iota // who can connect: list and flush
-	root              // the superuser and the mail system
+	listing right = iota
+	flushing
+	reading // mail: root's alone, as all that follows
+	changing
 )
 
 // An op is one request.
 type op struct {
 	run func(*backend, *Request, reply) error
-	may who
+	may right
 }
 
 // ops are the requests, by name.
 var ops = map[string]op{
-	"list":       {(*backend).list, anyone},
-	"flush":      {(*backend).flush, anyone},
-	"flush-id":   {(*backend).flushID, anyone},
-	"flush-site": {(*backend).flushSite, anyone},
-	"cat":        {(*backend).cat, root},
-	"delete":     {remove.all, root},
-	"requeue":    {requeue.all, root},
-	"hold":       {hold.all, root},
-	"expire":     {expire.all, root},
-	"release":    {release.all, root},
+	"list":       {(*backend).list, listing},
+	"flush":      {(*backend).flush, flushing},
+	"flush-id":   {(*backend).flushID, flushing},
+	"flush-site": {(*backend).flushSite, flushing},
+	"cat":        {(*backend).cat, reading},
+	"delete":     {(*backend).delete, changing},
+	"requeue":    {requeue.all, changing},
+	"hold":       {hold.all, changing},
+	"expire":     {expire.all, changing},
+	"release":    {release.all, changing},
 }
 
 func (b *backend) do(req *Request, out reply, asks who) error {
@@ -116,8 +126,8 @@ func (b *backend) do(req *Request, out reply, asks who) error {
 	if !ok {
 		return fmt.Errorf("unknown request %q", req.Op)
 	}
-	if asks < op.may {
-		return errors.New("use of this command is reserved for the superuser")
+	if err := b.access.check(op.may, asks); err != nil {
+		return err
 	}
 	return op.run(b, req, out)
 }
@@ -126,6 +136,9 @@ func (b *backend) do(req *Request, out reply, asks who) error {
 var order = []queue.Name{queue.Active, queue.Incoming, queue.Waiting, queue.Held}
 
 func (b *backend) list(_ *Request, out reply) error {
+	if err := b.listDropped(out); err != nil {
+		return err
+	}
 	infos := b.store.List()
 	slices.SortFunc(infos, func(x, y queue.Info) int {
 		if c := slices.Index(order, x.Queue) - slices.Index(order, y.Queue); c != 0 {
@@ -154,10 +167,7 @@ func (b *backend) list(_ *Request, out reply) error {
 // newEntry shows a message. Recipients without a reason come first, then those
 // that share one together.
 func newEntry(info *queue.Info, m *queue.Message) *Entry {
-	e := &Entry{Queue: info.Queue.String(), ID: info.ID, Arrival: info.Arrival.Unix(), Size: info.Size, Expired: info.Expired, Sender: smtp.QuoteAddress(m.Sender)}
-	if m.Sender == "" {
-		e.Sender = "MAILER-DAEMON"
-	}
+	e := &Entry{Queue: info.Queue.String(), ID: info.ID, Arrival: info.Arrival.Unix(), Size: info.Size, Expired: info.Expired, Sender: sender(m.Sender)}
 	for i := range m.Recipients {
 		if m.Outcomes[i].State == queue.Pending && !m.Recipients[i].Expanded {
 			e.Recipients = append(e.Recipients, Recipient{Address: smtp.QuoteAddress(m.Recipients[i].Address), Reason: m.Outcomes[i].Text})
@@ -296,9 +306,10 @@ const requestTimeout = time.Minute
 // maxRequest bounds a request.
 const maxRequest = 1 << 20
 
-// Serve answers commands until l is closed. Changes are logged.
-func Serve(ctx context.Context, l net.Listener, store *queue.Store, sched Scheduler, log *maillog.Logger) error {
-	b := &backend{store, sched}
+// Serve answers commands until l is closed, about the queue in dir and its store. Changes are logged. Everyone may connect; what access
+// allows is for the user that the kernel names.
+func Serve(ctx context.Context, l net.Listener, dir string, store *queue.Store, sched Scheduler, access *Access, log *maillog.Logger) error {
+	b := &backend{store, sched, access, dir}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	for {
@@ -339,25 +350,25 @@ func (b *backend) answer(in io.Reader, out reply, asks who) error {
 	return b.do(&req, out, asks)
 }
 
-// peer tells root and the mail system's own user from others who can connect,
-// such as a set-gid postqueue(1) that anyone runs.
+// peer is who is at the other end. Nobody knows of one whom the kernel does not name.
 func peer(conn net.Conn) who {
+	unknown := who{uid: -1}
 	c, ok := conn.(syscall.Conn)
 	if !ok {
-		return anyone
+		return unknown
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return anyone
+		return unknown
 	}
 	var cred *unix.Ucred
 	raw.Control(func(fd uintptr) { //nolint:errcheck // cred stays nil
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
-	if err == nil && cred != nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid()) {
-		return root
+	if err != nil || cred == nil {
+		return unknown
 	}
-	return anyone
+	return who{root: cred.Uid == 0 || int(cred.Uid) == os.Geteuid(), uid: int(cred.Uid)}
 }
 
 // deadlineWriter gives each write its own time.

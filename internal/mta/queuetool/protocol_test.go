@@ -64,16 +64,16 @@ func openQueue(t testing.TB, recipients ...string) *queue.Store {
 func startServer(t *testing.T, store *queue.Store, sched Scheduler) *client {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "public"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "tools"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("unix", filepath.Join(dir, "public", "control"))
+	l, err := net.Listen("unix", filepath.Join(dir, "tools", "control"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- Serve(ctx, l, store, sched, nil) }()
+	go func() { ended <- Serve(ctx, l, t.TempDir(), store, sched, nil, nil) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -160,15 +160,15 @@ func TestChanges(t *testing.T) {
 // Who merely can connect lists and flushes, no more.
 func TestOthersChangeNothing(t *testing.T) {
 	store := openQueue(t, "a@remote.test")
-	b := &backend{store, new(calls)}
+	b := &backend{store: store, sched: new(calls)}
 	for name, op := range ops {
 		req := &Request{Op: name, IDs: []string{all}}
 		if name == "cat" {
 			req.IDs = ids(store)
 		}
 		var out bytes.Buffer
-		err := b.do(req, newStream(&out, nil), anyone)
-		if allowed := strings.HasPrefix(name, "flush") || name == "list"; (err == nil) != allowed || (op.may == anyone) != allowed {
+		err := b.do(req, newStream(&out, nil), who{uid: 65534})
+		if allowed := strings.HasPrefix(name, "flush") || name == "list"; (err == nil) != allowed || (op.may < reading) != allowed {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -204,10 +204,10 @@ func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`[]`))
 	store := openQueue(f, "a@remote.test")
 	f.Fuzz(func(t *testing.T, request []byte) {
-		b := &backend{store, new(calls)}
+		b := &backend{store: store, sched: new(calls)}
 		var out bytes.Buffer
 		s := newStream(&out, nil)
-		b.answer(bytes.NewReader(request), s, anyone) //nolint:errcheck // nearly all are bad
+		b.answer(bytes.NewReader(request), s, who{uid: 65534}) //nolint:errcheck // nearly all are bad
 		s.w.Flush()
 		if store.Len() != 1 {
 			t.Errorf("%q removed a message", request)
@@ -239,8 +239,8 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(lines))
 	}
 	f.Fuzz(func(t *testing.T, lines []byte) {
-		text := listing{w: bufio.NewWriter(io.Discard)}
-		object := listing{w: bufio.NewWriter(io.Discard)}
+		text := lister{w: bufio.NewWriter(io.Discard)}
+		object := lister{w: bufio.NewWriter(io.Discard)}
 		var last *Entry
 		readAnswer(bufio.NewReader(bytes.NewReader(lines)), handler{ //nolint:errcheck // nearly all are bad
 			changed: func(string, string) {},
@@ -255,7 +255,7 @@ func FuzzAnswer(f *testing.F) {
 				return text.text(e)
 			},
 			content: func(env *queue.Envelope, r io.Reader) error {
-				return parts{true, true, true}.show(last, env, r, text.w)
+				return (&view{parts: parts{true, true, true}, w: text.w, warn: func(string, ...any) {}}).show(last, env, r)
 			},
 		})
 	})

@@ -34,6 +34,7 @@ var untrusted = []string{
 func (o *tableOpener) OpenMaps(param, specs string) (Maps, error) {
 	options := o.options
 	options.NoSubstitution = slices.Contains(untrusted, param)
+	options.Files = param == "tls_server_sni_maps" // postmap -F
 	return table.OpenMaps(param, specs, options), nil
 }
 

@@ -8,8 +8,8 @@
 // to each other. The message is then safe, whether the mail system runs or not.
 //
 // Other modes are done by other commands: -bp and -q by postqueue, -bi by
-// postalias, -bd by postfix. "sendmail -bs" is refused: there is no SMTP server
-// that is not part of the running mail system.
+// postalias, -bd by postfix. "sendmail -bs" is an SMTP session on standard input,
+// whose mail goes to postdrop too.
 //
 // Whatever goes wrong, the exit status is 75 (EX_TEMPFAIL): programs then keep
 // the message and try again.

@@ -22,6 +22,7 @@ type drop struct {
 	in      io.WriteCloser
 	buf     *bufio.Writer
 	answers *bufio.Reader
+	id      string // of the file
 	done    bool
 }
 
@@ -58,6 +59,7 @@ func (c *command) startPostdrop() (*drop, error) {
 		}
 		return nil, err
 	}
+	d.id = hello["queue_id"]
 	return d, nil
 }
 

@@ -73,11 +73,7 @@ func (c *command) enqueue() error {
 // authorized refuses users early; who goes around this is refused by the mail
 // system.
 func (s *submission) authorized() error {
-	tables, err := resolve.NewOpener(s.main, table.Options{Log: s.log, Main: s.main})
-	if err != nil {
-		return err
-	}
-	access, err := submitter.New(s.main, tables)
+	access, err := s.access()
 	if err != nil {
 		return err
 	}
@@ -92,6 +88,15 @@ func (s *submission) authorized() error {
 		return fatalf("%s: %v", s.who, err)
 	}
 	return nil
+}
+
+// access is who may submit mail, and with which sender.
+func (c *command) access() (*submitter.Access, error) {
+	tables, err := resolve.NewOpener(c.main, table.Options{Log: c.log, Main: c.main})
+	if err != nil {
+		return nil, err
+	}
+	return submitter.New(c.main, tables)
 }
 
 // denied tells a refusal from a table that a user cannot read.

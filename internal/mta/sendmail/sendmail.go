@@ -18,6 +18,7 @@ type Settings struct {
 	VERPDelimiters    string `set:"default_verp_delimiters" default:"+=" min:"2" doc:"delimiters of sendmail -XV"`
 	VERPFilter        string `set:"verp_delimiter_filter" default:"-=+" nonempty:"yes" doc:"characters that may be VERP delimiters"`
 	CommandDirectory  string `set:"command_directory" default:"/usr/sbin" nonempty:"yes" doc:"where postdrop is"`
+	Banner            string `set:"smtpd_banner" default:"$myhostname ESMTP $mail_name" nonempty:"yes" doc:"greeting of sendmail -bs"`
 	LineLengthLimit   int    `set:"line_length_limit" default:"2048" min:"512" doc:"longest record of a message"`
 	AliasDatabase     string `set:"alias_database" default:"hash:/etc/aliases" doc:"tables that newaliases rebuilds"`
 	ExportEnvironment string `set:"export_environment" default:"TZ MAIL_CONFIG LANG" doc:"environment of other programs"`
@@ -214,11 +215,4 @@ func (c *command) newaliases() (int, error) {
 		return 0, nil
 	}
 	return c.tool("postalias", append([]string{"-c", c.dir, "--"}, tables...), c.stdin, c.stdout, c.stderr), nil
-}
-
-func (c *command) standAlone() (int, error) {
-	if len(c.opt.recipients) > 0 {
-		return 0, fatalf("stand-alone mode requires no recipient")
-	}
-	return 0, fatalf("unsupported: -bs: use the SMTP server of the running mail system, or -t")
 }

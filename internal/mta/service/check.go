@@ -39,7 +39,7 @@ func (v *invocation) inspect() {
 		i.ownedByMail(path, info)
 		i.notWritable(path)
 	})
-	for _, name := range append([]string{"private", "public", "segments"}, postfixQueues...) {
+	for _, name := range append([]string{"private", "public", "segments", "tools"}, postfixQueues...) {
 		i.tree(queue+"/"+name, func(path string, info fs.FileInfo) {
 			if info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) == 0 {
 				i.ownedByMail(path, info)

@@ -39,6 +39,7 @@ var commands = []command{
 	{"set-permissions", (*invocation).setPermissions},
 	{"upgrade-configuration", (*invocation).upgradeConfiguration},
 	{"logrotate", (*invocation).logrotate},
+	{"tls", (*invocation).tls},
 }
 
 // invocation is one run of the postfix command.

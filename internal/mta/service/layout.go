@@ -61,6 +61,7 @@ func (v *invocation) layout(o owners) []object {
 		{path: q("segments"), uid: o.mail, mode: 0o700, gid: -1},
 		{path: q("maildrop"), uid: o.mail, gid: o.group, mode: 0o730},
 		{path: q("public"), uid: o.mail, gid: o.group, mode: 0o710},
+		{path: q("tools"), uid: o.mail, mode: 0o755, gid: -1},
 	}
 	for _, name := range postfixQueues {
 		all = append(all, object{path: q(name), uid: o.mail, mode: 0o700, gid: -1, empty: true})

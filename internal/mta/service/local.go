@@ -3,9 +3,11 @@ package service
 import (
 	"slices"
 
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver/asuser"
+	"github.com/dovetail-mail/dovetail/internal/mta/deliver/spawn"
 )
 
 // bindLocal works out the socket on which the mta asks the privileged process.
@@ -20,7 +22,25 @@ func (p *plan) bindLocal() {
 	if p.identity.Change {
 		spec.UID = p.identity.UID
 	}
-	p.local = []master.ListenerSpec{spec}
+	p.local = append(p.local, spec)
+}
+
+// bindSpawn works out the listeners of an entry of spawn(8), which are the privileged
+// process's.
+func (p *plan) bindSpawn(index int, e *postfix.ServiceEntry) error {
+	if e.Type == "inet" {
+		specs, err := p.inetListeners(index, e)
+		p.local = append(p.local, specs...)
+		return err
+	}
+	spec := master.ListenerSpec{
+		Name: e.Name, Service: spawn.Name, Network: "unix", Mode: 0o666, UID: -1, GID: -1, Address: mta.SpawnPath(p.core, e), Index: index,
+	}
+	if p.identity.Change {
+		spec.UID = p.identity.UID
+	}
+	p.local = append(p.local, spec)
+	return nil
 }
 
 // sockets are the listeners of all processes.
