@@ -26,6 +26,9 @@ var benchmarks = []*benchmark{
 	{rows: []row{{"SMTP accept, connections kept", "messages/s", times(9)}}, run: acceptance(connections, "-d")},
 	{rows: []row{{"SMTP accept, a connection each, 100 clients", "messages/s", times(5)}}, run: acceptance(processLimit)},
 	{rows: []row{{"SMTP accept, connections kept, 100 clients", "messages/s", times(9)}}, run: acceptance(processLimit, "-d")},
+	{rows: []row{{"SMTP accept with checks and a milter, a connection each", "messages/s", times(4)}}, run: inspected()},
+	{rows: []row{{"SMTP accept with checks and a milter, connections kept", "messages/s", times(7)}}, run: inspected("-d")},
+	{rows: []row{{"SMTP accept, a TLS handshake each", "messages/s", times(3)}}, run: handshakes},
 	{rows: []row{{"SMTP relay", "messages/s", times(7)}}, run: relay(nil)},
 	{rows: []row{{"SMTP relay with aliases, transport and canonical tables", "messages/s", times(6)}}, run: relay(routing)},
 	{rows: []row{{"SMTP to mailbox (sdbox)", "messages/s", times(4)}}, run: smtpToMailbox("sdbox")},
@@ -46,7 +49,12 @@ var benchmarks = []*benchmark{
 	{rows: []row{
 		{"Start with 100,000 deferred messages", "s", atMost(5)},
 		{"Memory with 100,000 deferred messages", "MB", atMost(200)},
+		{"postqueue -p of 100,000 deferred messages", "s", atMost(1)},
 	}, run: fullStart, alone: true},
+	{rows: []row{{"Look-ups in hash:", "keys/s", times(1)}}, run: lookUps("hash")},
+	{rows: []row{{"Look-ups in btree:", "keys/s", times(1)}}, run: lookUps("btree")},
+	{rows: []row{{"Mail to 50,000 destinations, one of which hangs", "deliveries/s", times(4)}}, run: manyDestinations},
+	{rows: []row{{"Mail to 100,000 recipients of an alias", "deliveries/s", times(8)}}, run: largeAlias},
 }
 
 const (

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -13,14 +14,21 @@ import (
 const deferred = 100_000
 
 // fullStart measures how long a transport with a full queue takes to greet its
-// first client, and its memory then.
+// first client, its memory then, and how long the queue takes to be listed.
 func fullStart(e *env, p harness.Program) []float64 {
 	tr := e.fullQueue(p)
 	begin := time.Now()
 	tr.Start(e)
 	e.greeting(tr.SMTP)
 	elapsed := time.Since(begin)
-	return []float64{elapsed.Seconds(), float64(e.settled(tr.Process)) / (1 << 20)}
+	memory := float64(e.settled(tr.Process)) / (1 << 20)
+	begin = time.Now()
+	listing := tr.Postqueue(e, "-p")
+	listed := time.Since(begin)
+	if want := fmt.Sprintf(" in %d Requests.\n", deferred); !strings.HasSuffix(listing, want) {
+		e.Fatalf("postqueue -p ends with %q", listing[max(0, len(listing)-80):])
+	}
+	return []float64{elapsed.Seconds(), memory, listed.Seconds()}
 }
 
 // fullQueue leaves a transport that is not running with its queue full.

@@ -22,7 +22,11 @@ func acceptance(clients int, options ...string) func(*env, harness.Program) []fl
 }
 
 func (e *env) acceptance(p harness.Program, clients int, options []string) []float64 {
-	tr := harness.StartTransport(e, p, harness.TransportOptions{})
+	return e.acceptanceOf(harness.StartTransport(e, p, harness.TransportOptions{}), clients, options)
+}
+
+// acceptanceOf is the same for a transport that runs.
+func (e *env) acceptanceOf(tr *harness.Transport, clients int, options []string) []float64 {
 	log := openLog(e, tr.Log)
 	source := source{addr: tr.SMTP, to: harness.User(0), clients: clients, options: options}
 	total := 0
@@ -159,23 +163,28 @@ func openLog(e *env, path string) *tail {
 }
 
 // waitSent waits until n deliveries have been logged.
-func (t *tail) waitSent(e *env, n int) {
-	mark := []byte(t.mark)
-	e.wait(fmt.Sprintf("%d deliveries in %s", n, t.f.Name()), e.duration*4+time.Minute, func() bool {
-		for {
-			read, err := t.f.Read(t.buf[len(t.rest):])
-			if read == 0 || err != nil {
-				break
-			}
-			text := t.buf[:len(t.rest)+read]
-			t.sent += bytes.Count(text, mark)
-			end := bytes.LastIndexByte(text, '\n') + 1
-			t.sent -= bytes.Count(text[end:], mark)
-			t.rest = t.buf[:copy(t.buf, text[end:])]
-		}
-		return t.sent >= n
-	})
+func (t *tail) waitSent(e *env, n int) { t.waitFor(e, n, e.duration*4+time.Minute) }
+
+// waitFor waits so long for n deliveries.
+func (t *tail) waitFor(e *env, n int, timeout time.Duration) {
+	e.wait(fmt.Sprintf("%d deliveries in %s", n, t.f.Name()), timeout, func() bool { return t.count() >= n })
 	if t.sent > n {
 		e.Fatalf("%d deliveries in %s, %d were sent", t.sent, t.f.Name(), n)
+	}
+}
+
+// count returns how many deliveries have been logged.
+func (t *tail) count() int {
+	mark := []byte(t.mark)
+	for {
+		read, err := t.f.Read(t.buf[len(t.rest):])
+		if read == 0 || err != nil {
+			return t.sent
+		}
+		text := t.buf[:len(t.rest)+read]
+		t.sent += bytes.Count(text, mark)
+		end := bytes.LastIndexByte(text, '\n') + 1
+		t.sent -= bytes.Count(text[end:], mark)
+		t.rest = t.buf[:copy(t.buf, text[end:])]
 	}
 }

@@ -59,7 +59,7 @@ func (v *volume) fresh() (undo func(), err error) {
 			return nil, fmt.Errorf("%s: %w\n%s", args[0], err, out)
 		}
 	}
-	if err := os.Chmod(v.mount, 0o1777); err != nil {
+	if err := os.Chmod(v.mount, 0o777|os.ModeSticky); err != nil {
 		return nil, err
 	}
 	before := os.Getenv("TMPDIR")

@@ -12,5 +12,6 @@ var knownDovecot = []reason{
 var knownPostfix = []reason{
 	because(`^[-+]smtpd_forbid_bare_newline = `, "the default is that of Postfix 3.9"),
 	because(`^-postconf: warning: unreasonable macro call nesting: `, "one of these warnings is enough"),
+	because(`^\+(use_srv_lookup|allow_srv_lookup_fallback|ignore_srv_lookup_error|(smtp|lmtp)_sasl_password_result_delimiter|smtpd_client_ipv[46]_prefix_length|smtpd_reject_filter_maps)( =.*)?$`, "newer than 3.7, and supported"),
 	because(`^-postconf: warning: malformed compatibility level syntax: ""`, "the error before it says what is wrong"),
 }

@@ -56,6 +56,12 @@ var commands = []struct {
 	{"postsuper -h {a} extra", ""},
 	{"postsuper extra -h {a}", ""},
 	{"postsuper -z", ""},
+	{"postsuper", ""},
+	{"postsuper -p", ""},
+	{"postsuper -s", ""},
+	{"postsuper -S", ""},
+	{"postsuper -psS deferred hold", ""},
+	{"postsuper -s -h NOSUCH", ""},
 	{"postsuper -d", ""},
 	{"postcat -q {a}", ""},
 	{"postcat -q {busy}", ""},
@@ -116,32 +122,56 @@ func TestQueueTools(t *testing.T) {
 	}
 }
 
-// Users who are not root may list and flush where the set-gid bit lets them
-// reach the mail system, and nothing else.
+// Users who are not root may list and flush, as far as main.cf allows, and nothing else.
+// Postfix's postqueue has the group of the queue for that; here no command has rights that
+// its user has not.
 func TestQueueToolsOfUsers(t *testing.T) {
-	var sides [2]*side
-	for i, p := range programs {
-		sides[i] = newSide(t, p, "")
-		sides[i].user = &syscall.Credential{Uid: 65534, Gid: 65534}
+	for _, allowed := range []string{"", "authorized_mailq_users = !nobody, static:all\n", "authorized_flush_users = root\n"} {
+		t.Run(allowed, func(t *testing.T) {
+			var sides [2]*side
+			for i, p := range programs {
+				sides[i] = newSide(t, p, allowed)
+				sides[i].user = &syscall.Credential{Uid: 65534, Gid: 65534}
+			}
+			sides[0].user.Gid = statOf(t, "/usr/sbin/postqueue").Gid
+			lines := []string{
+				"postqueue -p", "postqueue -j", "mailq", "postqueue -i NOSUCH", "postqueue -f", "postqueue -s origin.test",
+				"postsuper -d ALL",
+			}
+			for _, line := range lines {
+				compare(t, sides, line, "")
+			}
+			if got := sides[1].run("postcat -q NOSUCH", ""); got != "\npostcat: fatal: open queue file: Permission denied\nexit status 1\n" {
+				t.Errorf("postcat: %s", got)
+			}
+			if allowed != "" {
+				return
+			}
+			for _, s := range sides {
+				s.halt(t)
+			}
+			for _, line := range []string{"postqueue -p", "postqueue -f"} {
+				compare(t, sides, line, "")
+			}
+		})
 	}
-	denied := []string{"postqueue -p", "postqueue -i NOSUCH", "postsuper -d ALL", "postcat -q NOSUCH"}
-	for _, line := range denied {
-		compare(t, sides, line, "")
+}
+
+// TestPostlogOfUsers shows that everyone may log, where the log is a file too.
+func TestPostlogOfUsers(t *testing.T) {
+	s := newSide(t, harness.Dovetail, "")
+	s.user = &syscall.Credential{Uid: 65534, Gid: 65534}
+	if err := os.Symlink(harness.Binary(t), filepath.Join(s.tools, "postlog")); err != nil {
+		t.Fatal(err)
 	}
-	group := int(statOf(t, "/usr/sbin/postqueue").Gid)
-	for _, s := range sides {
-		s.user = &syscall.Credential{Uid: 65534, Gid: uint32(group)}
-	}
-	for _, line := range []string{"postqueue -p", "postqueue -i NOSUCH", "postqueue -f", "postsuper -d ALL", "mailq"} {
-		compare(t, sides, line, "")
-	}
-	for _, s := range sides {
-		s.halt(t)
-		s.user = &syscall.Credential{Uid: 65534, Gid: uint32(group)}
-	}
-	for _, line := range []string{"postqueue -p", "postqueue -f"} {
-		compare(t, sides, line, "")
-	}
+	// Until its socket is there the line goes to syslog.
+	harness.Eventually(t, "the line in the log", func() bool {
+		if got := s.run("postlog -t script -p warn of a user", ""); got != "\nexit status 0\n" {
+			t.Errorf("postlog: %s", got)
+		}
+		text, err := os.ReadFile(s.Log)
+		return err == nil && strings.Contains(string(text), " script[") && strings.Contains(string(text), ": warning: of a user\n")
+	})
 }
 
 // A side is one of the two mail systems compared.
@@ -294,7 +324,7 @@ var variable = []struct {
 	{regexp.MustCompile(`delivery temporarily suspended: `), ""},
 	// What was under way when the mail system stopped: here it was deferred.
 	{regexp.MustCompile(`(?m)^ *\(mail system is shutting down\)\n|, "delay_reason": "mail system is shutting down"`), ""},
-	{regexp.MustCompile(`connect to public/(control|flush|qmgr)`), "connect to public/SERVICE"},
+	{regexp.MustCompile(`connect to (?:public|tools)/(control|flush|qmgr)`), "connect to public/SERVICE"},
 	{regexp.MustCompile(`"queue_id": "[^"]+"`), `"queue_id": "ID"`},
 	{regexp.MustCompile(`(?m)^[0-9A-Za-z]{10,18}([*!#]*) +[0-9]+ DATE  ?MAILER`), "ID$1 N DATE MAILER"},
 	{regexp.MustCompile(`(?m)^ *\(connect to`), "(connect to"},

@@ -59,7 +59,7 @@ func TestTraces(t *testing.T) {
 				}
 			}
 			// The last lines may come after the queue is empty.
-			for range 100 {
+			for range 600 {
 				for i, s := range sites {
 					logs[i] = s.fate(t)[before[i]:]
 					slices.Sort(logs[i])
