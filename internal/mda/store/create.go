@@ -28,6 +28,9 @@ func (u *User) CreateGUID(ctx context.Context, name string, guid [16]byte) error
 	if err := p.checkNew(); err != nil {
 		return err
 	}
+	if err := u.access.mayCreate(p); err != nil {
+		return err
+	}
 	if p.disk == inboxDisk && p.ns.st.inboxInRoot {
 		// The root is there, so INBOX is.
 		if err := u.create(ctx, p); err != nil {
@@ -77,6 +80,9 @@ func (u *User) create(ctx context.Context, p place) error {
 		return err
 	}
 	if err := list.created(u, p, validity); err != nil {
+		return err
+	}
+	if err := u.access.inherit(ctx, p); err != nil {
 		return err
 	}
 	u.mailLog.created(p.name)

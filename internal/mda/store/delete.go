@@ -21,10 +21,21 @@ func (u *User) Delete(ctx context.Context, name string) error {
 	if p.ns.Inbox && p.name == inbox || p.ns.inboxAny && p.ns.relative(p.name) == inbox || p.ns.isAliasInbox(p.name) {
 		return errDeleteInbox
 	}
+	if err := u.access.mayDelete(p); err != nil {
+		return err
+	}
 	return internal(u.delete(ctx, p))
 }
 
 func (u *User) delete(ctx context.Context, p place) error {
+	if u.lazy.covers(p) {
+		return u.deleteKeeping(ctx, p)
+	}
+	return u.deleteLocked(ctx, p)
+}
+
+// deleteLocked deletes the mailbox under the lock of the list.
+func (u *User) deleteLocked(ctx context.Context, p place) error {
 	lock, err := p.ns.lock(ctx)
 	if err != nil {
 		return err
@@ -54,19 +65,26 @@ func (u *User) delete(ctx context.Context, p place) error {
 func (u *User) deleteMailbox(ctx context.Context, p place) error {
 	loc := p.location()
 	m, err := u.pool.Open(ctx, loc, u.set)
+	freed := func() {}
 	if err == nil {
 		guid := m.GUID()
+		freed = u.quota.deleting(ctx, m, p)
 		m.Close()
 		p.ns.logChange(changeDeleteMailbox, guid)
 		defer u.forgetMetadata(ctx, guid)
 	} else if !errors.Is(err, mailbox.ErrNotExist) {
 		u.log.Errorf("Mailbox %s: %v", p.name, err) // it is deleted all the same
 	}
-	if u.mailLog == nil {
-		return u.pool.Delete(ctx, loc, u.set)
+	switch {
+	case u.lazy.covers(p):
+		err = u.pool.DeleteEmpty(ctx, loc, u.set)
+	case u.mailLog != nil:
+		err = u.pool.DeleteNotified(ctx, loc, u.set, u.mailLog)
+	default:
+		err = u.pool.Delete(ctx, loc, u.set)
 	}
-	err = u.pool.DeleteNotified(ctx, loc, u.set, u.mailLog)
 	if err == nil {
+		freed()
 		u.mailLog.deleted(p.name)
 	}
 	return err

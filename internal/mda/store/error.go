@@ -31,19 +31,22 @@ const (
 	CodeServerBug     = "SERVERBUG"
 	CodeInUse         = "INUSE"
 	CodeOverQuota     = "OVERQUOTA"
+	CodeLimit         = "LIMIT"
 )
 
 // The errors that need no detail.
 var (
-	errExists        = &Error{Code: CodeAlreadyExists, Text: "Mailbox already exists"}
-	errTargetExists  = &Error{Code: CodeAlreadyExists, Text: "Target mailbox already exists"}
-	errRenameSelf    = &Error{Code: CodeAlreadyExists, Text: "Can't rename mailbox to itself"}
-	errRenameChild   = &Error{Text: "Can't rename mailbox under its own child"}
-	errRenameStorage = &Error{Code: CodeCannot, Text: "Can't rename mailboxes across specified storages."}
-	errHasChildren   = &Error{Text: "Mailbox has children, delete them first"}
-	errDeleteInbox   = &Error{Text: "INBOX can't be deleted"}
-	errDeleteRoot    = &Error{Code: CodeCannot, Text: "Storage root can't be deleted"}
-	errTooLong       = &Error{Code: CodeCannot, Text: "Mailbox name too long"}
+	errExists         = &Error{Code: CodeAlreadyExists, Text: "Mailbox already exists"}
+	errTargetExists   = &Error{Code: CodeAlreadyExists, Text: "Target mailbox already exists"}
+	errRenameSelf     = &Error{Code: CodeAlreadyExists, Text: "Can't rename mailbox to itself"}
+	errRenameChild    = &Error{Text: "Can't rename mailbox under its own child"}
+	errRenameStorage  = &Error{Code: CodeCannot, Text: "Can't rename mailboxes across specified storages."}
+	errRenamePublic   = &Error{Code: CodeCannot, Text: "Renaming not supported across non-private namespaces."}
+	errRenameExpunged = &Error{Code: CodeCannot, Text: "Can't rename mailboxes to/from expunge namespace."}
+	errHasChildren    = &Error{Text: "Mailbox has children, delete them first"}
+	errDeleteInbox    = &Error{Text: "INBOX can't be deleted"}
+	errDeleteRoot     = &Error{Code: CodeCannot, Text: "Storage root can't be deleted"}
+	errTooLong        = &Error{Code: CodeCannot, Text: "Mailbox name too long"}
 )
 
 // missing is the error of commands that act on the name (DELETE, RENAME).

@@ -101,12 +101,15 @@ func (u *User) List(ctx context.Context, q ListQuery) ([]ListEntry, error) {
 	for _, pattern := range q.Patterns {
 		u.useShared(q.Reference + pattern)
 	}
+	if err := u.findShared(ctx, &q); err != nil {
+		return nil, internal(err)
+	}
 	l := lister{u: u, q: &q}
 	for _, ns := range u.allNamespaces() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := l.namespace(ns); err != nil {
+		if err := l.namespace(ctx, ns); err != nil {
 			return nil, internal(err)
 		}
 	}
@@ -135,7 +138,7 @@ type lister struct {
 }
 
 // namespace adds what matches in one namespace.
-func (l *lister) namespace(ns *Namespace) error {
+func (l *lister) namespace(ctx context.Context, ns *Namespace) error {
 	l.ns = ns
 	l.globs = l.globs[:0]
 	for _, pattern := range l.q.Patterns {
@@ -157,8 +160,14 @@ func (l *lister) namespace(ns *Namespace) error {
 		return l.subscribed()
 	}
 	if ns.unusable {
-		l.sharedRoot()
-		return nil
+		return l.sharedRoot(ctx)
+	}
+	if l.u.access.checks(ns) {
+		top, err := l.wholeTree()
+		if err != nil {
+			return err
+		}
+		return l.mailboxes(top)
 	}
 	top, err := ns.tree(l.globs)
 	if err != nil {
@@ -168,17 +177,19 @@ func (l *lister) namespace(ns *Namespace) error {
 }
 
 // sharedRoot adds what all shared namespaces begin with, if there are any.
-func (l *lister) sharedRoot() {
+func (l *lister) sharedRoot(ctx context.Context) error {
 	prefix := l.ns.prefixName()
 	if l.ns.shared == nil || prefix == "" || !matches(l.globs, prefix) {
-		return
+		return nil
 	}
 	for _, ns := range l.u.allNamespaces() {
-		if ns.inboxAny && !ns.unusable && strings.HasPrefix(ns.Prefix, l.ns.Prefix) {
-			l.add(&node{name: prefix, children: []*node{{exists: true}}}, nil)
-			return
+		if !ns.inboxAny || ns.unusable || !strings.HasPrefix(ns.Prefix, l.ns.Prefix) {
+			continue
 		}
+		l.add(&node{name: prefix, children: []*node{{exists: true}}}, nil)
+		break
 	}
+	return ctx.Err()
 }
 
 // mailboxes adds the matching nodes of a tree.
@@ -228,7 +239,7 @@ func takeInbox(ns *Namespace, top *node) *node {
 
 // node adds a node and, if deep, those below it.
 func (l *lister) node(n *node, subs map[string]bool, deep bool) {
-	if matches(l.globs, n.name) && !l.elsewhere(n.name) {
+	if matches(l.globs, n.name) && !l.elsewhere(n.name) && l.shown(n) {
 		l.add(n, subs)
 	}
 	if !deep {

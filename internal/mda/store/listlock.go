@@ -21,7 +21,7 @@ import (
 // that do.
 const listLockTimeout = 60 * time.Second
 
-// A listLock is the locked file mailboxes.lock. It exists only while somebody
+// A listLock is a locked file, such as mailboxes.lock. It exists only while somebody
 // holds it.
 type listLock struct {
 	path string
@@ -44,7 +44,11 @@ func (ns *Namespace) lock(ctx context.Context) (*listLock, error) {
 	if err := ns.ensure(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(listLockTimeout)
+	return takeLock(ctx, path, time.Now().Add(listLockTimeout))
+}
+
+// takeLock takes the lock that a file is while it exists. It waits until the deadline.
+func takeLock(ctx context.Context, path string, deadline time.Time) (*listLock, error) {
 	for {
 		f, err := createLocked(path)
 		if errors.Is(err, fs.ErrExist) {

@@ -45,6 +45,9 @@ func (l *lister) subscription(name string, seen map[string]int, flags ListFlags)
 	if err != nil {
 		return err
 	}
+	if !l.mayTell(name) {
+		n = &node{name: name} // that it was subscribed is all that is told
+	}
 	e := ListEntry{Name: name, Sep: l.ns.Sep}
 	if l.q.Return&ReturnSubscribed != 0 || flags != FlagSubscribed {
 		e.Flags = flags

@@ -135,13 +135,33 @@ func (l *mailLog) Copied(src, dst *mailbox.Mailbox, uids []uint32) {
 	l.news(logCopy, "copy from "+sanitized(src.Location().Name, maxLoggedName), dst, uids)
 }
 
+// notifier returns what hears of changes in a mailbox that was opened for a purpose.
+func (l *mailLog) notifier(why purpose) mailbox.Notifier {
+	if why == toExpire {
+		return autoexpungeLog{l}
+	}
+	return l
+}
+
+// An autoexpungeLog is a mailLog of what autoexpunge does.
+type autoexpungeLog struct{ *mailLog }
+
+// Expunging is that of mailLog.
+func (l autoexpungeLog) Expunging(m *mailbox.Mailbox, uids []uint32) (done func()) {
+	return l.expunging("autoexpunge", m, uids)
+}
+
 // Expunging makes the lines while the messages are there.
 func (l *mailLog) Expunging(m *mailbox.Mailbox, uids []uint32) (done func()) {
+	return l.expunging("expunge", m, uids)
+}
+
+func (l *mailLog) expunging(event string, m *mailbox.Mailbox, uids []uint32) (done func()) {
 	var lines []string
 	if l.events&logExpunge != 0 {
 		for _, uid := range uids {
 			if msg, err := m.Message(uid); err == nil {
-				lines = append(lines, l.line("expunge", m, msg, l.cachedOnly, stateOf(m, uid)))
+				lines = append(lines, l.line(event, m, msg, l.cachedOnly, stateOf(m, uid)))
 			}
 		}
 	}

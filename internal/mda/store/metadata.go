@@ -151,7 +151,7 @@ func (u *User) Metadata(ctx context.Context, a Attribute) (value string, ok bool
 }
 
 func (u *User) guidOf(ctx context.Context, name string) (guid [16]byte, err error) {
-	box, err := u.Mailbox(ctx, name)
+	box, err := u.openFor(ctx, name, toAnnotate)
 	if err != nil {
 		return guid, err
 	}
@@ -182,7 +182,7 @@ func (u *User) changeMetadata(ctx context.Context, a Attribute, value *string) e
 		}
 		return &Error{Code: CodeCannot, Text: fmt.Sprintf("The /%s/%s attribute cannot be changed", kind, key)}
 	}
-	box, err := u.Mailbox(ctx, name)
+	box, err := u.openFor(ctx, name, toAnnotate)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type Namespace struct {
 	set           *mailbox.Settings
 	conf          *Settings
 	subscriptions bool
+	owner         string      // of a shared one: that other user
 	inboxAny      bool        // another user's: the prefix is his INBOX
 	unusable      bool        // nothing can be in it
 	shared        *sharedRoot // those of all other users

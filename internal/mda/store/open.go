@@ -11,8 +11,26 @@ import (
 // Mailbox opens the mailbox of that name; it makes INBOX and mailboxes with
 // auto= first. The caller closes it.
 func (u *User) Mailbox(ctx context.Context, name string) (*mailbox.Mailbox, error) {
+	return u.openFor(ctx, name, toRead)
+}
+
+// MailboxToSave is [User.Mailbox] for who only saves messages in it, which needs not
+// the same rights.
+func (u *User) MailboxToSave(ctx context.Context, name string) (*mailbox.Mailbox, error) {
+	return u.openFor(ctx, name, toSave)
+}
+
+// MailboxToDeliver is [User.Mailbox] for mail from outside.
+func (u *User) MailboxToDeliver(ctx context.Context, name string) (*mailbox.Mailbox, error) {
+	return u.openFor(ctx, name, toDeliver)
+}
+
+func (u *User) openFor(ctx context.Context, name string, why purpose) (*mailbox.Mailbox, error) {
 	p, err := u.resolve(name)
 	if err != nil {
+		return nil, err
+	}
+	if err := u.access.mayOpen(p, why); err != nil {
 		return nil, err
 	}
 	m, err := u.open(ctx, p)
@@ -32,8 +50,14 @@ func (u *User) Mailbox(ctx context.Context, name string) (*mailbox.Mailbox, erro
 		return nil, internal(err)
 	}
 	if u.mailLog != nil {
-		m.SetNotifier(u.mailLog)
+		m.SetNotifier(u.mailLog.notifier(why))
 	}
+	if u.lazy.covers(p) {
+		m.SetKeeper(&lazyKeeper{u.lazy, p})
+	}
+	u.access.protect(m, p, why)
+	u.quota.attach(m, p, why)
+	u.fullText.attach(m, p)
 	return m, nil
 }
 

@@ -1,6 +1,11 @@
 package store
 
-import "github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+import (
+	"slices"
+	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+)
 
 // Settings are those that say which mailboxes a user has and where they lie.
 type Settings struct {
@@ -11,6 +16,15 @@ type Settings struct {
 	ListIndex      bool `set:"mailbox_list_index" default:"yes" doc:"keep dovecot.list.index"`
 	ListIndexDirty bool `set:"mailbox_list_index_very_dirty_syncs" default:"no" doc:"trust the list index without checking the mailboxes"`
 	ListIndexInbox bool `set:"mailbox_list_index_include_inbox" default:"no" doc:"keep INBOX status in the list index"`
+}
+
+// Shares tells whether a user may see mail of others: whether there are shared or public namespaces.
+func Shares(cfg *dovecot.Config, f dovecot.Filter) (bool, error) {
+	set, err := dovecot.Get[Settings](cfg, f)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(set.Namespaces, func(ns namespaceSettings) bool { return ns.Type != "private" && !ns.Disabled }), nil
 }
 
 type namespaceSettings struct {
@@ -36,6 +50,9 @@ type MailboxSetting struct {
 	Auto       string `set:"auto" default:"no" enum:"no|create|subscribe" doc:"create automatically, or also subscribe"`
 	SpecialUse string `set:"special_use" doc:"space separated special-use attributes"`
 	Comment    string `set:"comment" doc:"the mailbox's comment attribute, unless a user set one"`
+
+	AutoExpunge    time.Duration `set:"autoexpunge" default:"0" doc:"expunge messages saved longer ago than this when a session ends; 0 for never"`
+	AutoExpungeMax uint32        `set:"autoexpunge_max_mails" default:"0" doc:"expunge the oldest messages over this number when a session ends; 0 for no limit"`
 }
 
 var _ = dovecot.Register("mail", Settings{})

@@ -211,7 +211,7 @@ func (u *User) makeShared(root *Namespace, o *otherUser, prefix string) (*Namesp
 	}
 	ns := &Namespace{
 		Name: root.Name, Type: Shared, Prefix: prefix, Sep: root.Sep, Hidden: true, List: root.List, Order: root.Order,
-		subscriptions: root.subscriptions, log: u.log, set: root.set, conf: root.conf, inboxAny: true, unusable: true,
+		subscriptions: root.subscriptions, log: u.log, set: root.set, conf: root.conf, inboxAny: true, unusable: true, owner: o.name,
 		st: root.st,
 	}
 	if !found {

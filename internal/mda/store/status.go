@@ -28,13 +28,21 @@ func (u *User) Status(ctx context.Context, name string, size bool) (Status, erro
 	if err != nil {
 		return Status{}, err
 	}
+	if err := u.access.mayOpen(p, toRead); err != nil {
+		return Status{}, err
+	}
+	return u.status(ctx, p, size, func() (*mailbox.Mailbox, error) { return u.Mailbox(ctx, name) })
+}
+
+// status is Status where rights do not count, unless open asks for them.
+func (u *User) status(ctx context.Context, p place, size bool, open func() (*mailbox.Mailbox, error)) (Status, error) {
 	cached := u.statusCached(p)
 	if cached {
 		if s, ok := u.listStatus(ctx, p, size); ok {
 			return s, nil
 		}
 	}
-	m, err := u.Mailbox(ctx, name)
+	m, err := open()
 	if err != nil {
 		return Status{}, err
 	}

@@ -230,6 +230,11 @@ func (u *User) Subscribe(ctx context.Context, name string) error {
 	if err != nil {
 		return internal(err)
 	}
+	if named && u.access.checks(p.ns) {
+		if named, err = u.access.maySubscribe(p); err != nil {
+			return internal(err)
+		}
+	}
 	if !named {
 		return missingMailbox(name)
 	}

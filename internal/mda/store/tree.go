@@ -17,6 +17,7 @@ type node struct {
 	children   []*node
 
 	noInferiors bool // can have none below
+	hidden      bool // the user may see what is below, but not this
 	implied     bool // LAYOUT=index: it is there because others were below it
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -35,7 +36,14 @@ type User struct {
 	log        *maillog.Logger
 	namespaces []*Namespace
 	owners     OwnerLookup
-	mailLog    *mailLog // nil without the plugin
+	mailLog    *mailLog     // nil without the plugin
+	access     *access      // nil without the plugin acl: everything is allowed
+	quota      *userQuota   // nil without the plugin quota: there is always room
+	lazy       *lazyExpunge // nil without the plugin lazy_expunge
+	fullText   *fullText    // nil without the plugin fts
+	trash      *trash       // nil without the plugin trash
+
+	background sync.WaitGroup // what goes on beside the session
 
 	mu      sync.Mutex
 	dynamic []*Namespace // of other users; replaced, never changed
@@ -65,11 +73,35 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 	if u.mailLog, err = newMailLog(u); err != nil {
 		return nil, err
 	}
+	if u.access, err = newAccess(u); err != nil {
+		return nil, err
+	}
+	if u.lazy, err = newLazyExpunge(u); err != nil {
+		return nil, err
+	}
+	if u.trash, err = newTrash(u); err != nil {
+		return nil, err
+	}
+	if u.fullText, err = newFullText(u); err != nil {
+		return nil, err
+	}
+	login, err := newLastLogin(u, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if u.quota, err = newUserQuota(u); err != nil {
+		return nil, err
+	}
+	if login != nil {
+		u.background.Go(func() { login.write(ctx, u) })
+	}
 	return u, nil
 }
 
 // Close releases the user's descriptors. Open mailboxes stay open.
 func (u *User) Close() {
+	u.background.Wait()
+	u.quota.close()
 	for _, ns := range u.allNamespaces() {
 		ns.close()
 	}

@@ -52,8 +52,7 @@ func Take(ctx context.Context, path string, opt Options) (*Lock, error) {
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		if stale(path, opt.Stale) {
-			os.Remove(path + ".lock")
+		if dead := stale(path, opt.Stale); dead != nil && breakLock(path, dead) {
 			continue
 		}
 		now := time.Now()
@@ -96,19 +95,47 @@ func fileMode(path string) fs.FileMode {
 	return st.Mode().Perm()&0o666 | 0o600
 }
 
-func stale(path string, limit time.Duration) bool {
+// stale returns the lock file if nobody holds the lock any more, as far as can be seen.
+func stale(path string, limit time.Duration) fs.FileInfo {
 	st, err := os.Stat(path + ".lock")
 	if err != nil {
-		return false
+		return nil
 	}
 	age := time.Since(st.ModTime())
 	if age > ownStale && ownerIsDead(path) || age > emptyStale && st.Size() == 0 {
-		return true
+		return st
 	}
 	if protected, err := os.Stat(path); err == nil {
 		age = min(age, time.Since(protected.ModTime()))
 	}
-	return age > limit
+	if age > limit {
+		return st
+	}
+	return nil
+}
+
+// breakLock removes the lock file that was found to be stale, and no other: of several who wait for a dead one,
+// the first takes the lock anew, and the next must not take that for the dead one's. So
+// each holds a lock on the file itself while it looks again.
+func breakLock(path string, dead fs.FileInfo) bool {
+	f, err := os.OpenFile(path+".lock", os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true
+	case errors.Is(err, fs.ErrPermission): // of another user: there is no more than to look again
+	case err != nil:
+		return false
+	default:
+		defer f.Close()
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			return false // somebody else is at it
+		}
+	}
+	now, err := os.Lstat(path + ".lock")
+	if err != nil || !os.SameFile(now, dead) || !now.ModTime().Equal(dead.ModTime()) {
+		return false
+	}
+	return os.Remove(path+".lock") == nil
 }
 
 // ownerIsDead reports whether the lock names a process of this host that does
@@ -138,6 +165,9 @@ func (l *Lock) Replace(data []byte) error {
 	}
 	if err := l.file.Sync(); err != nil {
 		return err
+	}
+	if st, err := os.Lstat(l.path + ".lock"); err != nil || !os.SameFile(st, l.info) {
+		return fmt.Errorf("%s.lock: somebody took the lock away, or gave it to another one", l.path)
 	}
 	if err := os.Rename(l.path+".lock", l.path); err != nil {
 		return err

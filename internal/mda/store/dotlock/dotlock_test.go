@@ -5,6 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -79,6 +82,43 @@ func TestStale(t *testing.T) {
 				l.Release()
 			}
 		})
+	}
+}
+
+// Of many who wait for a dead one's lock, one has it at a time.
+func TestStaleForMany(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	var held atomic.Int32
+	for range 50 {
+		then := time.Now().Add(-time.Hour)
+		err := os.WriteFile(path+".lock", []byte("4194305:"+host), 0o600)
+		if err == nil {
+			err = os.Chtimes(path+".lock", then, then)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				l, err := Take(context.Background(), path, Options{Timeout: time.Minute, Stale: time.Minute})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := held.Add(1); n != 1 {
+					t.Errorf("%d have the lock", n)
+				}
+				runtime.Gosched()
+				held.Add(-1)
+				l.Release()
+			})
+		}
+		wg.Wait()
 	}
 }
 

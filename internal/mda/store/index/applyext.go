@@ -29,6 +29,7 @@ func (s *State) addExt(e Ext) int {
 }
 
 func (s *State) applyIntro(p []byte) error {
+	s.curExt = -1 // what follows an intro that is damaged is about no extension
 	if len(p) < 20 {
 		return damaged("extension intro of %d bytes", len(p))
 	}
@@ -95,6 +96,9 @@ func (s *State) applyReset(p []byte) error {
 	}
 	if len(p) < 4 {
 		return damaged("extension reset of %d bytes", len(p))
+	}
+	if e := &s.Exts[s.curExt]; neverReset[e.Name] {
+		return damaged("reset of extension %q", e.Name)
 	}
 	preserve := len(p) >= 5 && p[4] != 0
 	s.unshare()

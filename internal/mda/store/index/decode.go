@@ -121,7 +121,7 @@ func (d *decoder) extensions(s *State, lay *layout, b []byte, at int) error {
 // them would be void.
 var neverReset = map[string]bool{
 	extKeywords: true, extModSeq: true, "dbox-hdr": true, "mdbox-hdr": true, "mdbox": true, "guid": true, "map": true, "ref": true,
-	"maildir": true, "mbox": true, "header-md5": true, "vsize": true, "hdr-vsize": true, "hdr-pop3-uidl": true,
+	"maildir": true, "mbox": true, "header-md5": true, "vsize": true, "hdr-vsize": true, "hdr-pop3-uidl": true, "last-rename-stamp": true,
 }
 
 // interpret takes over the header data of an extension that this package knows.

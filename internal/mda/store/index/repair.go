@@ -190,6 +190,9 @@ func (x *Index) rebuild(rb Rebuild) error {
 		return err
 	}
 	now := uint32(x.opt.Now().Unix())
+	// Clients were told of modseqs that may be lost; those from now on must be higher. Seconds are more
+	// than changes.
+	old.modseq = max(old.modseq, uint64(now))
 	h := logHeader{
 		minor: logMinor, size: logHeaderSize, indexID: old.Hdr.IndexID(),
 		seq: lastSeq + 1, created: now, modseq: old.modseq,

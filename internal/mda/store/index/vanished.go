@@ -15,7 +15,11 @@ func (x *Index) Expunged(since uint64) (uids []uint32, ok bool, err error) {
 	if uids, err = expungedIn(x.log, int64(x.st.logOff), since, nil); err != nil {
 		return nil, false, err
 	}
-	ok = x.log.modseq <= since || x.log.prevSeq == 0
+	// A log without predecessor need not be the first: an index made anew has forgotten.
+	ok = x.log.modseq <= since
+	if !ok && x.log.prevSeq == 0 {
+		return nil, false, nil
+	}
 	if !ok {
 		prev, err := openLog(x.dir, x.names.log2)
 		if errors.Is(err, ErrNotExist) || errors.Is(err, ErrDamaged) {
@@ -25,7 +29,7 @@ func (x *Index) Expunged(since uint64) (uids []uint32, ok bool, err error) {
 			return nil, false, err
 		}
 		defer prev.close()
-		if prev.seq != x.log.prevSeq || (prev.modseq > since && prev.prevSeq != 0) {
+		if prev.seq != x.log.prevSeq || prev.modseq > since {
 			return nil, false, nil
 		}
 		if uids, err = expungedIn(prev, int64(x.log.prevOff), since, uids); err != nil {

@@ -23,15 +23,50 @@ const DirName = ".dovetail-journal"
 // or the file system is not one on which a process can rely on what it has written being
 // there for others (a local one).
 func Top(dir string) (top string, ok bool) {
-	var st unix.Stat_t
-	if !filepath.IsAbs(dir) || unix.Stat(dir, &st) != nil || st.Uid != uint32(unix.Geteuid()) || !local(dir) {
+	top, owner, ok := topOfOwner(dir)
+	return top, ok && owner == uint32(unix.Geteuid())
+}
+
+// Foreign returns where the journal of mail in dir is that belongs to another user, whose process alone can
+// recover it. ok is false where there is none.
+func Foreign(dir string) (top string, ok bool) {
+	top, owner, ok := topOfOwner(dir)
+	if !ok || owner == uint32(unix.Geteuid()) {
 		return "", false
 	}
-	dev := st.Dev
+	var st unix.Stat_t
+	if unix.Lstat(filepath.Join(top, DirName), &st) != nil {
+		return "", false
+	}
+	return top, st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Uid == owner
+}
+
+// Owner returns whose the journal is below top, which another user's process gave as the name of a directory.
+func Owner(top string) (uid, gid int, err error) {
+	if len(top) > unix.PathMax || !filepath.IsAbs(top) || filepath.Clean(top) != top {
+		return 0, 0, errors.New("not the path of a directory")
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(top, DirName), &st); err != nil {
+		return 0, 0, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return 0, 0, errors.New(DirName + " is no directory")
+	}
+	return int(st.Uid), int(st.Gid), nil
+}
+
+// topOfOwner returns the highest directory above dir on its file system that belongs to its owner.
+func topOfOwner(dir string) (top string, owner uint32, ok bool) {
+	var st unix.Stat_t
+	if !filepath.IsAbs(dir) || unix.Stat(dir, &st) != nil || !local(dir) {
+		return "", 0, false
+	}
+	dev, owner := st.Dev, st.Uid
 	for {
 		up := filepath.Dir(dir)
-		if up == dir || unix.Stat(up, &st) != nil || st.Dev != dev || st.Uid != uint32(unix.Geteuid()) {
-			return dir, true
+		if up == dir || unix.Stat(up, &st) != nil || st.Dev != dev || st.Uid != owner {
+			return dir, owner, true
 		}
 		dir = up
 	}

@@ -58,6 +58,9 @@ type box struct {
 	queue   []*batch
 	leading bool
 
+	totalMu sync.Mutex
+	total   totals
+
 	subMu  sync.Mutex
 	subs   map[*func()]struct{}
 	waking atomic.Bool // a goroutine looks at a foreign change
@@ -164,6 +167,10 @@ func (b *box) check() error {
 	if !b.dir.Is(&st) || b.ix.State().Deleted() {
 		return errReplaced
 	}
+	// Nobody has seen yet that the Maildir is shared now, or no longer.
+	if s, ok := b.store.(*maildirStore); ok && s.private != maildirPrivate(s.Files) && b.pool.soleUser(b) {
+		return errReplaced
+	}
 	return nil
 }
 
@@ -242,6 +249,7 @@ func (b *box) wake() {
 	for fn := range b.subs {
 		(*fn)()
 	}
+	b.pool.files.touched(&b.loc)
 }
 
 // locked runs fn under the log's lock and with the newest state, of which it may

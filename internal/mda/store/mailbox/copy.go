@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/acl"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 )
 
@@ -20,17 +21,28 @@ type CopyResult struct {
 // that do not exist are left out. Copies share the file where the file system
 // can link.
 func (m *Mailbox) Copy(ctx context.Context, uids []uint32, dst *Mailbox) (CopyResult, error) {
-	r, err := m.copyTo(ctx, uids, dst)
-	if errors.Is(err, mdbox.ErrExpunged) && m.b.sync(ctx) == nil {
-		r, err = m.copyTo(ctx, uids, dst) // a rebuild by another process gave messages other map uids
+	return m.transfer(ctx, uids, dst, nil)
+}
+
+// transfer copies messages. from is the quota of this mailbox if they are to be removed from it afterwards.
+func (m *Mailbox) transfer(ctx context.Context, uids []uint32, dst *Mailbox, from Quota) (CopyResult, error) {
+	if err := dst.needSave(); err != nil {
+		return CopyResult{}, err
 	}
-	if err == nil && dst.notifier != nil && len(r.Dst) > 0 {
-		dst.notifier.Copied(m, dst, r.Dst)
+	r, err := m.copyTo(ctx, uids, dst, from)
+	if errors.Is(err, mdbox.ErrExpunged) && m.b.sync(ctx) == nil {
+		r, err = m.copyTo(ctx, uids, dst, from) // a rebuild by another process gave messages other map uids
+	}
+	if err == nil && len(r.Dst) > 0 {
+		dst.tellAdded()
+		if dst.notifier != nil {
+			dst.notifier.Copied(m, dst, r.Dst)
+		}
 	}
 	return r, wrap("copy from "+m.b.loc.Name+" to "+dst.b.loc.Name, err)
 }
 
-func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r CopyResult, err error) {
+func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox, from Quota) (r CopyResult, err error) {
 	ba := &batch{done: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -43,7 +55,7 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 		if !ok {
 			continue
 		}
-		n := New{Flags: snap.Flags(i), Keywords: snap.Keywords(i), vsize: -1}
+		n := New{Flags: snap.Flags(i) &^ dst.without, Keywords: snap.Keywords(i), vsize: -1}
 		if size, ok := snap.VirtualSize(i); ok {
 			n.vsize = size
 		}
@@ -60,7 +72,15 @@ func (m *Mailbox) copyTo(ctx context.Context, uids []uint32, dst *Mailbox) (r Co
 	if len(ba.news) == 0 {
 		return r, nil
 	}
-	if err = dst.b.appendBatch(ctx, ba); err != nil {
+	if err = dst.guardCopies(ba.news); err != nil {
+		return CopyResult{}, err
+	}
+	settle, err := dst.reserveCopies(ctx, m, r.Src, from)
+	if err == nil {
+		err = dst.b.appendBatch(ctx, ba)
+		settle(err == nil)
+	}
+	if err != nil {
 		return CopyResult{}, err
 	}
 	r.UIDValidity = ba.uidValidity
@@ -118,9 +138,15 @@ func (b *box) discard(news []New) {
 
 // Move copies messages to dst and, when the copies are durable, expunges them.
 func (m *Mailbox) Move(ctx context.Context, uids []uint32, dst *Mailbox) (CopyResult, error) {
-	r, err := m.Copy(ctx, uids, dst)
+	if err := m.need(acl.Expunge); err != nil {
+		return CopyResult{}, err
+	}
+	r, err := m.transfer(ctx, uids, dst, m.quota)
 	if err != nil {
 		return r, err
+	}
+	if m.keeper != nil && !m.keeper.KeepsMoved() {
+		return r, m.remove(ctx, slices.Clone(r.Src), whatever)
 	}
 	return r, m.Expunge(ctx, slices.Clone(r.Src))
 }

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -492,3 +493,30 @@ func TestDamageOfEachFile(t *testing.T) {
 }
 
 func mkfifo(path string) error { return unix.Mkfifo(path, 0o600) }
+
+// TestFlippedIntro damages the record that says that what follows is about the extension "cache": that must not be
+// taken for another's. The cache's reset id would make all changes of that one void.
+func TestFlippedIntro(t *testing.T) {
+	if asUser(t) {
+		return
+	}
+	const file = ".B/dovecot.index.log"
+	s := grow(t, "maildir")
+	data := readAll(t, s.last)[file]
+	intro := bytes.Index(data, []byte("cache")) - 20
+	if intro < 0 || string(data[intro:intro+4]) != "\xff\xff\xff\xff" {
+		t.Fatalf("no intro by name at %d", intro)
+	}
+	for at := intro; at < intro+8; at++ {
+		for bit := range 8 {
+			root, err := os.MkdirTemp("", "w")
+			must(t, err)
+			flip := func(path, _ string) error { return patch(path, at, []byte{data[at] ^ 1<<bit}) }
+			o := s.suffer(t, &wound{file, fmt.Sprintf("bit %d flipped", bit), at, flip}, root)
+			if bad := s.judge(t, o); bad != "" {
+				t.Errorf("%v: %s\nlogged %q\nthen %q %s", o.wound, bad, o.first, o.second, o.later)
+			}
+			os.RemoveAll(root)
+		}
+	}
+}

@@ -21,6 +21,7 @@ var (
 	ErrNoSpace  = errors.New("not enough disk space")
 	ErrDeleted  = errors.New("mailbox was deleted")
 	ErrLocked   = errors.New("timeout while waiting for lock")
+	ErrNotEmpty = errors.New("mailbox has messages")
 
 	// errReplaced has Open start anew: the directory is not the one that was
 	// opened before.

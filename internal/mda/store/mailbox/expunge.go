@@ -5,14 +5,19 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/acl"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/dbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
-// Expunge removes the messages for good. Uids that do not exist are ignored.
+// Expunge removes the messages for good, unless somebody keeps them ([Mailbox.SetKeeper]). Uids
+// that do not exist are ignored.
 func (m *Mailbox) Expunge(ctx context.Context, uids []uint32) error {
-	return m.expungeIf(ctx, uids, func(*index.State, int) bool { return true })
+	return m.expungeIf(ctx, uids, whatever)
 }
+
+// whatever wants all messages.
+func whatever(*index.State, int) bool { return true }
 
 // ExpungeDeleted removes those of the messages that are still marked \Deleted: another session may have taken the
 // mark away, and was told so.
@@ -22,8 +27,22 @@ func (m *Mailbox) ExpungeDeleted(ctx context.Context, uids []uint32) error {
 
 // expungeIf removes the messages that wanted, asked under the lock, says.
 func (m *Mailbox) expungeIf(ctx context.Context, uids []uint32, wanted func(st *index.State, i int) bool) error {
+	if err := m.need(acl.Expunge); err != nil {
+		return err
+	}
+	uids, kept, err := m.keep(ctx, uids, wanted)
+	if err != nil {
+		return wrap("keep what is expunged in "+m.b.loc.Name, err)
+	}
+	defer kept()
+	return m.remove(ctx, uids, wanted)
+}
+
+// remove is expungeIf of messages that need not be kept.
+func (m *Mailbox) remove(ctx context.Context, uids []uint32, wanted func(st *index.State, i int) bool) error {
 	b := m.b
 	done := m.expunging(uids)
+	freeing := m.freeing(ctx, uids)
 	guids := b.guids(ctx, m.Snapshot().st, uids) // may read files: not under the lock
 	err := b.expunge(ctx, func(st *index.State) []index.Expunged {
 		var gone []index.Expunged
@@ -32,9 +51,11 @@ func (m *Mailbox) expungeIf(ctx context.Context, uids []uint32, wanted func(st *
 				gone = append(gone, index.Expunged{UID: uid, GUID: guids[i]})
 			}
 		}
+		freeing.chosen(gone)
 		return gone
 	}, func() error { return nil })
 	if err == nil {
+		freeing.done()
 		done()
 	}
 	return wrap("expunge in "+b.loc.Name, err)
@@ -166,19 +187,28 @@ func (b *box) removeRequested(ctx context.Context) error {
 // mailbox is gone, and removes its files and the message directory. Directories
 // above it are the caller's.
 func (p *Pool) Delete(ctx context.Context, loc Location, set *Settings) error {
+	return p.delete(ctx, loc, set, func(st *index.State) []index.Expunged {
+		gone := make([]index.Expunged, st.Len())
+		for i := range gone {
+			gone[i].UID = st.UID(i)
+		}
+		return gone
+	}, func() error { return nil })
+}
+
+// delete removes a mailbox with the messages that choose returns. check may prevent it when they
+// are gone.
+func (p *Pool) delete(ctx context.Context, loc Location, set *Settings, choose func(*index.State) []index.Expunged, check func() error) error {
 	m, err := p.Open(ctx, loc, set)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	b := m.b
-	err = b.expunge(ctx, func(st *index.State) []index.Expunged {
-		gone := make([]index.Expunged, st.Len())
-		for i := range gone {
-			gone[i].UID = st.UID(i)
+	err = b.expunge(ctx, choose, func() error {
+		if err := check(); err != nil {
+			return err
 		}
-		return gone
-	}, func() error {
 		b.tx.Deleted()
 		return b.commit()
 	})

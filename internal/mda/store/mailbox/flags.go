@@ -44,11 +44,17 @@ type FlagChange struct {
 	Flags          Flags
 	Keywords       []string
 	UnchangedSince uint64 // refuse messages with a higher modseq; Unconditional for none
+
+	kept         Flags // may not be changed
+	keepKeywords bool  // likewise
 }
 
 // SetFlags changes flags and keywords. It returns the uids refused because of
 // UnchangedSince.
 func (m *Mailbox) SetFlags(ctx context.Context, c FlagChange) (modified []uint32, err error) {
+	if err := m.guardFlags(&c); err != nil {
+		return nil, err
+	}
 	b := m.b
 	done := m.changing(&c)
 	wrote := false
@@ -118,6 +124,8 @@ func newFlagSetter(st *index.State, c *FlagChange) *flagSetter {
 		s.add = byte(c.Flags & allFlags)
 		s.remove = byte(allFlags &^ c.Flags)
 	}
+	s.add &^= byte(c.kept)
+	s.remove &^= byte(c.kept)
 	for _, name := range c.Keywords {
 		s.numbers = append(s.numbers, st.Keyword(name))
 	}
@@ -167,7 +175,7 @@ func (s *flagSetter) message(i int, uid uint32) {
 	case changes:
 		s.flags = index.AppendRanges(s.flags, one[:])
 	}
-	if s.c.Op != FlagsReplace && len(s.c.Keywords) == 0 {
+	if s.c.keepKeywords || s.c.Op != FlagsReplace && len(s.c.Keywords) == 0 {
 		return
 	}
 	bits := s.st.KeywordBits(i)

@@ -211,6 +211,8 @@ var (
 type Writer interface {
 	// Write adds text. Lines may end in CRLF or LF.
 	io.Writer
+	// Size returns the size so far, as readers will see it.
+	Size() int64
 	// VirtualSize returns the size so far with every line end counted as CRLF.
 	VirtualSize() int64
 	// Finish completes the file and has its content on disk ([Files.Flush]).

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,6 +26,7 @@ type journals struct {
 	top       string // where all are; empty for where they belong
 	recovered map[string]bool
 	open      map[string]*journal.Journal
+	foreign   func(top string) error // see RecoverForeign
 }
 
 // UseJournals has what this process saves recorded in journals: package journal. It is for processes
@@ -35,31 +37,89 @@ func (p *Pool) UseJournals() {
 	p.journals.use = true
 }
 
+// RecoverForeign has ask called before mail of another user of the system is opened: a process of that user must
+// recover his journal below top, as this one cannot.
+func (p *Pool) RecoverForeign(ask func(top string) error) {
+	p.journals.mu.Lock()
+	defer p.journals.mu.Unlock()
+	p.journals.foreign = ask
+}
+
+// Recover recovers the journals below top, a directory of the user of this process, if that was not done before.
+func (p *Pool) Recover(top string) error {
+	p.journals.mu.Lock()
+	defer p.journals.mu.Unlock()
+	return p.recoverTop(top)
+}
+
+// recoverTop does what Recover does. The lock of the journals is held.
+func (p *Pool) recoverTop(top string) error {
+	js := &p.journals
+	if js.recovered[top] {
+		return nil
+	}
+	if err := journal.Recover(top, p.log); err != nil {
+		return err
+	}
+	js.markRecovered(top)
+	return nil
+}
+
+func (js *journals) markRecovered(top string) {
+	if js.recovered == nil || len(js.recovered) >= maxRecovered {
+		js.recovered = make(map[string]bool)
+	}
+	js.recovered[top] = true
+}
+
+// recoverForeign has the journal of mail of another user recovered. What asks takes no lock meanwhile: it
+// waits for another process.
+func (p *Pool) recoverForeign(dir string) error {
+	js := &p.journals
+	js.mu.Lock()
+	ask := js.foreign
+	js.mu.Unlock()
+	if ask == nil {
+		return nil
+	}
+	top, ok := journal.Foreign(dir)
+	if !ok {
+		return nil
+	}
+	js.mu.Lock()
+	done := js.recovered[top]
+	js.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := ask(top); err != nil {
+		return fmt.Errorf("recovering the mail in %s: %w", top, err)
+	}
+	js.mu.Lock()
+	js.markRecovered(top)
+	js.mu.Unlock()
+	return nil
+}
+
 // journal returns the journal of the mailbox, nil for none. Before that it recovers what is in
 // journals that other processes left behind: nobody must see the mail without.
 func (p *Pool) journal(loc *Location, mode commit.Mode) (*journal.Journal, error) {
 	js := &p.journals
-	js.mu.Lock()
-	defer js.mu.Unlock()
 	top, ok := js.top, js.top != ""
 	if !ok {
-		top, ok = journal.Top(existing(loc))
+		dir := existing(loc)
+		if top, ok = journal.Top(dir); !ok {
+			return nil, p.recoverForeign(dir)
+		}
 	}
-	if !ok {
-		return nil, nil
-	}
+	js.mu.Lock()
+	defer js.mu.Unlock()
 	wanted := js.use && mode == commit.Optimized && (loc.Format == "sdbox" || loc.Format == "mdbox")
 	if j := js.open[top]; j != nil && wanted && !j.Broken() {
 		return j, nil
 	}
-	if !js.recovered[top] {
-		if err := journal.Recover(top, p.log); err != nil {
-			return nil, err
-		}
-		if js.recovered == nil || len(js.recovered) >= maxRecovered {
-			js.recovered = make(map[string]bool)
-		}
-		js.recovered[top] = true
+	if err := p.recoverTop(top); err != nil {
+		return nil, err
 	}
 	if _, tried := js.open[top]; tried || !wanted || len(js.open) >= maxJournals {
 		return nil, nil

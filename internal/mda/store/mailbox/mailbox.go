@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/acl"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 )
 
@@ -21,7 +22,13 @@ type Mailbox struct {
 	viewMu sync.Mutex
 	view   sessionView
 
-	notifier Notifier // nil for none
+	notifier  Notifier  // nil for none
+	keeper    Keeper    // nil: what is expunged is gone
+	without   Flags     // that messages lose which are copied here
+	guard     Guard     // nil: everything may be done
+	quota     Quota     // nil: there is always room
+	saveRight acl.Right // for saving messages
+	added     func()    // nil: nobody asks
 }
 
 // Close gives the handle back. Saves not yet committed must be aborted before.
@@ -45,6 +52,9 @@ func (m *Mailbox) Close() error {
 func (m *Mailbox) Location() Location {
 	return m.b.loc
 }
+
+// IndexDir returns the directory of the index files.
+func (m *Mailbox) IndexDir() string { return m.b.loc.indexDir() }
 
 // GUID returns the mailbox's GUID.
 func (m *Mailbox) GUID() [16]byte {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -145,6 +146,32 @@ func TestMaildirForeign(t *testing.T) {
 		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Fatalf("without %q (-want +got)\n%s", lost, d)
+		}
+	}
+}
+
+// TestMaildirSameTick has a program deliver right after new was listed, so soon that the time of the
+// directory stays the same.
+func TestMaildirSameTick(t *testing.T) {
+	w := newMaildirWorld(t)
+	m := w.create("A")
+	dir := m.Location().Dir + "/new"
+	for i := range uint32(20) {
+		drop(t, m, fmt.Sprintf("17000000%02d.1.host", 2*i), "Subject: 1\n\nx\n")
+		if n := synced(t, m).Len(); n != int(2*i+1) {
+			t.Fatalf("%d messages, want %d", n, 2*i+1)
+		}
+		listed, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		drop(t, m, fmt.Sprintf("17000000%02d.1.host", 2*i+1), "Subject: 2\n\nx\n")
+		if err := os.Chtimes(dir, listed.ModTime(), listed.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Millisecond)
+		if n := synced(t, m).Len(); n != int(2*i+2) {
+			t.Fatalf("%d messages, want %d", n, 2*i+2)
 		}
 	}
 }

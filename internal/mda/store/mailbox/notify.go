@@ -23,10 +23,24 @@ type Notifier interface {
 // SetNotifier has n hear of what is done through this handle. It is called before anything is.
 func (m *Mailbox) SetNotifier(n Notifier) { m.notifier = n }
 
+// SetAdded has fn called after messages were saved or copied through this handle. It is called
+// before anything is.
+func (m *Mailbox) SetAdded(fn func()) { m.added = fn }
+
+func (m *Mailbox) tellAdded() {
+	if m.added != nil {
+		m.added()
+	}
+}
+
 // saved tells the notifier of the handle through which messages were saved.
 func saved(saves []*Save, results []SaveResult) {
 	m := saves[0].m
-	if m == nil || m.notifier == nil {
+	if m == nil {
+		return
+	}
+	m.tellAdded()
+	if m.notifier == nil {
 		return
 	}
 	uids := make([]uint32, len(results))

@@ -87,6 +87,7 @@ type Pool struct {
 	log      *maillog.Logger
 	cache    *messageCache
 	watch    watcher
+	files    fileWatcher
 	journals journals
 	now      func() time.Time
 
@@ -95,12 +96,15 @@ type Pool struct {
 	boxes   map[string]*box
 	idle    list.List // of *box without users, oldest first
 	timer   *time.Timer
+
+	aloneMu sync.Mutex
+	alone   map[string]chan struct{} // by key of [Pool.Alone]; closed on release
 }
 
 // NewPool returns an empty pool that logs to log.
 func NewPool(log *maillog.Logger) *Pool {
 	return &Pool{
-		log: log, cache: newMessageCache(), watch: watcher{log: log}, now: time.Now, boxes: make(map[string]*box),
+		log: log, cache: newMessageCache(), watch: watcher{log: log}, files: fileWatcher{log: log}, now: time.Now, boxes: make(map[string]*box),
 		formats: map[string]Format{"sdbox": sdbox{}, "mdbox": newMdbox(), "maildir": maildirFormat{}, "mbox": mboxFormat{}},
 	}
 }
@@ -244,6 +248,13 @@ func (p *Pool) take(loc Location, set *Settings) *box {
 	return b
 }
 
+// soleUser tells whether nobody else uses a mailbox than the one who asks.
+func (p *Pool) soleUser(b *box) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return b.users == 1
+}
+
 // hold keeps a mailbox that somebody uses, or used a moment ago, from being closed
 // until release.
 func (p *Pool) hold(b *box) bool {
@@ -356,5 +367,6 @@ func (p *Pool) Close() error {
 	closeAll(drop)
 	p.closeJournals()
 	p.watch.close()
+	p.files.close()
 	return nil
 }

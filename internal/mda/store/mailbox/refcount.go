@@ -12,7 +12,7 @@ import (
 // A RefCounter is a Store in which messages may share their text with others that
 // it knows of.
 type RefCounter interface {
-	RefCount(ctx context.Context, st *index.State, i int) (int, error)
+	Reference(ctx context.Context, st *index.State, i int) (Reference, error)
 }
 
 // A Namer is a Store that has a name of its own for each message.
@@ -25,15 +25,20 @@ var (
 	_ Namer      = (*maildirStore)(nil)
 )
 
-// RefCount returns how many messages share the stored text, this one included:
-// references of mdbox, otherwise names of the file.
-func (msg *Message) RefCount(ctx context.Context) (int, error) {
+// A Reference is a stored text: what tells it from others, and how many messages share it.
+type Reference struct {
+	Count int
+	ID    uint64 // map uid of mdbox, otherwise inode of the file; 0 if nothing is shared
+}
+
+// Reference returns that of the message.
+func (msg *Message) Reference(ctx context.Context) (Reference, error) {
 	if c, ok := msg.b.store.(RefCounter); ok {
-		return c.RefCount(ctx, msg.st, msg.i)
+		return c.Reference(ctx, msg.st, msg.i)
 	}
 	f, err := msg.open()
 	if err != nil {
-		return 0, err
+		return Reference{}, err
 	}
 	defer f.Close()
 	var file *os.File
@@ -43,13 +48,13 @@ func (msg *Message) RefCount(ctx context.Context) (int, error) {
 	case maildirFile:
 		file, _ = f.File.File()
 	default:
-		return 1, nil // it is not stored as it is read
+		return Reference{Count: 1}, nil // it is not stored as it is read
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return 0, err
+		return Reference{}, err
 	}
-	return int(st.Nlink), nil
+	return Reference{int(st.Nlink), st.Ino}, nil
 }
 
 // StorageID returns what the format calls the message: of Maildir the name of the
@@ -61,13 +66,14 @@ func (msg *Message) StorageID() string {
 	return ""
 }
 
-// RefCount implements [RefCounter].
-func (s *mdboxStore) RefCount(ctx context.Context, st *index.State, i int) (int, error) {
+// Reference implements [RefCounter].
+func (s *mdboxStore) Reference(ctx context.Context, st *index.State, i int) (Reference, error) {
 	m, ok := mdboxMail(st, i)
 	if !ok {
-		return 0, ErrMissing
+		return Reference{}, ErrMissing
 	}
-	return s.storage.RefCount(ctx, m.MapUID)
+	n, err := s.storage.RefCount(ctx, m.MapUID)
+	return Reference{n, uint64(m.MapUID)}, err
 }
 
 // StorageID implements [Namer].

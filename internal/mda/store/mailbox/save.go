@@ -39,6 +39,9 @@ type Save struct {
 // Save begins to save a message. Nothing of it is visible before
 // [Save.Commit].
 func (m *Mailbox) Save(ctx context.Context, opt SaveOptions) (*Save, error) {
+	if err := m.guardSave(&opt); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	if opt.Received.IsZero() {
 		opt.Received = now
@@ -104,7 +107,11 @@ func commitAll(ctx context.Context, saves []*Save, results []SaveResult) error {
 			return wrap("save to "+b.loc.Name, err)
 		}
 	}
-	err := b.appendBatch(ctx, batch)
+	settle, err := saves[0].m.reserveSaves(ctx, saves)
+	if err == nil {
+		err = b.appendBatch(ctx, batch)
+		settle(err == nil)
+	}
 	if err != nil {
 		abortAll(saves)
 		return wrap("save to "+b.loc.Name, err)

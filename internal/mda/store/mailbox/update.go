@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/store/acl"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/index"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mdbox"
 )
@@ -29,6 +30,9 @@ type identifier interface {
 // their uids: the uid validity says that they mean something else now, or the same as
 // in another mailbox.
 func (m *Mailbox) Update(ctx context.Context, u Update) error {
+	if err := m.need(acl.Admin); err != nil {
+		return err
+	}
 	b := m.b
 	err := b.locked(ctx, func() error {
 		b.updateHeader(&u)

@@ -69,6 +69,7 @@ type Box struct {
 	mu       sync.Mutex
 	list     uidlist
 	listFile fileID // list is what this file says
+	headOnly bool   // of list the entries are not read: nobody has asked for them
 	rewrite  bool   // the file must be written anew
 	keywords Keywords
 	keysFile fileID
@@ -76,6 +77,7 @@ type Box struct {
 	synced   bool  // times are known
 	locked   bool
 	want     bool              // list the directories though their times have not changed
+	hot      time.Time         // when the directories were listed, if in the moment of a change
 	odd      map[string]string // by base name: paths of files not named as the index would have it
 	links    map[string]*link  // by name in tmp: messages that are to be shared
 	restored bool              // list has entries that the file lacks
@@ -127,7 +129,7 @@ func Open(opt Options) (*Box, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	b := &Box{opt: opt}
+	b := &Box{opt: opt, headOnly: true}
 	for i, dst := range [...]**index.Dir{&b.cur, &b.new, &b.tmp} {
 		path := opt.Dir.File(subdirs[i])
 		d, err := index.OpenDir(path)
@@ -184,6 +186,10 @@ func (b *Box) UIDValidity() uint32 {
 func (b *Box) Entry(uid uint32) (e Entry, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.whole(); err != nil {
+		b.opt.Log.Errorf("Mailbox %s: %v", b.opt.Name, err)
+		return e, false
+	}
 	i, ok := b.list.find(uid)
 	if !ok {
 		return e, false
@@ -231,6 +237,12 @@ func (b *Box) refresh() error {
 }
 
 func (b *Box) refreshList() error {
+	if b.headOnly && b.refreshHead() {
+		return nil
+	}
+	if b.headOnly {
+		b.headOnly, b.listFile = false, fileID{}
+	}
 	text, id, err := b.read(uidlistName, b.listFile, maxUIDList)
 	switch {
 	case errors.Is(err, errUnchanged):
@@ -362,7 +374,7 @@ func (b *Box) writeList() error {
 // writeKeywords writes the keywords anew. b.mu and the uidlist's lock are held.
 func (b *Box) writeKeywords() error {
 	l, err := dotlock.Take(context.Background(), "/proc/self/fd/"+strconv.Itoa(b.opt.Control.FD)+"/"+keywordsName,
-		dotlock.Options{Timeout: 30 * time.Second, Stale: 60 * time.Second})
+		dotlock.Options{Timeout: 122 * time.Second, Stale: 60 * time.Second})
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", b.opt.Control.File(keywordsName), err)
 	}
@@ -423,7 +435,14 @@ func (b *Box) replace(name, temp string, data []byte, finish func(fd int) error)
 // appendList appends lines for messages to the uidlist. It does not flush them. b.mu and the
 // lock are held.
 func (b *Box) appendList(entries []Entry) error {
-	b.list.entries = append(b.list.entries, entries...)
+	if b.rewrite {
+		if err := b.whole(); err != nil {
+			return err
+		}
+	}
+	if !b.headOnly {
+		b.list.entries = append(b.list.entries, entries...)
+	}
 	b.list.next = max(b.list.next, entries[len(entries)-1].UID+1)
 	if b.rewrite {
 		return b.writeList()
@@ -432,6 +451,9 @@ func (b *Box) appendList(entries []Entry) error {
 	fd, err := d.Open(uidlistName, unix.O_WRONLY|unix.O_APPEND)
 	if err != nil {
 		b.rewrite = true
+		if b.headOnly {
+			return sysError("open", d.File(uidlistName), err)
+		}
 		return b.writeList()
 	}
 	defer unix.Close(fd)

@@ -30,8 +30,11 @@
 // "<uid> <base name>".
 //
 // Whoever writes it, or gives a message a uid, holds dovecot-uidlist.lock (package dotlock). A
-// damaged line costs only its own message the uid, a damaged header none. If the file is removed while the mailbox is open it is
-// written again from memory; else all messages get new uids.
+// damaged line costs only its own message the uid, a damaged header none. If the file is removed while the mailbox is open, and was
+// read, it is written again from memory; else all messages get new uids.
+//
+// To add messages only the header and the last line are read, however long the file is: the rest is
+// read when somebody asks for it.
 //
 // # dovecot-keywords
 //

@@ -21,6 +21,7 @@ type listing struct {
 	empty []string        // paths of files without base name
 	moved map[string]bool // base names of those that were moved from new
 	times Times
+	hot   time.Time // when they were listed, if that was in the moment of a change; or zero
 }
 
 // readDirs lists the directories.
@@ -28,6 +29,9 @@ func (b *Box) readDirs() (*listing, error) {
 	l := &listing{paths: make(map[string]string)}
 	if !b.stat(&l.times) {
 		return nil, fmt.Errorf("fstat(%s) failed", b.opt.Dir.Path)
+	}
+	if now := b.opt.Now(); l.times.New.within(tick, now) || l.times.Cur.within(tick, now) {
+		l.hot = now
 	}
 	// First new: what is moved meanwhile is seen again in cur.
 	for _, dir := range [...]string{newName, curName} {

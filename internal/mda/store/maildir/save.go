@@ -147,6 +147,9 @@ func (w *Writer) flush() {
 	*w.buf = (*w.buf)[:0]
 }
 
+// Size returns the size so far.
+func (w *Writer) Size() int64 { return w.size }
+
 // VirtualSize returns the size so far with every line end counted as CRLF.
 func (w *Writer) VirtualSize() int64 { return w.size + w.virtual }
 
@@ -277,7 +280,10 @@ func (b *Box) Place(list []Placing) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		entries := make([]Entry, len(list))
-		taken := b.takenNames(list)
+		taken, err := b.takenNames(list)
+		if err != nil {
+			return err
+		}
 		for i := range list {
 			err := b.placeOne(&list[i], &entries[i], taken)
 			if err != nil {
@@ -285,7 +291,7 @@ func (b *Box) Place(list []Placing) error {
 				return err
 			}
 		}
-		err := b.appendList(entries)
+		err = b.appendList(entries)
 		if err != nil {
 			b.undo(list)
 		}
@@ -295,18 +301,21 @@ func (b *Box) Place(list []Placing) error {
 
 // takenNames returns the base names of the mailbox if it has to be known whether
 // there is one already.
-func (b *Box) takenNames(list []Placing) map[string]bool {
+func (b *Box) takenNames(list []Placing) (map[string]bool, error) {
 	for i := range list {
 		if list[i].Link == "" {
 			continue
+		}
+		if err := b.whole(); err != nil {
+			return nil, err
 		}
 		taken := make(map[string]bool, len(b.list.entries)+len(list))
 		for k := range b.list.entries {
 			taken[b.list.entries[k].Base] = true
 		}
-		return taken
+		return taken, nil
 	}
-	return nil
+	return nil, nil
 }
 
 func (b *Box) placeOne(p *Placing, e *Entry, taken map[string]bool) error {
@@ -365,6 +374,9 @@ func addField(fields string, key byte, value string) string {
 
 // undo takes back what was placed. b.mu is held.
 func (b *Box) undo(list []Placing) {
+	if err := b.whole(); err != nil {
+		b.opt.Log.Errorf("Mailbox %s: %v", b.opt.Name, err)
+	}
 	for i := range list {
 		p := &list[i]
 		if p.path == "" {

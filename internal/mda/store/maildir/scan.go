@@ -57,6 +57,10 @@ func (b *Box) Stale() bool {
 		return false // not now: somebody waits for something else
 	}
 	now := b.opt.Now()
+	if !b.hot.IsZero() && now.Sub(b.hot) > tick {
+		b.want = true
+		return true
+	}
 	b.want = b.times.New.unsure(now) || !b.opt.VeryDirty && b.times.Cur.unsure(now)
 	return b.want
 }
@@ -142,6 +146,9 @@ func (b *Box) stat(t *Times) bool {
 func (b *Box) Scan(v View) (*Result, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.whole(); err != nil {
+		return nil, err
+	}
 	l, err := b.readDirs()
 	if err != nil {
 		return nil, err
@@ -170,7 +177,7 @@ func (b *Box) Scan(v View) (*Result, error) {
 	}
 	b.measure(r, v)
 	b.noteOdd(l)
-	b.times, b.synced, b.want = l.times, true, false
+	b.times, b.synced, b.want, b.hot = l.times, true, false, l.hot
 	var st unix.Stat_t
 	if b.opt.Control.Stat(uidlistName, &st) == nil {
 		b.times.setList(&st)
@@ -382,6 +389,9 @@ func (b *Box) EmptyNew() error {
 func (b *Box) Setup(validity uint32, guid [16]byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.whole(); err != nil {
+		return err
+	}
 	if guid == [16]byte{} {
 		guid = dbox.NewGUID()
 	}
@@ -397,6 +407,9 @@ func (b *Box) UIDs() ([]uint32, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.whole(); err != nil {
+		return nil, err
+	}
 	var uids []uint32
 	for i := range b.list.entries {
 		if e := &b.list.entries[i]; l.paths[e.Base] != "" {

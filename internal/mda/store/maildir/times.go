@@ -24,6 +24,10 @@ const TimesSize = 36
 // modification time.
 const racy = 1
 
+// tick is how long a modification time of today's file systems stays the same at most: they take it from
+// the kernel's last clock tick, of which there are at least 100 a second.
+const tick = 20 * time.Millisecond
+
 // Append appends the times as the index has them.
 func (t *Times) Append(b []byte) []byte {
 	for _, v := range [...]uint32{
@@ -56,6 +60,11 @@ func (d *DirTime) changed(st *unix.Stat_t) bool {
 // may have been missed, and that time is over.
 func (d *DirTime) unsure(now time.Time) bool {
 	return d.Check <= d.Sec+racy && int64(d.Check) < now.Unix()-racy
+}
+
+// within tells whether the directory was changed in the time before now.
+func (d *DirTime) within(limit time.Duration, now time.Time) bool {
+	return now.Sub(time.Unix(int64(d.Sec), int64(d.Nsec))) <= limit
 }
 
 // set notes the time of a directory that was listed then.

@@ -200,9 +200,18 @@ func tempFile(d *index.Dir) (*os.File, error) {
 
 // VirtualSize returns the size so far, as readers will see it, with every line end counted as CRLF.
 func (w *Writer) VirtualSize() int64 {
-	n := w.size + w.lines + int64(len(w.line))
+	n := w.Size() + w.lines
 	if w.body {
-		n += 2
+		n++
+	}
+	return n
+}
+
+// Size returns the size so far, as readers will see it.
+func (w *Writer) Size() int64 {
+	n := w.size + int64(len(w.line))
+	if w.body {
+		n++ // the line between header and body
 	}
 	return n
 }

@@ -65,6 +65,8 @@ func (c *candidate) matched(q *query) (bool, error) {
 		}
 		guid, err := msg.GUID()
 		return guid == q.Text, err
+	case HasEmailID, HasThreadID:
+		return c.objectID(q)
 	case Header:
 		return c.header(q)
 	case Body, TextOp:

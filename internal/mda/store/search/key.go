@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/thread"
 )
 
 // A Range is a range of UIDs or sequence numbers, both ends included. Star
@@ -44,16 +45,19 @@ const (
 	Body           // Text in the text of the body
 	TextOp         // Text in header or body
 	GUID           // the message's GUID is Text
+	HasEmailID     // its EMAILID is Text
+	HasThreadID    // its THREADID is Text
 	MailboxName    // the mailbox is Text
 	RealUID        // as UID
 	MIMEPart       // a part matches Part
+	InThread       // a message of the same thread, as Thread makes them, matches Keys[0]
 )
 
 // A Key is one node of a query.
 type Key struct {
 	Op      Op
 	Not     bool
-	Keys    []*Key // And, Or
+	Keys    []*Key // And, Or, InThread
 	Ranges  []Range
 	Flags   mailbox.Flags
 	Text    string // UTF-8
@@ -64,6 +68,9 @@ type Key struct {
 	Instant bool      // Date is a moment: On is within 24 hours from it
 	Seconds uint32
 	Part    *PartKey
+	Thread  thread.Algorithm
+	Fuzzy   bool     // Header, Body, TextOp: about Text is enough (RFC 6203), where there is a full-text index
+	uids    []uint32 // InThread: those that match, once they are known
 }
 
 // NeedsModSeq reports whether the query has a MODSEQ key (RFC 7162 3.1.5).
@@ -86,4 +93,7 @@ type Env struct {
 	FirstRecent uint32         // the first UID that is recent in this session
 	Mailbox     string
 	OldestOnly  bool // end at the first message that does not match
+
+	FullText *FullText          // the index that spares reading messages; nil for none
+	Scores   map[uint32]float64 // how well messages match, filled in from it if not nil
 }

@@ -3,6 +3,7 @@ package search
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,11 +27,18 @@ func Run(ctx context.Context, m *mailbox.Mailbox, snap *mailbox.Snapshot, k *Key
 // Each calls fn with the number of each matching message of snap, as it is found,
 // in ascending order, until fn returns an error. It is otherwise as [Run].
 func Each(ctx context.Context, m *mailbox.Mailbox, snap *mailbox.Snapshot, k *Key, env *Env, fn func(i int) error) error {
+	k, err := withThreads(ctx, m, snap, k, env)
+	if err != nil {
+		return err
+	}
 	s := &searcher{snap: snap, env: *env}
 	if s.env.Location == nil {
 		s.env.Location = time.Local
 	}
 	q := s.compile(k)
+	if err := s.lookUp(ctx, m, q); err != nil {
+		return err
+	}
 	first, last := q.bounds(snap)
 	if env.OldestOnly {
 		first = 0
@@ -106,6 +114,7 @@ type query struct {
 	subs    []*query
 	keyword int    // number of the keyword, -1 if the mailbox has none such
 	needle  needle // Header, Body, TextOp
+	found   *found // what the full-text index knows of the needle, or nil
 }
 
 func (s *searcher) compile(k *Key) *query {
@@ -210,8 +219,13 @@ func (q *query) indexed(s *searcher, i int) truth {
 		return result(q.keyword >= 0 && s.snap.HasKeyword(i, q.keyword))
 	case ModSeq:
 		return result(s.snap.ModSeq(i) >= q.ModSeq)
+	case InThread:
+		_, in := slices.BinarySearch(q.uids, s.snap.UID(i))
+		return result(in)
 	case MailboxName:
 		return result(q.Text == s.env.Mailbox)
+	case Header, Body, TextOp:
+		return q.found.of(s.snap.UID(i))
 	}
 	return unknown
 }

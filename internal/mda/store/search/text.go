@@ -5,10 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/message"
@@ -21,43 +18,40 @@ const maxField = 10 << 20
 type needle []byte
 
 func newNeedle(text string) needle {
-	return appendNormalized(nil, []byte(text))
+	return message.AppendCasemap(nil, []byte(text))
 }
 
 // in reports whether UTF-8 text contains the string.
 func (n needle) in(text []byte) bool {
-	return bytes.Contains(appendNormalized(nil, text), n)
-}
-
-// appendNormalized appends text as i;unicode-casemap compares it (RFC 5051):
-// title case, then decomposed.
-func appendNormalized(b, text []byte) []byte {
-	for i := 0; i < len(text); {
-		if c := text[i]; c < utf8.RuneSelf {
-			if c >= 'a' && c <= 'z' {
-				c -= 'a' - 'A'
-			}
-			b = append(b, c)
-			i++
-			continue
-		}
-		r, size := utf8.DecodeRune(text[i:])
-		i += size
-		var raw [utf8.UTFMax]byte
-		n := utf8.EncodeRune(raw[:], unicode.ToTitle(r))
-		b = norm.NFKD.Append(b, raw[:n]...)
-	}
-	return b
+	return bytes.Contains(message.AppendCasemap(nil, text), n)
 }
 
 // contains reports whether the text read from r contains the string. Only the
 // end of what was read is kept.
-func (n needle) contains(r io.Reader) (bool, error) {
+func (n needle) contains(r io.Reader) (found bool, err error) {
 	if len(n) == 0 {
 		return true, nil
 	}
-	buf := make([]byte, 16<<10)
 	var window []byte
+	err = eachPiece(r, func(piece []byte) error {
+		window = message.AppendCasemap(window, piece)
+		if bytes.Contains(window, n) {
+			return errFound
+		}
+		if keep := len(n) - 1; len(window) > keep {
+			window = window[:copy(window, window[len(window)-keep:])]
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// eachPiece calls fn with the text read from r, in pieces of whole characters.
+func eachPiece(r io.Reader, fn func([]byte) error) error {
+	buf := make([]byte, 16<<10)
 	rest := 0 // bytes at the begin of buf that are an incomplete character
 	for {
 		got, err := r.Read(buf[rest:])
@@ -66,19 +60,15 @@ func (n needle) contains(r io.Reader) (bool, error) {
 		if err == nil {
 			cut = completeRunes(data)
 		}
-		window = appendNormalized(window, data[:cut])
-		if bytes.Contains(window, n) {
-			return true, nil
-		}
-		if keep := len(n) - 1; len(window) > keep {
-			window = window[:copy(window, window[len(window)-keep:])]
+		if err := fn(data[:cut]); err != nil {
+			return err
 		}
 		rest = copy(buf, data[cut:])
 		if err == io.EOF {
-			return false, nil
+			return nil
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
 }
@@ -116,16 +106,22 @@ func (c *candidate) text(q *query) (bool, error) {
 	if len(q.needle) == 0 {
 		return true, nil
 	}
-	s, err := c.parsed()
-	if err != nil {
-		return false, err
+	w := textWalk{text: func(r io.Reader) error {
+		found, err := q.needle.contains(r)
+		if found {
+			return errFound
+		}
+		return err
+	}}
+	if q.Op == TextOp {
+		w.field = func(_ *message.Part, _, line []byte) error {
+			if q.needle.in(line) {
+				return errFound
+			}
+			return nil
+		}
 	}
-	body, err := c.open()
-	if err != nil {
-		return false, err
-	}
-	t := textSearch{body: body, needle: q.needle, headers: q.Op == TextOp}
-	err = t.part(&s.Root)
+	err := c.walk(&w)
 	if errors.Is(err, errFound) {
 		return true, nil
 	}
@@ -135,33 +131,41 @@ func (c *candidate) text(q *query) (bool, error) {
 // errFound ends a search that was successful.
 var errFound = errors.New("found")
 
-type textSearch struct {
-	body    mailbox.Body
-	needle  needle
-	headers bool
+// A textWalk goes through all that is text in a message.
+type textWalk struct {
+	body  mailbox.Body
+	field func(p *message.Part, name, line []byte) error // nil if headers do not count
+	text  func(io.Reader) error
+	line  []byte
 }
 
-// part searches a part and those inside it.
-func (t *textSearch) part(p *message.Part) error {
-	if t.headers {
-		if err := t.header(p); err != nil {
+func (c *candidate) walk(w *textWalk) (err error) {
+	s, err := c.parsed()
+	if err != nil {
+		return err
+	}
+	if w.body, err = c.open(); err != nil {
+		return err
+	}
+	return w.part(&s.Root)
+}
+
+// part goes through a part and those inside it.
+func (w *textWalk) part(p *message.Part) error {
+	if w.field != nil {
+		if err := w.header(p); err != nil {
 			return err
 		}
 	}
 	for _, child := range p.Children {
-		if err := t.part(child); err != nil {
+		if err := w.part(child); err != nil {
 			return err
 		}
 	}
 	if len(p.Children) > 0 || !searchable(p) {
 		return nil
 	}
-	r := io.NewSectionReader(t.body, p.BodyOffset(), p.Body.Physical)
-	found, err := t.needle.contains(message.NewTextReader(p, r))
-	if found {
-		return errFound
-	}
-	return err
+	return w.text(message.NewTextReader(p, io.NewSectionReader(w.body, p.BodyOffset(), p.Body.Physical)))
 }
 
 // searchable reports whether a part is text for people.
@@ -170,19 +174,18 @@ func searchable(p *message.Part) bool {
 	return kind == "text" || kind == "message" || kind == ""
 }
 
-// header searches the header of a part.
-func (t *textSearch) header(p *message.Part) error {
-	h := message.NewHeaderReader(io.NewSectionReader(t.body, p.Offset, p.Header.Physical), maxField)
-	var line []byte
+// header goes through the header of a part: each field is a line, decoded.
+func (w *textWalk) header(p *message.Part) error {
+	h := message.NewHeaderReader(io.NewSectionReader(w.body, p.Offset, p.Header.Physical), maxField)
 	for {
 		f, ok := h.Next()
 		if !ok {
 			return h.Err()
 		}
-		line = append(append(line[:0], f.Name...), ": "...)
-		line = append(line, decoded(f.Value())...)
-		if t.needle.in(line) {
-			return errFound
+		w.line = append(append(w.line[:0], f.Name...), ": "...)
+		w.line = append(w.line, decoded(f.Value())...)
+		if err := w.field(p, f.Name, w.line); err != nil {
+			return err
 		}
 	}
 }
