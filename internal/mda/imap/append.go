@@ -14,13 +14,14 @@ import (
 // until all are committed.
 const maxAppend = 1000
 
-// appending is a running APPEND.
+// appending is a running APPEND or REPLACE.
 type appending struct {
 	*command
-	mbox  *mailbox.Mailbox
-	saves []*mailbox.Save
-	size  int64 // of the literal
-	left  *imapwire.LiteralReader
+	mbox   *mailbox.Mailbox
+	single bool // one message, not several
+	saves  []*mailbox.Save
+	size   int64 // of the literal
+	left   *imapwire.LiteralReader
 }
 
 // append is APPEND (RFC 3501 6.3.11) with several messages (RFC 3502). Messages
@@ -35,9 +36,9 @@ func (c *command) append() error {
 	if err != nil {
 		return err
 	}
-	mbox, err := c.user.Mailbox(c.ctx, name)
+	mbox, err := c.target(name)
 	if err != nil {
-		return tryCreate(err)
+		return err
 	}
 	defer mbox.Close()
 	a := &appending{command: c, mbox: mbox}
@@ -51,8 +52,20 @@ func (c *command) append() error {
 	if err != nil {
 		return err
 	}
-	c.code = appendUID(results)
+	if mbox.Told() {
+		c.code = appendUID(results)
+	}
 	return nil
+}
+
+// target opens a mailbox to save messages in it. That the selected one exists the client knows, whatever its
+// rights there.
+func (c *command) target(name string) (*mailbox.Mailbox, error) {
+	mbox, err := c.user.MailboxToSave(c.ctx, name)
+	if errors.Is(err, mailbox.ErrNotExist) && c.box != nil && c.box.name == name {
+		return nil, errDenied
+	}
+	return mbox, tryCreate(err)
 }
 
 // tryCreate changes the response code of a mailbox that does not exist to what a command
@@ -79,6 +92,12 @@ func (a *appending) messages() error {
 		if err != nil {
 			return err
 		}
+		if before, list, is := catenation(args); is {
+			if err := a.begin(before, func(opt mailbox.SaveOptions) error { return a.catenate(opt, list, ok) }); err != nil {
+				return err
+			}
+			continue
+		}
 		if !ok {
 			switch {
 			case len(args) == 0 && len(a.saves) > 0:
@@ -88,35 +107,48 @@ func (a *appending) messages() error {
 			}
 			return errArguments
 		}
-		opt, err := saveOptions(args)
-		if err != nil {
-			return err
-		}
-		if lit.Size == 0 {
-			return &reply{cond: condNo, text: "Can't save a zero byte message."}
-		}
-		if len(a.saves) == maxAppend {
-			return &reply{cond: condNo, code: "[LIMIT] ", text: "Too many messages in one APPEND."}
-		}
-		if err := a.message(opt, lit); err != nil {
+		if err := a.begin(args, func(opt mailbox.SaveOptions) error { return a.message(opt, lit) }); err != nil {
 			return err
 		}
 	}
 }
 
+// begin reads the options of a message and has it saved.
+func (a *appending) begin(args imapwire.Args, save func(mailbox.SaveOptions) error) error {
+	opt, err := saveOptions(args)
+	if err != nil {
+		return err
+	}
+	if a.single && len(a.saves) > 0 {
+		return errArguments
+	}
+	if len(a.saves) == maxAppend {
+		return &reply{cond: condNo, code: "[LIMIT] ", text: "Too many messages in one APPEND."}
+	}
+	return save(opt)
+}
+
 // message streams one message into the store. The connection's error comes
 // first: a store that fails is answered after the rest of the literal.
 func (a *appending) message(opt mailbox.SaveOptions, lit imapwire.LiteralHeader) error {
+	if lit.Size == 0 {
+		return &reply{cond: condNo, text: "Can't save a zero byte message."}
+	}
 	save, err := a.mbox.Save(a.ctx, opt)
 	if err != nil {
 		return err
 	}
 	a.saves = append(a.saves, save)
+	return a.text(save)
+}
+
+// text streams a literal into a message.
+func (a *appending) text(save *mailbox.Save) error {
 	r, err := a.dec.OpenLiteral()
 	if err != nil {
 		return err
 	}
-	a.size, a.left = lit.Size, r
+	a.size, a.left = r.Len(), r
 	_, err = r.WriteTo(save)
 	return err
 }

@@ -4,11 +4,24 @@ import "strings"
 
 // builtinCapability is what the server can do, in Dovecot's order; LITERAL+ and
 // SPECIAL-USE follow where they apply.
-const builtinCapability = "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE MULTIAPPEND UNSELECT CHILDREN NAMESPACE UIDPLUS LIST-EXTENDED CONDSTORE ESEARCH WITHIN LIST-STATUS MOVE STATUS=SIZE SAVEDATE"
+const builtinCapability = "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS THREAD=ORDEREDSUBJECT MULTIAPPEND URL-PARTIAL CATENATE UNSELECT CHILDREN NAMESPACE " +
+	"UIDPLUS LIST-EXTENDED I18NLEVEL=1 CONDSTORE QRESYNC ESEARCH ESORT SEARCHRES WITHIN CONTEXT=SEARCH LIST-STATUS BINARY MOVE REPLACE SNIPPET=FUZZY PREVIEW=FUZZY PREVIEW STATUS=SIZE SAVEDATE OBJECTID"
+
+// features are what capabilities depend on besides the settings of IMAP.
+type features struct {
+	specialUse bool // some mailbox has a special use
+	acl        bool // the plugin imap_acl is loaded
+	notify     bool // the settings allow NOTIFY
+	quota      bool // the plugin imap_quota is loaded
+	quotaSet   bool // the user may change quotas
+	zlib       bool // the plugin imap_zlib is loaded
+	attributes bool // there is a dictionary for attributes of mailboxes
+	fuzzy      bool // searches use full-text indexes
+}
 
 // Capability returns the capability list for clients that have logged in.
 // imap_capability replaces it or, with a leading plus, adds to it.
-func Capability(set *Settings, specialUse bool) string {
+func Capability(set *Settings, has features) string {
 	added, adds := strings.CutPrefix(set.Capability, "+")
 	if set.Capability != "" && !adds {
 		return set.Capability
@@ -22,8 +35,32 @@ func Capability(set *Settings, specialUse bool) string {
 	} else {
 		list += " LITERAL+"
 	}
-	if specialUse {
+	if has.notify {
+		list += " NOTIFY"
+	}
+	if set.URLAuthHost != "" && has.attributes {
+		list += " URLAUTH URLAUTH=BINARY"
+	}
+	if set.Metadata && has.attributes {
+		list += " METADATA"
+	}
+	if has.zlib {
+		list += " COMPRESS=DEFLATE"
+	}
+	if has.fuzzy {
+		list += " SEARCH=FUZZY"
+	}
+	if has.specialUse {
 		list += " SPECIAL-USE"
+	}
+	if has.acl {
+		list += " ACL RIGHTS=texk"
+	}
+	if has.quota {
+		list += " QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE"
+	}
+	if has.quotaSet {
+		list += " QUOTASET"
 	}
 	return list
 }
@@ -34,7 +71,13 @@ func (c *command) capability() error {
 }
 
 func (s *session) capabilities() string {
-	return Capability(s.set, s.srv.specialUse)
+	has := s.srv.has
+	has.zlib = s.user.HasPlugin("imap_zlib")
+	has.fuzzy = s.user.HasFullText()
+	has.acl = s.user.HasPlugin("imap_acl")
+	has.quota = s.user.HasPlugin("imap_quota")
+	has.quotaSet = has.quota && s.user.SetsQuota()
+	return Capability(s.set, has)
 }
 
 // greeting answers the command that logged in, which the login process has left

@@ -39,38 +39,60 @@ type entry struct {
 // commands is the command table; Dovecot's is in imap-commands.c.
 var commands = []entry{
 	{"APPEND", authenticated, syncFull, "Append completed.", (*command).append},
+	{"CANCELUPDATE", selectedState, syncNone, "Updates cancelled.", (*command).cancelUpdate},
 	{"CAPABILITY", authenticated, syncNone, "Capability completed.", (*command).capability},
 	{"CHECK", selectedState, syncFull, "Check completed.", (*command).noop},
 	{"CLOSE", selectedState, syncNone, "Close completed.", (*command).close},
+	{"COMPRESS", authenticated, syncNone, "Begin compression.", (*command).compress},
 	{"COPY", selectedState, syncFull, "Copy completed.", (*command).copy},
 	{"CREATE", authenticated, syncNone, "Create completed.", (*command).create},
 	{"DELETE", authenticated, syncNone, "Delete completed.", (*command).delete},
+	{"DELETEACL", authenticated, syncNone, "Deleteacl complete.", (*command).deleteACL},
 	{"ENABLE", authenticated, syncNone, "Enabled.", (*command).enable},
 	{"EXAMINE", authenticated, syncNone, "Examine completed.", (*command).selectBox},
 	{"EXPUNGE", selectedState, syncFull, "Expunge completed.", (*command).expunge},
 	{"FETCH", selectedState, syncNoExpunge, "Fetch completed.", (*command).fetch},
+	{"GENURLAUTH", authenticated, syncNone, "GENURLAUTH completed.", (*command).genURLAuth},
+	{"GETACL", authenticated, syncNone, "Getacl completed.", (*command).getACL},
+	{"GETMETADATA", authenticated, syncNone, "Getmetadata completed.", (*command).getMetadata},
+	{"GETQUOTA", authenticated, syncNone, "Getquota completed.", (*command).getQuota},
+	{"GETQUOTAROOT", authenticated, syncNone, "Getquotaroot completed.", (*command).getQuotaRoot},
 	{"ID", authenticated, syncNone, "ID completed.", (*command).id},
 	{"IDLE", authenticated, syncNone, "Idle completed.", (*command).idle},
 	{"LIST", authenticated, syncNone, "List completed.", (*command).list},
+	{"LISTRIGHTS", authenticated, syncNone, "Listrights completed.", (*command).listRights},
 	{"LOGOUT", authenticated, syncNone, "Logout completed.", (*command).logoutCmd},
 	{"LSUB", authenticated, syncNone, "Lsub completed.", (*command).list},
 	{"MOVE", selectedState, syncFull, "Move completed.", (*command).move},
+	{"MYRIGHTS", authenticated, syncNone, "Myrights completed.", (*command).myRights},
 	{"NAMESPACE", authenticated, syncNone, "Namespace completed.", (*command).namespace},
 	{"NOOP", authenticated, syncFull, "NOOP completed.", (*command).noop},
+	{"NOTIFY", authenticated, syncFull, "NOTIFY completed.", (*command).notify},
 	{"RENAME", authenticated, syncNone, "Rename completed.", (*command).rename},
+	{"REPLACE", selectedState, syncFull, "Replace completed.", (*command).replace},
+	{"RESETKEY", authenticated, syncNone, "Key removed.", (*command).resetKey},
 	{"SEARCH", selectedState, syncNoExpunge, "Search completed.", (*command).search},
 	{"SELECT", authenticated, syncNone, "Select completed.", (*command).selectBox},
+	{"SETACL", authenticated, syncNone, "Setacl complete.", (*command).setACL},
+	{"SETMETADATA", authenticated, syncNone, "Setmetadata completed.", (*command).setMetadata},
+	{"SETQUOTA", authenticated, syncNone, "Setquota completed.", (*command).setQuota},
+	{"SORT", selectedState, syncNoExpunge, "Sort completed.", (*command).sort},
 	{"STATUS", authenticated, syncNone, "Status completed.", (*command).status},
 	{"STORE", selectedState, syncNoExpunge, "Store completed.", (*command).store},
 	{"SUBSCRIBE", authenticated, syncNone, "Subscribe completed.", (*command).subscribe},
+	{"THREAD", selectedState, syncNoExpunge, "Thread completed.", (*command).thread},
 	{"UID COPY", selectedState, syncFull, "Copy completed.", (*command).copy},
 	{"UID EXPUNGE", selectedState, syncFull, "Expunge completed.", (*command).uidExpunge},
 	{"UID FETCH", selectedState, syncFull, "Fetch completed.", (*command).fetch},
 	{"UID MOVE", selectedState, syncFull, "Move completed.", (*command).move},
+	{"UID REPLACE", selectedState, syncFull, "Replace completed.", (*command).replace},
 	{"UID SEARCH", selectedState, syncFull, "Search completed.", (*command).search},
+	{"UID SORT", selectedState, syncFull, "Sort completed.", (*command).sort},
 	{"UID STORE", selectedState, syncFull, "Store completed.", (*command).store},
+	{"UID THREAD", selectedState, syncFull, "Thread completed.", (*command).thread},
 	{"UNSELECT", selectedState, syncNone, "Unselect completed.", (*command).unselectCmd},
 	{"UNSUBSCRIBE", authenticated, syncNone, "Unsubscribe completed.", (*command).unsubscribe},
+	{"URLFETCH", authenticated, syncNone, "URLFETCH completed.", (*command).urlFetch},
 }
 
 var commandByName map[string]*entry
@@ -94,10 +116,11 @@ type command struct {
 	progress func(b []byte) []byte // for the log when the client goes away; may be nil
 
 	// What the handler answers with.
-	code    string         // response code with brackets and a blank, "[READ-ONLY] "
-	text    string         // instead of entry.done
-	noReply bool           // answered already, or later
-	expect  *flagsExpected // flag changes the client knows of
+	code    string             // response code with brackets and a blank, "[READ-ONLY] "
+	text    string             // instead of entry.done
+	noReply bool               // answered already, or later
+	expect  *flagsExpected     // flag changes the client knows of
+	scores  map[uint32]float64 // how well the messages match that a search has found
 }
 
 // command reads and runs the next command. It returns an error of the
@@ -162,6 +185,11 @@ func (c *command) execute() error {
 		if err := c.syncBox(c.syncMode(), c.expect); err != nil || c.bye != "" {
 			return err
 		}
+		if c.code == "" {
+			c.code = c.highestModSeq()
+		} else if err := c.tellHighestModSeq(); err != nil {
+			return err
+		}
 	}
 	text := c.text
 	if text == "" {
@@ -173,6 +201,9 @@ func (c *command) execute() error {
 // syncMode returns what the client is told. With delay-newmail it gets to know of
 // new messages only by commands that ask for them.
 func (c *command) syncMode() syncMode {
+	if c.notified != nil && c.notified.immediate {
+		return syncFull
+	}
 	if c.workarounds&workaroundDelayNewmail == 0 {
 		return c.sync
 	}

@@ -38,6 +38,8 @@ type conn struct {
 	stopping atomic.Bool // the server stops: no more input
 	ended    error       // why the connection is of no more use; sticky
 
+	deflated *deflated // nil without COMPRESS
+
 	outBuf  *[]byte // nil while nothing is to be written
 	in, out int64   // bytes, for the log
 	blocked time.Duration
@@ -91,6 +93,11 @@ func (c *conn) wait(deadline time.Time) error {
 		if n > 0 {
 			err = nil
 		}
+		if n > 0 && c.deflated != nil {
+			c.deflated.raw = append(c.deflated.raw, c.one[0])
+			c.pending = 0
+			err = c.peekDeflated()
+		}
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return c.end(err)
@@ -118,16 +125,25 @@ func (c *conn) wake() {
 }
 
 // Read reads for the decoder. Output is written first, as the client may wait for it.
-func (c *conn) Read(p []byte) (int, error) {
-	if c.ended != nil {
+func (c *conn) Read(p []byte) (n int, err error) {
+	switch {
+	case c.ended != nil:
 		return 0, c.ended
-	}
-	if c.pending > 0 {
+	case c.pending > 0:
 		c.pending = 0
 		p[0] = c.one[0]
-		c.in++
-		return 1, nil
+		n = 1
+	case c.deflated != nil:
+		n, err = c.deflated.read(c, p)
+	default:
+		n, err = c.readWire(p)
 	}
+	c.in += int64(n)
+	return n, err
+}
+
+// readWire reads from the connection.
+func (c *conn) readWire(p []byte) (int, error) {
 	if c.fd >= 0 {
 		return c.readReady(p)
 	}
@@ -150,7 +166,6 @@ func (c *conn) Read(p []byte) (int, error) {
 			continue
 		}
 		c.blocked += now.Sub(start)
-		c.in += int64(n)
 		if n > 0 {
 			return n, nil
 		}
@@ -173,7 +188,6 @@ func (c *conn) readReady(p []byte) (int, error) {
 		case n == 0:
 			return 0, io.EOF
 		}
-		c.in += int64(n)
 		return n, nil
 	}
 }
@@ -213,10 +227,12 @@ func (c *conn) flush() error {
 	}
 	b := *c.outBuf
 	if len(b) > 0 && c.ended == nil {
-		c.Conn.SetWriteDeadline(time.Now().Add(outputTimeout))
-		n, err := c.Conn.Write(b)
-		c.out += int64(n)
-		c.end(err)
+		if c.deflated != nil {
+			c.end(c.deflated.compressed(b, c.writeWire))
+		} else {
+			c.end(c.writeWire(b))
+		}
+		c.out += int64(len(b))
 	}
 	*c.outBuf = b[:0]
 	if cap(b) <= 4*outSize {
@@ -224,6 +240,13 @@ func (c *conn) flush() error {
 	}
 	c.outBuf = nil
 	return c.ended
+}
+
+// writeWire writes to the connection.
+func (c *conn) writeWire(b []byte) error {
+	c.Conn.SetWriteDeadline(time.Now().Add(outputTimeout))
+	_, err := c.Conn.Write(b)
+	return err
 }
 
 // stopOnCancel has the end of ctx end waiting and reading.

@@ -25,7 +25,9 @@ func (c *command) copy() error {
 	if len(result.Src) < len(t.uids) {
 		return errExpunged
 	}
-	c.code = string(appendCopyUID(nil, result)) + " "
+	if t.dst.Told() {
+		c.code = string(appendCopyUID(nil, result)) + " "
+	}
 	return nil
 }
 
@@ -48,6 +50,9 @@ func (c *command) move() error {
 	}
 	if len(result.Src) == 0 {
 		return errExpunged
+	}
+	if !t.dst.Told() {
+		return nil
 	}
 	// RFC 6851 4.3: before the EXPUNGE replies.
 	b := append(c.buf(), "* OK "...)
@@ -83,9 +88,9 @@ func (c *command) transferArgs() (*transfer, error) {
 		c.text = textNoMessages
 		return nil, nil
 	}
-	dst, err := c.user.Mailbox(c.ctx, name)
+	dst, err := c.target(name)
 	if err != nil {
-		return nil, tryCreate(err)
+		return nil, err
 	}
 	return &transfer{uids: c.box.uids(spans), dst: dst}, nil
 }

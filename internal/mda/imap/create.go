@@ -17,9 +17,14 @@ func (c *command) create() error {
 		return err
 	}
 	if use != "" {
-		return c.user.CreateSpecialUse(c.ctx, names[0], use)
+		err = c.user.CreateSpecialUse(c.ctx, names[0], use)
+	} else {
+		err = c.user.Create(c.ctx, names[0])
 	}
-	return c.user.Create(c.ctx, names[0])
+	if err == nil {
+		c.code = c.createdID(names[0])
+	}
+	return err
 }
 
 // createUse returns the special uses, separated by blanks.

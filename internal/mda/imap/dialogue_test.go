@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -33,7 +34,8 @@ import (
 //
 // {name} and {name+} in a client's line are literals of the file's size. Other
 // files named set/NAME are settings. What differs from run to run (times,
-// UIDVALIDITY, GUIDs, today's date) is written as placeholders. Those in
+// UIDVALIDITY, GUIDs, today's date) is written as placeholders; VALIDITY and TOKEN, that
+// of the last URL from GENURLAUTH, can be sent, too. Those in
 // testdata/dialogue give the same with Dovecot; those in testdata/own show where
 // the server differs from it on purpose.
 var update = flag.Bool("update", false, "write what Dovecot answers to testdata/dialogue")
@@ -43,7 +45,7 @@ const dovecotIMAP = "/usr/lib/dovecot/imap"
 func TestDialogues(t *testing.T) {
 	for _, dir := range []string{"dialogue", "own"} {
 		for _, file := range scripts(t, dir) {
-			t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Run(dir+"/"+filepath.Base(file), func(t *testing.T) {
 				t.Parallel()
 				d := loadDialogue(t, file)
 				env := newTestServer(t, d.settings)
@@ -92,7 +94,14 @@ type dialogue struct {
 	files    map[string][]byte
 	settings map[string]string
 	blocks   []*block
+	validity string // UIDVALIDITY of the mailbox that was selected last
+	token    string // of the URL that was authorized last
 }
+
+var (
+	uidValidity  = regexp.MustCompile(`\[UIDVALIDITY ([0-9]+)\]`)
+	urlAuthToken = regexp.MustCompile(`\b01[0-9a-f]{40}\b`)
+)
 
 // A block is consecutive lines of one client and the answers.
 type block struct {
@@ -203,14 +212,14 @@ func (d *dialogue) run(t *testing.T, dial func(t *testing.T) net.Conn) {
 		for i, line := range b.send {
 			c.Write(d.expand(t, line)) // that the connection has ended shows when reading
 			if last := i == len(b.send)-1; !last && asksForLiteral(line) {
-				b.read(c.Conn, c.r, "S: + OK", "")
+				d.read(b, c.Conn, c.r, "S: + OK", "")
 			}
 		}
 		last := ""
 		if len(b.want) > 0 && !*update {
 			last = b.want[len(b.want)-1]
 		}
-		b.read(c.Conn, c.r, last, tagOf(b.send))
+		d.read(b, c.Conn, c.r, last, tagOf(b.send))
 		if n := len(b.got) - 1; n > 0 && !slices.ContainsFunc(b.got[:n], notList) {
 			slices.Sort(b.got[:n])
 		}
@@ -237,7 +246,8 @@ func (d *dialogue) expand(t *testing.T, line string) []byte {
 		text = strings.ReplaceAll(text, "{"+name+"}", fmt.Sprintf("{%d}", len(data)))
 		text = strings.ReplaceAll(text, "{"+name+"+}", fmt.Sprintf("{%d+}", len(data)))
 	}
-	return []byte(text + "\r\n")
+	text = strings.ReplaceAll(text, "TOKEN", d.token)
+	return []byte(strings.ReplaceAll(text, "VALIDITY", d.validity) + "\r\n")
 }
 
 var syncLiteral = regexp.MustCompile(`\{[A-Za-z0-9/.]+\}$`)
@@ -261,7 +271,7 @@ func tagOf(send []string) string {
 
 // read reads answers: up to the line wanted last, the tagged reply, or a
 // continuation request.
-func (b *block) read(c net.Conn, r *bufio.Reader, last, tag string) {
+func (d *dialogue) read(b *block, c net.Conn, r *bufio.Reader, last, tag string) {
 	wait := 30 * time.Second
 	if last == "" && *update {
 		wait = 500 * time.Millisecond
@@ -270,6 +280,15 @@ func (b *block) read(c net.Conn, r *bufio.Reader, last, tag string) {
 	for {
 		line, err := r.ReadString('\n')
 		if line != "" {
+			if m := uidValidity.FindStringSubmatch(line); m != nil {
+				d.validity = m[1]
+			}
+			if m := urlAuthToken.FindString(line); m != "" && strings.HasPrefix(line, "* GENURLAUTH ") {
+				d.token = m
+			}
+			if onlyOurs(line) {
+				continue
+			}
 			line = "S: " + normalize(strings.TrimRight(line, "\r\n"))
 			line = strings.TrimSuffix(line, " ")
 			b.got = append(b.got, line)
@@ -298,17 +317,37 @@ var normalizers = []struct {
 	text string
 }{
 	{regexp.MustCompile(`\([0-9.]+ \+ [0-9.]+( \+ [0-9.]+)? secs\)`), "(T)"},
+	{urlAuthToken, "TOKEN"},
 	{regexp.MustCompile(`\b[0-9]{10}\b`), "VALIDITY"},
 	{regexp.MustCompile(`"[0-9]{2}-[A-Z][a-z]{2}-20[2-9][0-9] [0-9:]{8} [-+][0-9]{4}"`), "NOW"},
-	{regexp.MustCompile(` ?\\(Un)?Marked`), ""}, // depends on what was opened before
+	{regexp.MustCompile(` ?\\(Un)?Marked`), ""},                // depends on what was opened before
+	{regexp.MustCompile(`\* OK \[MAILBOXID [^\r\n]*\r\n`), ""}, // as onlyOurs
+	{regexp.MustCompile(`\[MAILBOXID [^\]]*\] `), ""},
 	{regexp.MustCompile(`\[20[2-9][0-9]-[0-9]{2}-[0-9]{2} [0-9:]{8}\]`), "[NOW]"},
 }
+
+// onlyOurs reports whether the line is one that Dovecot never says and clients need not look for: the
+// MAILBOXID of RFC 8474 4.2, which has a test of its own.
+func onlyOurs(line string) bool { return strings.HasPrefix(line, "* OK [MAILBOXID ") }
 
 func normalize(line string) string {
 	for _, n := range normalizers {
 		line = n.re.ReplaceAllString(line, n.text)
 	}
-	return line
+	return readable(line)
+}
+
+// readable writes what is not text as \x00.
+func readable(line string) string {
+	var b strings.Builder
+	for i, r := range line {
+		if r == utf8.RuneError || r < ' ' && r != '\t' && r != '\r' && r != '\n' {
+			fmt.Fprintf(&b, `\x%02x`, line[i])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 func (d *dialogue) render(answers func(*block) []string) string {

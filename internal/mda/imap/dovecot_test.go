@@ -60,28 +60,35 @@ func dovecotDialer(t testing.TB, settings map[string]string) func(t testing.TB) 
 			defer log.Close()
 			cmd.Stderr = log
 		}
-		stdin, err := cmd.StdinPipe() // not a socket: imap takes that for inetd
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ours, theirs := net.Pipe()
-		go func() {
-			io.Copy(theirs, stdout)
-			theirs.Close()
-			cmd.Wait()
-		}()
-		go func() {
-			io.Copy(stdin, theirs)
-			stdin.Close()
-		}()
+		ours := pipeTo(t, cmd)
 		t.Cleanup(func() { ours.Close() })
 		return ours
 	}
+}
+
+// pipeTo starts an imap process and returns a connection to it. It is not a socket: imap takes that for inetd.
+func pipeTo(t testing.TB, cmd *exec.Cmd) net.Conn {
+	t.Helper()
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	go func() {
+		io.Copy(theirs, stdout)
+		theirs.Close()
+		cmd.Wait()
+	}()
+	go func() {
+		io.Copy(stdin, theirs)
+		stdin.Close()
+	}()
+	return ours
 }

@@ -13,12 +13,20 @@ func (c *command) enable() error {
 		if args[0].Kind != imapwire.Atom {
 			return errArguments
 		}
-		if args[0].Is("CONDSTORE") {
-			if err := c.enableCondstore(); err != nil {
-				return err
-			}
-			line += " CONDSTORE"
+		var name string
+		switch {
+		case args[0].Is("CONDSTORE"):
+			name = " CONDSTORE"
+		case args[0].Is("QRESYNC"): // which implies CONDSTORE
+			name = " QRESYNC"
+			c.enabled |= enabledQResync
+		default:
+			continue
 		}
+		if err := c.enableCondstore(); err != nil {
+			return err
+		}
+		line += name
 	}
 	if line == "* ENABLED" {
 		return nil // as Dovecot does; RFC 5161 would allow an empty list

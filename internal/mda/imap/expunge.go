@@ -10,7 +10,7 @@ func (c *command) expunge() error {
 	if c.box.readOnly {
 		return nil
 	}
-	return c.expungeDeleted(nil)
+	return c.ignoreDenied(c.expungeDeleted(nil))
 }
 
 // uidExpunge is UID EXPUNGE (RFC 4315 2.1).
@@ -26,7 +26,7 @@ func (c *command) uidExpunge() error {
 	if c.box.readOnly || len(spans) == 0 {
 		return nil
 	}
-	return c.expungeDeleted(spans)
+	return c.ignoreDenied(c.expungeDeleted(spans))
 }
 
 // expungeDeleted expunges the messages marked \Deleted: of the spans of the view
@@ -55,8 +55,11 @@ func (c *command) expungeDeleted(spans []span) error {
 	if len(uids) == 0 {
 		return nil
 	}
+	if err := c.box.mbox.ExpungeDeleted(c.ctx, uids); err != nil {
+		return err
+	}
 	c.stats.expunged += int64(len(uids))
-	return c.box.mbox.ExpungeDeleted(c.ctx, uids)
+	return nil
 }
 
 func appendDeleted(uids []uint32, snap *mailbox.Snapshot, from, to int) []uint32 {

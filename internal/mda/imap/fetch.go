@@ -5,11 +5,12 @@ import (
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/message"
 )
 
-// fetch is FETCH and UID FETCH (RFC 3501 6.4.5), with CHANGEDSINCE (RFC 7162).
+// fetch is FETCH and UID FETCH (RFC 3501 6.4.5), with CHANGEDSINCE and VANISHED (RFC 7162).
 func (c *command) fetch() error {
 	args, err := c.dec.Args(0)
 	if err != nil {
@@ -19,13 +20,22 @@ func (c *command) fetch() error {
 	if err != nil {
 		return err
 	}
-	p, err := parseFetch(args.Rest(), c.uid)
+	p, err := parseFetch(args.Rest(), c.uid, c.enabled&enabledQResync != 0)
 	if err != nil {
 		return err
 	}
 
 	if p.condstore {
 		if err := c.enableCondstore(); err != nil {
+			return err
+		}
+	}
+	if p.vanished {
+		known, err := c.uidSet(args[0])
+		if err != nil {
+			return err
+		}
+		if err := c.writeVanished(known, p.changedSince, nil); err != nil {
 			return err
 		}
 	}
@@ -44,6 +54,9 @@ func (c *command) fetch() error {
 	if f.broken != nil {
 		return errFetch
 	}
+	if f.refused != nil {
+		return f.refused
+	}
 	if f.expunged {
 		return errExpunged
 	}
@@ -57,6 +70,7 @@ type fetcher struct {
 	seen     []uint32 // messages that are \Seen because of this FETCH
 	expunged bool     // a message was gone
 	broken   error    // a message could not be read
+	refused  error    // a part could not be decoded
 
 	// Of the message at hand.
 	uid       uint32
@@ -67,6 +81,7 @@ type fetcher struct {
 	structure *message.Structure // if needTree
 	texts     []byte             // of long items that need neither
 	spans     []span             // in texts, of each of the long items
+	decodings map[int]decoding   // of long items that are decoded, by number
 }
 
 // run answers for all messages of spans.
@@ -123,6 +138,14 @@ func (f *fetcher) row(i int) error {
 		b, _ = f.appendShort(b, itemFlags, flags)
 		b = append(b, ' ')
 	}
+	if len(f.long) > 0 && f.allRefused() {
+		if len(f.short) == 0 {
+			b, _ = f.appendShort(b, itemUID, flags) // a row must not be empty
+			b = append(b, ' ')
+		}
+		b = append(b[:len(b)-1], ")\r\n"...)
+		return f.put(b)
+	}
 	if len(f.long) == 0 {
 		b = append(b[:len(b)-1], ")\r\n"...)
 		return f.put(b)
@@ -131,6 +154,16 @@ func (f *fetcher) row(i int) error {
 		return err
 	}
 	return f.writeLong()
+}
+
+// allRefused reports whether no long item of the message can be told.
+func (f *fetcher) allRefused() bool {
+	for k := range f.long {
+		if !f.decodings[k].refused {
+			return false
+		}
+	}
+	return true
 }
 
 // prepare finds what the long items need, while the row can still be left out.
@@ -149,6 +182,16 @@ func (f *fetcher) prepare() (err error) {
 	if f.needTree {
 		if f.structure, err = f.msg.Parts(f.ctx, f.body); err != nil {
 			return err
+		}
+	}
+	for k := range f.long {
+		if s := &f.long[k]; s.decodes() {
+			if f.decodings == nil {
+				f.decodings = make(map[int]decoding)
+			}
+			if f.decodings[k], err = f.decoding(s); err != nil {
+				return err
+			}
 		}
 	}
 	f.texts, f.spans = f.texts[:0], append(f.spans[:0], make([]span, len(f.long))...)
@@ -187,16 +230,27 @@ func (f *fetcher) appendEarly(b []byte, s *section) ([]byte, error) {
 // writeLong writes the items that may be long, and ends the row. As the row has
 // begun, an error ends the session.
 func (f *fetcher) writeLong() error {
+	first := true
 	for k := range f.long {
-		if k > 0 {
+		if f.decodings[k].refused {
+			continue
+		}
+		if !first {
 			if err := f.write(" "); err != nil {
 				return err
 			}
 		}
+		first = false
 		s, text := &f.long[k], f.texts[f.spans[k].first:f.spans[k].end]
 		if s.item != 0 {
 			if err := f.copyBytes(text); err != nil {
 				return err
+			}
+			continue
+		}
+		if s.decodes() {
+			if err := f.writeBinary(s, f.decodings[k]); err != nil {
+				return f.failed(err)
 			}
 			continue
 		}
@@ -241,8 +295,13 @@ func (f *fetcher) appendShort(b []byte, it item, flags mailbox.Flags) ([]byte, e
 		return strconv.AppendUint(b, uint64(f.uid), 10), nil
 	case itemFlags:
 		return f.box.appendFlags(b, f.view, f.index, flags), nil
+	case itemMailbox:
+		return imapwire.AppendAString(append(b, "X-MAILBOX "...), store.EncodeMUTF7(f.box.name)), nil
+	case itemRealUID:
+		b = append(b, "X-REAL-UID "...)
+		return strconv.AppendUint(b, uint64(f.uid), 10), nil
 	case itemModSeq:
-		return appendModSeq(b, f.view.ModSeq(f.index)), nil
+		return f.box.appendModSeq(b, f.view.ModSeq(f.index)), nil
 	}
 	if it == itemSize {
 		if size, ok := f.view.VirtualSize(f.index); ok {
@@ -256,18 +315,29 @@ func (f *fetcher) appendShort(b []byte, it item, flags mailbox.Flags) ([]byte, e
 			return b, err
 		}
 	}
-	if it != itemSize {
-		return f.appendDate(b, it)
+	switch it {
+	case itemSize:
+		size, err := f.msg.VirtualSize()
+		b = append(b, "RFC822.SIZE "...)
+		return strconv.AppendInt(b, size, 10), err
+	case itemPreview:
+		return f.appendPreview(b)
+	case itemEmailID, itemThreadID:
+		return f.appendObjectID(b, it)
+	case itemGUID:
+		guid, err := f.msg.GUID()
+		return imapwire.AppendAString(append(b, "X-GUID "...), guid), err
 	}
-	size, err := f.msg.VirtualSize()
-	b = append(b, "RFC822.SIZE "...)
-	return strconv.AppendInt(b, size, 10), err
+	return f.appendDate(b, it)
 }
 
 func (f *fetcher) appendDate(b []byte, it item) ([]byte, error) {
 	name, date := "INTERNALDATE", f.msg.Received
-	if it == itemSaveDate {
+	switch it {
+	case itemSaveDate:
 		name, date = "SAVEDATE", f.msg.Saved
+	case itemXSaveDate:
+		name, date = "X-SAVEDATE", f.msg.Saved
 	}
 	t, err := date()
 	b = append(b, name...)

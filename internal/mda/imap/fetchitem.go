@@ -5,7 +5,7 @@ import (
 )
 
 // An item is one thing FETCH can tell of a message, other than sections.
-type item uint16
+type item uint32
 
 const (
 	itemFlags item = 1 << iota
@@ -14,6 +14,13 @@ const (
 	itemSaveDate // RFC 8514
 	itemSize
 	itemModSeq
+	itemPreview // RFC 8970
+	itemEmailID // RFC 8474
+	itemThreadID
+	itemGUID // this and what follows are Dovecot's own
+	itemMailbox
+	itemRealUID
+	itemXSaveDate
 	itemEnvelope
 	itemBody
 	itemBodyStructure
@@ -30,6 +37,12 @@ var fetchItems = map[string]item{
 	"SAVEDATE":      itemSaveDate,
 	"RFC822.SIZE":   itemSize,
 	"MODSEQ":        itemModSeq,
+	"EMAILID":       itemEmailID,
+	"THREADID":      itemThreadID,
+	"X-GUID":        itemGUID,
+	"X-MAILBOX":     itemMailbox,
+	"X-REAL-UID":    itemRealUID,
+	"X-SAVEDATE":    itemXSaveDate,
 	"ENVELOPE":      itemEnvelope,
 	"BODY":          itemBody,
 	"BODYSTRUCTURE": itemBodyStructure,
@@ -50,8 +63,10 @@ type program struct {
 	needTree     bool // where the parts are is needed
 	needText     bool // the text is needed
 	setSeen      bool // a section is read without PEEK
+	preview      preview
 	changedSince uint64
 	condstore    bool // uses RFC 7162
+	vanished     bool // expunged messages are to be told
 }
 
 // add adds an item that was not asked for before.
@@ -72,13 +87,13 @@ func (p *program) addSection(s section) {
 	p.long = append(p.long, s)
 	if !s.isFields() {
 		p.needText = true
-		p.needTree = p.needTree || !s.whole()
+		p.needTree = p.needTree || !s.whole() || s.binary
 	}
 	p.setSeen = p.setSeen || !s.peek
 }
 
 // parseFetch reads the arguments after the message set.
-func parseFetch(args imapwire.Args, uid bool) (*program, error) {
+func parseFetch(args imapwire.Args, uid, qresync bool) (*program, error) {
 	p := &program{}
 	if uid {
 		p.add(itemUID)
@@ -100,9 +115,21 @@ func parseFetch(args imapwire.Args, uid bool) (*program, error) {
 		if args[0].Kind != imapwire.List {
 			return nil, errArguments
 		}
-		if err := p.modifiers(args.List()); err != nil {
+		if err := p.modifiers(args.List(), uid, qresync); err != nil {
 			return nil, err
 		}
+	}
+	return p, nil
+}
+
+// parseUpdateFetch reads what UPDATE sends of messages (RFC 5267 4.3.5).
+func parseUpdateFetch(list imapwire.Args) (*program, error) {
+	p := &program{}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if err := p.list(list); err != nil {
+		return nil, bad("SEARCH UPDATE fetch-att: Invalid fetch-att list: " + err.Error())
 	}
 	return p, nil
 }
@@ -147,6 +174,9 @@ func (p *program) item(args imapwire.Args) (imapwire.Args, error) {
 		p.addSection(s)
 		return args.Rest(), nil
 	}
+	if name == "PREVIEW" || name == "SNIPPET" {
+		return p.addPreview(name, args.Rest())
+	}
 	s, rest, err := parseSection(name, args)
 	if err != nil {
 		return nil, err
@@ -155,21 +185,34 @@ func (p *program) item(args imapwire.Args) (imapwire.Args, error) {
 	return rest, nil
 }
 
-func (p *program) modifiers(list imapwire.Args) error {
+func (p *program) modifiers(list imapwire.Args, uid, qresync bool) error {
+	since := false
 	for ; len(list) > 0; list = list.Rest() {
-		if !list[0].Is("CHANGEDSINCE") {
+		switch {
+		case list[0].Kind != imapwire.Atom:
+			return bad("FETCH modifiers contain non-atoms.")
+		case list[0].Is("CHANGEDSINCE"):
+			if list = list.Rest(); len(list) == 0 {
+				return bad("Invalid CHANGEDSINCE modseq")
+			}
+			n, ok := atomNumber(list[0])
+			if !ok {
+				return bad("Invalid CHANGEDSINCE modseq")
+			}
+			p.changedSince = n
+			p.condstore, since = true, true
+			p.add(itemModSeq) // RFC 7162 3.1.4.1
+		case list[0].Is("VANISHED") && uid:
+			if !qresync {
+				return errQResyncOff
+			}
+			p.vanished = true
+		default:
 			return bad("Unknown FETCH modifier")
 		}
-		if list = list.Rest(); len(list) == 0 {
-			return bad("Invalid CHANGEDSINCE modseq")
-		}
-		n, ok := imapwire.ParseUint(list[0].Data)
-		if !ok || list[0].Kind != imapwire.Atom {
-			return bad("Invalid CHANGEDSINCE modseq")
-		}
-		p.changedSince = n
-		p.condstore = true
-		p.add(itemModSeq) // RFC 7162 3.1.4.1
+	}
+	if p.vanished && !since {
+		return bad("VANISHED used without CHANGEDSINCE")
 	}
 	return nil
 }

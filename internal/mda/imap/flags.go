@@ -75,30 +75,48 @@ func (s *session) appendFetchStart(b []byte, i int) []byte {
 	return append(b, " FETCH ("...)
 }
 
-func appendModSeq(b []byte, modseq uint64) []byte {
-	b = append(b, "MODSEQ ("...)
-	b = strconv.AppendUint(b, modseq, 10)
-	return append(b, ')')
+func (b *selected) appendModSeq(p []byte, modseq uint64) []byte {
+	b.fetched = max(b.fetched, modseq)
+	p = append(p, "MODSEQ ("...)
+	p = strconv.AppendUint(p, modseq, 10)
+	return append(p, ')')
 }
 
 // writeFlagsAllowed tells which flags there are and which can be set.
 func (s *session) writeFlagsAllowed(snap *mailbox.Snapshot) error {
 	s.box.keywords = len(snap.KeywordNames())
-	all := func(b []byte) []byte {
-		b = append(b, flagLists[0x1f]...)
-		for _, name := range snap.KeywordNames() {
-			b = append(b, ' ')
-			b = append(b, name...)
-		}
-		return b
+	flags, keywords, err := s.box.mbox.Changeable()
+	if err != nil {
+		return err
 	}
 	b := append(s.buf(), "* FLAGS ("...)
-	b = append(all(b), ")\r\n"...)
-	if s.box.readOnly {
+	b = append(appendWords(b, flagLists[0x1f], snap.KeywordNames()), ")\r\n"...)
+	fixed, err := s.box.mbox.ReadOnly()
+	if err != nil {
+		return err
+	}
+	if s.box.readOnly || fixed {
 		return s.put(append(b, "* OK [PERMANENTFLAGS ()] Read-only mailbox.\r\n"...))
 	}
 	b = append(b, "* OK [PERMANENTFLAGS ("...)
-	return s.put(append(all(b), " \\*)] Flags permitted.\r\n"...))
+	var names []string
+	if keywords {
+		names = append(slices.Clip(snap.KeywordNames()), `\*`)
+	}
+	return s.put(append(appendWords(b, flagLists[flags], names), ")] Flags permitted.\r\n"...))
+}
+
+// appendWords appends flags, and keywords after them.
+func appendWords(b []byte, flags string, keywords []string) []byte {
+	start := len(b)
+	b = append(b, flags...)
+	for _, name := range keywords {
+		if len(b) > start {
+			b = append(b, ' ')
+		}
+		b = append(b, name...)
+	}
+	return b
 }
 
 // parseFlags reads flags: the elements of a list or, for STORE, all arguments.

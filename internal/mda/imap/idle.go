@@ -51,7 +51,11 @@ func (s *session) idleSync() {
 	if s.box == nil {
 		return
 	}
-	if err := s.syncBox(syncFull, nil); err != nil {
+	err := s.syncBox(syncFull, nil)
+	if err == nil && s.bye == "" {
+		err = s.tellHighestModSeq()
+	}
+	if err != nil {
 		s.disconnected(err)
 	}
 }
@@ -76,8 +80,9 @@ func (s *session) idleInput() error {
 			if err := s.syncBox(syncFull, nil); err != nil || s.bye != "" {
 				return err
 			}
+			c.code = s.highestModSeq()
 		}
-		return c.tagged("OK ", "", c.done)
+		return c.tagged("OK ", c.code, c.done)
 	}
 	if err != nil {
 		if err := s.dec.EndLine(); err != nil {

@@ -17,6 +17,13 @@ func (c *command) list() error {
 	if err := q.parse(args); err != nil {
 		return err
 	}
+	if (q.lsub || q.extended) && len(q.Patterns) == 1 && q.Patterns[0] == "" {
+		// Only LIST "" "" without options asks for the separator (RFC 3501 6.3.8, RFC 5258 3).
+		if q.Reference == "" {
+			return nil
+		}
+		q.Reference, q.Patterns[0] = "", q.Reference
+	}
 	if q.lsub && c.workarounds&workaroundLSubFlags != 0 {
 		q.Return |= store.ReturnChildren
 	}
@@ -73,14 +80,14 @@ func (c *command) listStatus(name string, items statusItems) error {
 // listQuery is the arguments of LIST.
 type listQuery struct {
 	store.ListQuery
-	lsub   bool
-	status statusItems
+	lsub     bool
+	extended bool // as RFC 5258 has it
+	status   statusItems
 }
 
 func (q *listQuery) parse(args imapwire.Args) error {
-	extended := false
 	if len(args) > 0 && args[0].Kind == imapwire.List && !q.lsub {
-		extended = true
+		q.extended = true
 		if err := q.selection(args.List()); err != nil {
 			return err
 		}
@@ -91,7 +98,7 @@ func (q *listQuery) parse(args imapwire.Args) error {
 		return err
 	}
 	if len(args) > 0 && args[0].Kind == imapwire.List && !q.lsub {
-		extended = true
+		q.extended = true
 		for list := args.List(); len(list) > 0; {
 			var p string
 			if p, list, err = nameArg(list, "Invalid pattern list"); err != nil {
@@ -108,7 +115,7 @@ func (q *listQuery) parse(args imapwire.Args) error {
 		q.Patterns = []string{p}
 	}
 	if len(args) > 0 && args[0].Is("RETURN") && len(args.Rest()) > 0 && args.Rest()[0].Kind == imapwire.List && !q.lsub {
-		extended = true
+		q.extended = true
 		args = args.Rest()
 		if err := q.returns(args.List()); err != nil {
 			return err
@@ -121,7 +128,7 @@ func (q *listQuery) parse(args imapwire.Args) error {
 	switch {
 	case q.lsub:
 		q.Select |= store.SelectLSub | store.SelectSubscribed
-	case !extended:
+	case !q.extended:
 		q.Return |= store.ReturnChildren | store.ReturnSpecialUse
 	}
 	return nil

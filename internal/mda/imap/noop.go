@@ -1,7 +1,14 @@
 package imap
 
-// noop is NOOP and CHECK (RFC 3501 6.1.2, 6.4.1): the sync that follows is all.
-func (c *command) noop() error { return nil }
+// noop is NOOP and CHECK (RFC 3501 6.1.2, 6.4.1): the sync that follows is all, and
+// what NOTIFY has to tell.
+func (c *command) noop() error {
+	if c.notified == nil || c.notified.mailbox == nil {
+		return nil
+	}
+	c.notified.mailbox.watch.CatchUp()
+	return c.notifyMailboxes()
+}
 
 // logoutCmd is LOGOUT (RFC 3501 6.1.3).
 func (c *command) logoutCmd() error {

@@ -22,23 +22,24 @@ type searchParser struct {
 	args    imapwire.Args
 }
 
-// parse reads [CHARSET name] and the keys.
-func (p *searchParser) parse(args imapwire.Args) (*search.Key, error) {
-	p.args = args
-	if len(args) > 0 && args[0].Is("CHARSET") {
+// parse reads [CHARSET name], unless the charset is known already, and the keys.
+func (p *searchParser) parse(args imapwire.Args, charset string) (*search.Key, error) {
+	if charset == "" && len(args) > 0 && args[0].Is("CHARSET") {
 		if args = args.Rest(); len(args) == 0 || args[0].Kind == imapwire.List {
 			return nil, bad("Invalid charset argument.")
 		}
-		p.charset = string(args[0].Data)
-		if !message.KnownCharset(p.charset) {
-			return nil, &reply{cond: condNo, code: "[BADCHARSET] ", text: "Unknown charset"}
-		}
-		p.args = args.Rest()
+		charset = string(args[0].Data)
+		args = args.Rest()
 	}
-	if len(p.args) == 0 {
+	if len(args) == 0 {
 		return nil, bad("Missing search parameters")
 	}
-	return p.all()
+	p.args, p.charset = args, charset
+	key, err := p.all()
+	if err == nil && charset != "" && !message.KnownCharset(charset) {
+		return nil, &reply{cond: condNo, code: "[BADCHARSET] ", text: "Unknown charset"}
+	}
+	return key, err
 }
 
 // all reads keys to the end; all of them must match.
@@ -84,6 +85,9 @@ func (p *searchParser) key() (*search.Key, error) {
 		return nil, bad("Unexpected string as search key: " + string(arg.Data))
 	}
 	p.name = strings.ToUpper(string(arg.Data))
+	if p.name == "$" {
+		return p.saved(), nil
+	}
 	if c := p.name[0]; '0' <= c && c <= '9' || c == '*' {
 		return p.set(arg.Data, false, "Invalid messageset")
 	}
@@ -136,8 +140,12 @@ func init() {
 		"UNKEYWORD": func(p *searchParser) (*search.Key, error) { return p.keyword(true) },
 		"UID":       (*searchParser).uid,
 		"NOT":       (*searchParser).not,
+		"FUZZY":     (*searchParser).fuzzy,
 		"OR":        (*searchParser).or,
 		"MODSEQ":    (*searchParser).modSeq,
+		// RFC 8474
+		"EMAILID":  func(p *searchParser) (*search.Key, error) { return p.objectID(search.HasEmailID) },
+		"THREADID": func(p *searchParser) (*search.Key, error) { return p.objectID(search.HasThreadID) },
 		// RFC 8514: dates of saving are always there.
 		"SAVEDATESUPPORTED": func(*searchParser) (*search.Key, error) { return &search.Key{Op: search.All}, nil },
 	}
@@ -181,7 +189,15 @@ func (p *searchParser) uid() (*search.Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	if string(value) == "$" {
+		return p.saved(), nil
+	}
 	return p.set(value, true, "Invalid UID messageset")
+}
+
+// saved makes a key of the result that was saved before (RFC 5182).
+func (p *searchParser) saved() *search.Key {
+	return &search.Key{Op: search.UID, Ranges: p.box.uidRanges(p.box.savedSpans())}
 }
 
 // set makes a key of a message set. Numbers are resolved here, where the

@@ -23,15 +23,17 @@ const (
 // A section is BODY[...] (RFC 3501 6.4.5), or another item that is written in its
 // turn among sections.
 type section struct {
-	item    item   // if it is one; nothing else is set then
-	label   string // in the reply, with the origin of a partial
-	path    []int  // part numbers
-	text    sectionText
-	fields  []string // of textFields and textFieldsNot, in upper case
-	peek    bool
-	partial bool
-	start   int64 // of a partial
-	length  int64
+	item     item   // if it is one; nothing else is set then
+	label    string // in the reply, with the origin of a partial
+	path     []int  // part numbers
+	text     sectionText
+	fields   []string // of textFields and textFieldsNot, in upper case
+	peek     bool
+	binary   bool // BINARY (RFC 3516)
+	sizeOnly bool // BINARY.SIZE
+	partial  bool
+	start    int64 // of a partial
+	length   int64
 }
 
 // rfc822Sections are the old names of sections.
@@ -44,33 +46,45 @@ var rfc822Sections = map[string]section{
 // maxPathLen is how many part numbers a section may have.
 const maxPathLen = 100
 
-// parseSection reads BODY[...] or BODY.PEEK[...], of which name is the first
-// argument in upper case. Field names come as arguments of their own.
+// parseSection reads BODY[...], BODY.PEEK[...] or the like with BINARY, of which name is the
+// first argument in upper case. Field names come as arguments of their own.
 func parseSection(name string, args imapwire.Args) (s section, rest imapwire.Args, err error) {
-	after, ok := strings.CutPrefix(name, "BODY")
+	item := "BODY"
+	after, ok := strings.CutPrefix(name, item)
+	if !ok {
+		item = "BINARY"
+		after, ok = strings.CutPrefix(name, item)
+		s.binary = ok
+	}
 	if !ok {
 		if strings.HasPrefix(name, "RFC822.") {
 			return s, nil, bad("Unknown parameter " + name)
 		}
 		return s, nil, bad("Unknown parameter: " + name)
 	}
-	after, s.peek = strings.CutPrefix(after, ".PEEK")
+	if after, s.peek = strings.CutPrefix(after, ".PEEK"); s.binary && !s.peek {
+		after, s.sizeOnly = strings.CutPrefix(after, ".SIZE")
+		s.peek = s.sizeOnly
+	}
 	spec, ok := strings.CutPrefix(after, "[")
 	if !ok {
 		if after != "" && after[0] != '.' {
 			return s, nil, bad("Unknown parameter: " + name)
 		}
-		return s, nil, bad("Invalid BODY[..] parameter: Missing '['")
+		return s, nil, s.bad("parameter: Missing '['")
 	}
 	rest = args.Rest()
 	spec, end, closed := strings.Cut(spec, "]")
-	label := "BODY[" + spec
-	if err := s.parseSpec(spec); err != nil {
-		return s, nil, err
+	label := item + "[" + spec
+	if s.sizeOnly {
+		label = item + ".SIZE[" + spec
+	}
+	if s.parseSpec(spec) != nil {
+		return s, nil, s.bad("section")
 	}
 	if s.text == textFields || s.text == textFieldsNot {
 		if closed || len(rest) == 0 || rest[0].Kind != imapwire.List {
-			return s, nil, errSection
+			return s, nil, s.bad("section")
 		}
 		if label, err = s.parseFields(label, rest.List()); err != nil {
 			return s, nil, err
@@ -81,10 +95,21 @@ func parseSection(name string, args imapwire.Args) (s section, rest imapwire.Arg
 		}
 	}
 	if !closed {
-		return s, nil, bad("Invalid BODY[..] parameter: Missing ']'")
+		return s, nil, s.bad("parameter: Missing ']'")
 	}
 	s.label = label + "]"
+	if s.sizeOnly {
+		return s, rest, nil // Dovecot takes no notice of a partial
+	}
 	return s, rest, s.parsePartial(end)
+}
+
+// bad returns an error about the section.
+func (s *section) bad(what string) error {
+	if s.binary {
+		return bad("Invalid BINARY[..] " + what)
+	}
+	return bad("Invalid BODY[..] " + what)
 }
 
 var errSection = &imapwire.Error{Text: "Invalid BODY[..] section"}
@@ -153,27 +178,27 @@ func (s *section) parsePartial(text string) error {
 	}
 	text, ok := strings.CutPrefix(text, "<")
 	if !ok {
-		return bad("Invalid BODY[..] parameter: Unexpected data after ']'")
+		return s.bad("parameter: Unexpected data after ']'")
 	}
 	text, after, ok := strings.Cut(text, ">")
 	start, length, counted := strings.Cut(text, ".")
 	from, valid := imapwire.ParseUint([]byte(start))
 	if !valid {
-		return bad("Invalid BODY[..] parameter: Too big partial start")
+		return s.bad("parameter: Too big partial start")
 	}
 	s.partial, s.start, s.length = true, int64(from), 1<<62
 	if counted {
 		n, valid := imapwire.ParseUint([]byte(length))
 		if !valid {
-			return bad("Invalid BODY[..] parameter: Too big partial end")
+			return s.bad("parameter: Too big partial end")
 		}
 		s.length = int64(n)
 	}
 	if !ok {
-		return bad("Invalid BODY[..] parameter: Missing '>' in partial")
+		return s.bad("parameter: Missing '>' in partial")
 	}
 	if after != "" {
-		return bad("Invalid BODY[..] parameter: Unexpected data after '>'")
+		return s.bad("parameter: Unexpected data after '>'")
 	}
 	s.label += "<" + start + ">"
 	return nil

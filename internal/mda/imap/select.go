@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
@@ -14,9 +15,8 @@ func (c *command) selectBox() error {
 	if err != nil {
 		return err
 	}
-	name, err := c.mailboxName(args)
-	if err != nil {
-		return err
+	if len(args) == 0 || args[0].Kind == imapwire.List {
+		return errArguments
 	}
 	readOnly := c.name == "EXAMINE"
 
@@ -27,7 +27,11 @@ func (c *command) selectBox() error {
 			return err
 		}
 	}
-	condstore, err := selectParams(args.Rest())
+	name, err := c.mailboxName(args)
+	if err != nil {
+		return err
+	}
+	condstore, resync, err := c.selectParams(args.Rest())
 	if err != nil {
 		return err
 	}
@@ -40,24 +44,47 @@ func (c *command) selectBox() error {
 	}
 	c.box = b
 	c.code = "[READ-WRITE] "
-	if readOnly {
+	fixed, err := b.mbox.ReadOnly()
+	if err != nil {
+		return err
+	}
+	if readOnly || fixed {
 		c.code = "[READ-ONLY] "
 	}
-	return c.tellSelected()
+	if err := c.tellSelected(); err != nil {
+		return err
+	}
+	if resync != nil && resync.uidValidity == b.view.UIDValidity() {
+		return c.resynchronize(resync)
+	}
+	return nil
 }
 
-// selectParams reads the parameters of RFC 4466 2.1.
-func selectParams(args imapwire.Args) (condstore bool, err error) {
+// selectParams reads the parameters of RFC 4466 2.1. resync is nil without QRESYNC.
+func (s *session) selectParams(args imapwire.Args) (condstore bool, resync *qresync, err error) {
 	if len(args) == 0 || args[0].Kind != imapwire.List {
-		return false, nil // Dovecot ignores what else there is
+		return false, nil, nil // Dovecot ignores what else there is
 	}
 	for list := args.List(); len(list) > 0; list = list.Rest() {
-		if !list[0].Is("CONDSTORE") {
-			return false, bad("Unknown FETCH modifier")
+		switch {
+		case list[0].Kind != imapwire.Atom:
+			return false, nil, bad("SELECT options contain non-atoms.")
+		case list[0].Is("CONDSTORE"):
+			condstore = true
+		case !list[0].Is("QRESYNC"):
+			return false, nil, bad("Unknown FETCH modifier")
+		case s.enabled&enabledQResync == 0:
+			return false, nil, errQResyncOff
+		default:
+			if list = list.Rest(); len(list) == 0 || list[0].Kind != imapwire.List {
+				return false, nil, bad("QRESYNC parameters missing")
+			}
+			if resync, err = parseQResync(list.List()); err != nil {
+				return false, nil, err
+			}
 		}
-		condstore = true
 	}
-	return condstore, nil
+	return condstore, resync, nil
 }
 
 // openSelected opens a mailbox to select it.
@@ -77,6 +104,9 @@ func (s *session) openSelected(name string, readOnly bool) (*selected, error) {
 		mbox.Close()
 		return nil, err
 	}
+	if strings.EqualFold(name, "INBOX") {
+		name = "INBOX"
+	}
 	b := &selected{mbox: mbox, name: name, readOnly: readOnly}
 	first := snap.FirstRecent()
 	if !readOnly && first < snap.UIDNext() {
@@ -86,9 +116,10 @@ func (s *session) openSelected(name string, readOnly bool) (*selected, error) {
 		}
 		snap = mbox.Snapshot()
 	}
-	b.view, b.told = snap, snap
+	b.view, b.told, b.complete = snap, snap, snap.HighestModSeq()
 	b.addRecent(first, snap)
 	b.toldRecent = b.countRecent(snap)
+	b.toldNext = snap.UIDNext()
 	return b, nil
 }
 
@@ -114,6 +145,7 @@ func (c *command) tellSelected() error {
 	if c.enabled&enabledCondstore != 0 || snap.KeepsModSeq() {
 		line("* OK [HIGHESTMODSEQ ", snap.HighestModSeq(), "] Highest\r\n")
 	}
+	b = append(appendMailboxID(append(b, "* OK ["...), c.box.mbox.GUID()), "] Ok\r\n"...)
 	return c.put(b)
 }
 

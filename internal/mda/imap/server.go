@@ -24,11 +24,11 @@ type Config struct {
 
 // A Server serves IMAP sessions. It is safe for concurrent use.
 type Server struct {
-	conf       Config
-	set        *Settings // outside local and remote blocks
-	prefix     *logprefix.Settings
-	specialUse bool // some mailbox has a special use
-	workers    workers
+	conf    Config
+	set     *Settings // outside local and remote blocks
+	prefix  *logprefix.Settings
+	has     features
+	workers workers
 }
 
 // NewServer returns a server. It reports settings that no session could use.
@@ -49,9 +49,15 @@ func NewServer(conf Config) (*Server, error) {
 	}
 	for _, ns := range lists.Namespaces {
 		for _, box := range ns.Mailboxes {
-			s.specialUse = s.specialUse || !ns.Disabled && box.SpecialUse != ""
+			s.has.specialUse = s.has.specialUse || !ns.Disabled && box.SpecialUse != ""
 		}
 	}
+	attributes, err := dovecot.Get[store.MetadataSettings](conf.Dovecot, filter)
+	if err != nil {
+		return nil, err
+	}
+	s.has.notify = lists.ListIndex
+	s.has.attributes = attributes.Dict != ""
 	_, err = parseWorkarounds(s.set.ClientWorkarounds)
 	return s, err
 }

@@ -33,8 +33,9 @@ type session struct {
 	loginTag     string // of the command that logged in; empty for a preauthenticated session
 	greeted      bool
 	processed    chan struct{}
-	box          *selected // nil unless a mailbox is selected
-	idling       *idle     // nil unless IDLE runs
+	box          *selected  // nil unless a mailbox is selected
+	idling       *idle      // nil unless IDLE runs
+	notified     *notifySet // nil before NOTIFY
 	enabled      uint8
 	workarounds  uint8
 	bad          int    // invalid commands in a row
@@ -106,12 +107,15 @@ func (s *session) process() {
 	s.timers()
 	for s.bye == "" && !s.stopping.Load() && (s.pending > 0 || len(s.dec.Buffered()) > 0) {
 		s.next()
+		if len(s.dec.Buffered()) == 0 {
+			s.peekDeflated() //nolint:errcheck // sticky
+		}
 	}
 	if s.stopping.Load() {
 		s.byebye(byeShutdown, byeShutdown)
 	}
-	if s.bye == "" && s.idling != nil {
-		s.idleSync()
+	if s.bye == "" {
+		s.unasked()
 	}
 	s.dec.Release()
 	if err := s.flush(); err != nil {
@@ -136,6 +140,9 @@ func (s *session) next() {
 func (s *session) nextDeadline() time.Time {
 	if s.idling != nil && !s.idling.notify.IsZero() {
 		return s.idling.notify
+	}
+	if s.notified != nil && s.idling == nil { // what wakes the session is not the client
+		return s.lastDone.Add(inactivityTimeout)
 	}
 	return time.Now().Add(inactivityTimeout)
 }
@@ -199,9 +206,22 @@ func (s *session) recover() {
 
 // cleanUp is the last thing that happens to a session.
 func (s *session) cleanUp() {
+	if !s.user.AutoExpunges() {
+		s.logout()
+		s.leave()
+		return
+	}
+	s.leave() // the client need not wait
+	s.stats.autoexpunged = int64(s.user.AutoExpunge(context.WithoutCancel(s.ctx)))
 	s.logout()
+}
+
+// leave gives up the mailbox and the client.
+func (s *session) leave() {
 	s.idling.stop()
 	s.idling = nil
+	s.notified.stop()
+	s.notified = nil
 	s.unselect()
 	s.dec.Discard()
 	s.flush()

@@ -87,7 +87,7 @@ func TestLogin(t *testing.T) {
 	go srv.srv.Serve(srv.ctx, conn, handoff.Login{Tag: "x1", Input: []byte("x2 NO"), Session: "abc"}, user)
 	defer client.Close()
 	got := talk(t, client, bufio.NewReader(client), "OP\r\n", "x2 ")
-	want := "x1 OK [CAPABILITY " + builtinCapability + " LITERAL+] Logged in\r\nx2 OK NOOP completed (T).\r\n"
+	want := "x1 OK [CAPABILITY " + builtinCapability + " LITERAL+ NOTIFY] Logged in\r\nx2 OK NOOP completed (T).\r\n"
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -16,10 +16,16 @@ type Settings struct {
 	IDSend            string        `set:"imap_id_send" default:"name *" doc:"ID fields sent to clients; * as value for the built-in one"`
 	IDLog             string        `set:"imap_id_log" doc:"ID fields of clients that are logged; * for all"`
 	FetchFailure      string        `set:"imap_fetch_failure" default:"disconnect-immediately" enum:"disconnect-immediately|disconnect-after|no-after" doc:"what FETCH does when a message cannot be read"`
+	Metadata          bool          `set:"imap_metadata" default:"no" doc:"announce METADATA, and let clients use any attribute; needs mail_attribute_dict"`
+	URLAuthHost       string        `set:"imap_urlauth_host" doc:"announce URLAUTH, with this host in URLs, * for any; needs mail_attribute_dict"`
+	URLAuthPort       dovecot.Port  `set:"imap_urlauth_port" default:"143" doc:"port in URLs of URLAUTH"`
 	LiteralMinus      bool          `set:"imap_literal_minus" default:"no" doc:"LITERAL- instead of LITERAL+: non-synchronizing literals up to 4096 bytes"`
 }
 
-var _ = dovecot.Register("imap", Settings{})
+var (
+	_ = dovecot.Register("imap", Settings{})
+	_ = dovecot.RegisterPlugin("imap_zlib", "imap_compress_deflate_level")
+)
 
 // The workarounds of imap_client_workarounds.
 const (

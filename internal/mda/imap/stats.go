@@ -10,6 +10,7 @@ import (
 // stats are what a session's log line counts (imap_logout_format).
 type stats struct {
 	deleted, expunged, trashed int64
+	autoexpunged               int64
 	hdrCount, hdrBytes         int64
 	bodyCount, bodyBytes       int64
 }
@@ -35,7 +36,7 @@ func (s *session) logoutVars() *dovecot.Vars {
 		num(0, "deleted", s.stats.deleted),
 		num(0, "expunged", s.stats.expunged),
 		num(0, "trashed", s.stats.trashed),
-		num(0, "autoexpunged", 0),
+		num(0, "autoexpunged", s.stats.autoexpunged),
 		num(0, "appended", 0),
 	}}
 }

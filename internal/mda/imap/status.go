@@ -8,7 +8,7 @@ import (
 )
 
 // statusItems is a set of what STATUS can tell.
-type statusItems uint8
+type statusItems uint16
 
 const (
 	statusMessages statusItems = 1 << iota
@@ -18,6 +18,9 @@ const (
 	statusUnseen
 	statusHighestModSeq
 	statusSize
+	statusMailboxID
+	statusDeleted
+	statusDeletedStorage
 )
 
 // statusNames are the items in the order of the reply, which is not that of the
@@ -32,7 +35,10 @@ var statusNames = []struct {
 	{statusUIDValidity, "UIDVALIDITY"},
 	{statusUnseen, "UNSEEN"},
 	{statusHighestModSeq, "HIGHESTMODSEQ"},
-	{statusSize, "SIZE"}, // RFC 8438
+	{statusSize, "SIZE"},           // RFC 8438
+	{statusMailboxID, "MAILBOXID"}, // RFC 8474
+	{statusDeleted, "DELETED"},     // RFC 9208 4.1.4, as the next
+	{statusDeletedStorage, "DELETED-STORAGE"},
 }
 
 func parseStatusItems(list imapwire.Args) (items statusItems, err error) {
@@ -109,6 +115,12 @@ func (c *command) appendStatus(b []byte, name, wire string, items statusItems) (
 			c.text = "Status on selected mailbox completed."
 		}
 	}
+	var deleted store.Reclaimable
+	if items&(statusDeleted|statusDeletedStorage) != 0 {
+		if deleted, err = c.user.Deleted(c.ctx, name); err != nil {
+			return b, err
+		}
+	}
 	b = append(b, "* STATUS "...)
 	b = imapwire.AppendAString(b, wire)
 	b = append(b, " ("...)
@@ -116,9 +128,20 @@ func (c *command) appendStatus(b []byte, name, wire string, items statusItems) (
 		if items&n.item == 0 {
 			continue
 		}
+		if n.item == statusMailboxID {
+			b = append(appendMailboxID(b, status.GUID), ' ')
+			continue
+		}
+		value := statusValue(&status, n.item)
+		switch n.item {
+		case statusDeleted:
+			value = uint64(deleted.Messages)
+		case statusDeletedStorage:
+			value = uint64(deleted.Storage)
+		}
 		b = append(b, n.name...)
 		b = append(b, ' ')
-		b = strconv.AppendUint(b, statusValue(&status, n.item), 10)
+		b = strconv.AppendUint(b, value, 10)
 		b = append(b, ' ')
 	}
 	return append(b[:len(b)-1], ")\r\n"...), nil

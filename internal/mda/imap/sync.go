@@ -3,6 +3,7 @@ package imap
 import (
 	"strconv"
 
+	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
 
@@ -66,6 +67,9 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 	if err := s.tellKeywords(snap); err != nil {
 		return err
 	}
+	if err := s.tellSearchExpunges(snap); err != nil {
+		return err
+	}
 	if err := s.tellExpunges(snap, kept); err != nil {
 		return err
 	}
@@ -78,7 +82,13 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 	if told.HighestModSeq() == snap.HighestModSeq() && told.Len() == snap.Len() && old == told {
 		return nil
 	}
-	return s.tellFlags(told, snap, snap, kept, expect)
+	if err := s.tellFlags(told, snap, snap, kept, expect); err != nil {
+		return err
+	}
+	if err := s.tellNew(); err != nil {
+		return err
+	}
+	return s.tellSearchChanges(told, snap, old.UIDNext())
 }
 
 // tellHeldBack tells of changed flags only: the client does not get to know of
@@ -90,7 +100,10 @@ func (s *session) tellHeldBack(snap *mailbox.Snapshot, expect *flagsExpected) er
 	}
 	told := b.told
 	b.told = snap
-	return s.tellFlags(told, snap, b.view, b.view.Len(), expect)
+	if err := s.tellFlags(told, snap, b.view, b.view.Len(), expect); err != nil {
+		return err
+	}
+	return s.tellSearchChanges(told, snap, b.view.UIDNext())
 }
 
 // claimRecent makes messages that are new to the mailbox recent in this session.
@@ -120,12 +133,18 @@ func (s *session) tellKeywords(snap *mailbox.Snapshot) error {
 }
 
 // tellExpunges tells which messages of the view are gone, the highest first as
-// Dovecot does. kept is how many of them are in snap.
+// Dovecot does, or all at once to a client with QRESYNC. kept is how many of them
+// are in snap.
 func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
 	view := s.box.view
 	gone := view.Len() - kept
-	if gone == 0 {
+	if gone == 0 || !s.tells(notifyMessageExpunge) {
 		return nil
+	}
+	if s.enabled&enabledQResync != 0 {
+		b := append(s.buf(), "* VANISHED "...)
+		b = imapwire.AppendRanges(b, lost(view, snap))
+		return s.put(append(b, "\r\n"...))
 	}
 	// Walk down: below i and j both have the same messages left to compare.
 	j := kept - 1
@@ -146,6 +165,24 @@ func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
 		gone--
 	}
 	return nil
+}
+
+// lost returns the uids of the messages of view that are not in snap.
+func lost(view, snap *mailbox.Snapshot) (gone []imapwire.Range) {
+	j := 0
+	for i := range view.Len() {
+		uid := view.UID(i)
+		if j < snap.Len() && snap.UID(j) == uid {
+			j++
+			continue
+		}
+		if n := len(gone); n > 0 && gone[n-1].Max+1 == uid {
+			gone[n-1].Max = uid
+		} else {
+			gone = append(gone, imapwire.Range{Min: uid, Max: uid})
+		}
+	}
+	return gone
 }
 
 // equalRun returns how many messages up to view[i] and snap[j], which are equal,
@@ -169,14 +206,14 @@ func equalRun(view, snap *mailbox.Snapshot, i, j int) int {
 func (s *session) tellExists(snap *mailbox.Snapshot, kept int) error {
 	b := s.box
 	b.pruneRecent(snap)
-	if snap.Len() > kept {
+	if snap.Len() > kept && s.tells(notifyMessageNew) {
 		if err := s.writeCount(snap.Len(), " EXISTS\r\n"); err != nil {
 			return err
 		}
 	}
 	before := b.toldRecent
 	b.toldRecent = b.countRecent(snap)
-	if b.toldRecent == before {
+	if b.toldRecent == before || !s.tells(notifyMessageNew) {
 		return nil
 	}
 	return s.writeCount(b.toldRecent, " RECENT\r\n")
@@ -191,7 +228,7 @@ func (s *session) writeCount(n int, what string) error {
 // tellFlags tells the flags of messages that differ between told and snap. view
 // has the numbers; its first n messages are looked at.
 func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *flagsExpected) error {
-	if told == snap {
+	if told == snap || !s.tellsFlags() {
 		return nil
 	}
 	d := flagsDiff{told: told, snap: snap, condstore: s.enabled&enabledCondstore != 0}
@@ -207,13 +244,13 @@ func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *f
 			continue
 		}
 		b := s.appendFetchStart(s.buf(), i)
-		if expect != nil && expect.uid {
+		if expect != nil && expect.uid || s.enabled&enabledQResync != 0 {
 			b = append(b, "UID "...)
 			b = strconv.AppendUint(b, uint64(view.UID(i)), 10)
 			b = append(b, ' ')
 		}
 		if s.enabled&enabledCondstore != 0 {
-			b = appendModSeq(b, snap.ModSeq(d.j))
+			b = s.box.appendModSeq(b, snap.ModSeq(d.j))
 			if what&flagsDiffer != 0 {
 				b = append(b, ' ')
 			}

@@ -41,17 +41,23 @@ func TestCapability(t *testing.T) {
 	tests := []struct {
 		name string
 		set  Settings
-		use  bool
+		has  features
 		want string
 	}{
-		{"built in", Settings{}, false, builtinCapability + " LITERAL+"},
-		{"special use", Settings{}, true, builtinCapability + " LITERAL+ SPECIAL-USE"},
-		{"replaced", Settings{Capability: "IMAP4rev1 FOO"}, true, "IMAP4rev1 FOO"},
-		{"added to", Settings{Capability: "+FOO BAR"}, false, builtinCapability + " FOO BAR LITERAL+"},
-		{"literal minus", Settings{LiteralMinus: true}, false, builtinCapability + " LITERAL-"},
+		{"built in", Settings{}, features{}, builtinCapability + " LITERAL+"},
+		{"special use", Settings{}, features{specialUse: true}, builtinCapability + " LITERAL+ SPECIAL-USE"},
+		{"replaced", Settings{Capability: "IMAP4rev1 FOO"}, features{specialUse: true}, "IMAP4rev1 FOO"},
+		{"added to", Settings{Capability: "+FOO BAR"}, features{}, builtinCapability + " FOO BAR LITERAL+"},
+		{"literal minus", Settings{LiteralMinus: true}, features{}, builtinCapability + " LITERAL-"},
+		{"metadata", Settings{Metadata: true}, features{specialUse: true, attributes: true}, builtinCapability + " LITERAL+ METADATA SPECIAL-USE"},
+		{"notify", Settings{}, features{notify: true}, builtinCapability + " LITERAL+ NOTIFY"},
+		{"urlauth", Settings{URLAuthHost: "*", Metadata: true}, features{attributes: true}, builtinCapability + " LITERAL+ URLAUTH URLAUTH=BINARY METADATA"},
+		{"urlauth without dictionary", Settings{URLAuthHost: "*"}, features{}, builtinCapability + " LITERAL+"},
+		{"metadata without dictionary", Settings{Metadata: true}, features{}, builtinCapability + " LITERAL+"},
+		{"dictionary only", Settings{}, features{attributes: true}, builtinCapability + " LITERAL+"},
 	}
 	for _, tt := range tests {
-		if got := Capability(&tt.set, tt.use); got != tt.want {
+		if got := Capability(&tt.set, tt.has); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -19,7 +19,16 @@ type selected struct {
 
 	recent     []imapwire.Range // uids that are \Recent in this session
 	toldRecent int              // how many recent messages the client was told of
+	toldNext   uint32           // first uid of the messages that the client was told nothing of
 	keywords   int              // how many keywords the client was told of
+
+	// For QRESYNC: up to which modseq the client knows everything, and the highest
+	// one it has been told since.
+	complete, fetched uint64
+
+	updates []*searchUpdate // of SEARCH RETURN (UPDATE)
+
+	saved []imapwire.Range // the uids of SEARCH RETURN (SAVE), "$"
 }
 
 // isRecent reports whether the message is \Recent in this session.
@@ -164,8 +173,8 @@ func (c *command) messages(args imapwire.Args) ([]span, error) {
 		}
 		return nil, errArguments
 	}
-	if args[0].Data[0] == '$' {
-		return nil, errSet // RFC 5182 is not announced
+	if string(args[0].Data) == "$" {
+		return c.box.savedSpans(), nil
 	}
 	set, ok := imapwire.ParseSet(nil, args[0].Data)
 	if !ok {
@@ -175,4 +184,34 @@ func (c *command) messages(args imapwire.Args) ([]span, error) {
 		return nil, errSet
 	}
 	return c.box.resolve(set, c.uid)
+}
+
+// uidSet returns the set of uids that is an argument, merged. "*" is every uid
+// there can be.
+func (c *command) uidSet(arg imapwire.Arg) ([]imapwire.Range, error) {
+	if string(arg.Data) == "$" {
+		return c.box.saved, nil
+	}
+	set, ok := imapwire.ParseSet(nil, arg.Data)
+	if !ok {
+		return nil, errUIDSet
+	}
+	return mergeRanges(set), nil
+}
+
+// savedSpans returns the messages of the saved search result that there still are
+// (RFC 5182).
+func (b *selected) savedSpans() []span {
+	var spans []span
+	for _, r := range b.saved {
+		first, _ := b.view.Find(r.Min)
+		end, ok := b.view.Find(r.Max)
+		if ok {
+			end++
+		}
+		if first < end {
+			spans = append(spans, span{first, end})
+		}
+	}
+	return spans
 }

@@ -34,7 +34,15 @@ func (d *Decoder) Args(max int) (Args, error) {
 func (d *Decoder) ArgsUntilLiteral() (args Args, lit LiteralHeader, ok bool, err error) {
 	p := parser{Decoder: d, stop: true}
 	args, err = p.run()
-	return args, d.lit, p.stopped, err
+	return args, d.lit, p.stopped && !p.closed, err
+}
+
+// CatenateUntilLiteral reads on inside the list of CATENATE (RFC 4469), up to its end or to the next
+// literal that follows TEXT. ArgsUntilLiteral stops at such a literal, too.
+func (d *Decoder) CatenateUntilLiteral() (args Args, lit LiteralHeader, ok bool, err error) {
+	p := parser{Decoder: d, stop: true, inside: true}
+	args, err = p.run()
+	return args, d.lit, p.stopped && !p.closed, err
 }
 
 // parser is the state of reading one sequence of arguments.
@@ -44,6 +52,8 @@ type parser struct {
 	count   int  // and read
 	stop    bool // at literals
 	stopped bool
+	inside  bool // inside a list, which ends the arguments
+	closed  bool // that has ended
 }
 
 func (p *parser) run() (Args, error) {
@@ -60,6 +70,9 @@ func (p *parser) run() (Args, error) {
 		if p.pos-p.mark > p.lim.Line {
 			return nil, errTooLong
 		}
+	}
+	for _, list := range p.open { // stopped inside
+		p.args[list].span = int32(len(p.args)) - list - 1
 	}
 	for i := range p.args {
 		a := &p.args[i]
@@ -91,6 +104,11 @@ func (p *parser) next() error {
 		p.args = append(p.args, Arg{Kind: List})
 		return nil
 	case ')':
+		if len(p.open) == 0 && p.inside {
+			p.pos++
+			p.stopped, p.closed = true, true
+			return nil
+		}
 		if len(p.open) == 0 {
 			return errClose
 		}
@@ -99,13 +117,59 @@ func (p *parser) next() error {
 		p.open = p.open[:len(p.open)-1]
 		p.args[list].span = int32(len(p.args)) - list - 1
 		p.done()
+		if p.stop && !p.inside && list > 0 && len(p.open) == 0 && p.isAtom(int(list)-1, "CATENATE") {
+			p.stopped, p.closed = true, true // another message may follow
+		}
 		return nil
 	case '"':
 		return p.quoted()
 	case '{':
 		return p.literal()
+	case '~':
+		if ok, err := p.literal8(); ok || err != nil {
+			return err
+		}
 	}
 	return p.atom()
+}
+
+// literal8 reads "~{123}" (RFC 3516) where literals are streamed: only there they may have NULs.
+func (p *parser) literal8() (ok bool, err error) {
+	if !p.stops() {
+		return false, nil
+	}
+	p.pos++
+	if c, err := p.peek(); err != nil || c == '{' {
+		if err == nil {
+			err = p.literal()
+		}
+		return true, err
+	}
+	p.pos--
+	return false, nil
+}
+
+// stops reports whether a literal that begins here is to be streamed.
+func (p *parser) stops() bool {
+	depth := 0
+	if p.inside {
+		depth = -1
+	}
+	switch {
+	case !p.stop:
+		return false
+	case len(p.open) == depth:
+		return true
+	case len(p.open) != depth+1 || len(p.args) == 0:
+		return false
+	}
+	return p.isAtom(len(p.args)-1, "TEXT")
+}
+
+// isAtom reports whether argument i is an atom that is the word.
+func (p *parser) isAtom(i int, word string) bool {
+	a := p.args[i]
+	return a.Kind == Atom && EqualFold(p.buf[p.mark+int(a.off):p.mark+int(a.end)], word)
 }
 
 // done counts an argument that is complete.
@@ -132,7 +196,7 @@ func (p *parser) lineEnd(c byte) error {
 			return errCR
 		}
 	}
-	if len(p.open) > 0 {
+	if len(p.open) > 0 || p.inside {
 		return errOpen
 	}
 	p.pos++
@@ -204,7 +268,7 @@ func (p *parser) literal() error {
 		return errNonSync
 	}
 	p.lit, p.inLit = head, false
-	if p.stop && len(p.open) == 0 {
+	if p.stops() {
 		p.stopped = true
 		return nil
 	}

@@ -51,6 +51,21 @@ func parseSetNumber(b []byte) (uint32, []byte, bool) {
 	return uint32(n), b[i:], n > 0
 }
 
+// AppendRanges appends ranges as a message set.
+func AppendRanges(b []byte, set []Range) []byte {
+	for i, r := range set {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(r.Min), 10)
+		if r.Max > r.Min {
+			b = append(b, ':')
+			b = strconv.AppendUint(b, uint64(r.Max), 10)
+		}
+	}
+	return b
+}
+
 // AppendSet appends ascending numbers as a message set: 1:3,5.
 func AppendSet(b []byte, numbers []uint32) []byte {
 	for i := 0; i < len(numbers); {
