@@ -287,10 +287,18 @@ func (c *boxCopy) setFlags(ctx context.Context) error {
 // save copies the messages that are missing, in the order of their uids.
 func (c *boxCopy) save(ctx context.Context) error {
 	var saves []*mailbox.Save
+	var uids []uint32 // that they were to get; 0 is any
 	size := int64(0)
 	commit := func() error {
-		_, err := mailbox.CommitAll(ctx, saves)
-		saves, size = saves[:0], 0
+		saved, err := mailbox.CommitAll(ctx, saves)
+		for i := range saved {
+			// Files that a killed run left without their records come to light when their names
+			// are wanted, and take the uids.
+			if uids[i] != 0 && saved[i].UID != uids[i] && !c.add {
+				err = errDiverged
+			}
+		}
+		saves, uids, size = saves[:0], uids[:0], 0
 		return err
 	}
 	defer func() {
@@ -302,14 +310,18 @@ func (c *boxCopy) save(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(errReported, err)
 		}
-		s, err := c.read(ctx, i)
+		uid := c.src.snap.UID(i)
+		if uid < c.dst.snap.UIDNext() {
+			uid = 0
+		}
+		s, err := c.read(ctx, i, uid)
 		if errors.Is(err, mailbox.ErrExpunged) {
 			continue // meanwhile
 		}
 		if err != nil {
 			return failed(err, "UID %d", c.src.snap.UID(i))
 		}
-		saves, size = append(saves, s), size+s.Size()
+		saves, uids, size = append(saves, s), append(uids, uid), size+s.Size()
 		if len(saves) < backupBatch && size < backupBatchBytes {
 			continue
 		}
@@ -320,17 +332,15 @@ func (c *boxCopy) save(ctx context.Context) error {
 	return commit()
 }
 
-// read copies the text of message i and all that is known of it.
-func (c *boxCopy) read(ctx context.Context, i int) (*mailbox.Save, error) {
+// read copies the text of message i and all that is known of it. The copy is to get a uid, or any
+// if that is 0.
+func (c *boxCopy) read(ctx context.Context, i int, uid uint32) (*mailbox.Save, error) {
 	snap := c.src.snap
 	msg, err := c.src.Message(snap.UID(i))
 	if err != nil {
 		return nil, err
 	}
-	opt := mailbox.SaveOptions{Flags: snap.Flags(i), Keywords: snap.Keywords(i), UID: snap.UID(i)}
-	if opt.UID < c.dst.snap.UIDNext() {
-		opt.UID = 0
-	}
+	opt := mailbox.SaveOptions{Flags: snap.Flags(i), Keywords: snap.Keywords(i), UID: uid}
 	if snap.KeepsModSeq() {
 		opt.MinModSeq = snap.ModSeq(i)
 	}

@@ -88,6 +88,7 @@ type invocation struct {
 	*session
 	cmd    *command
 	values map[string][]string
+	sends  func() (io.ReadCloser, error) // opens the text that goes with the command, if there is one
 }
 
 // A session is what all that a run of the program does has in common.
@@ -100,6 +101,7 @@ type session struct {
 	stderr   io.Writer
 	print    *printer // nil if nothing that has columns is printed
 	log      *messages
+	client   *remoteClient // for whom a server runs the command; nil if this is none
 }
 
 // set reports whether the option was given.
@@ -143,5 +145,5 @@ func (s *session) findCommand(args []string) (*command, int) {
 
 // allCommands are the commands there are.
 func allCommands() []*command {
-	return slices.Concat(masterCommands, accountCommands, loginCommands, sessionCommands, passwordCommands, mailboxCommands, metadataCommands, searchCommands, changingCommands)
+	return slices.Concat(masterCommands, accountCommands, loginCommands, sessionCommands, proxyCommands, passwordCommands, mailboxCommands, metadataCommands, searchCommands, changingCommands, aclCommands, quotaCommands, ftsCommands)
 }

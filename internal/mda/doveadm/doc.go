@@ -35,6 +35,14 @@
 // which of the formatters gets them the command does not know. Formatters write
 // as they are given values: nothing grows with the number of rows.
 //
+// # Elsewhere
+//
+// With -S, and with doveadm_port for users whom a passdb proxies, another process
+// runs the command ([servers]), over the protocol of package wire: this one
+// checks the arguments, declares the columns, and prints the values that come
+// back. [Serve] is the other side, a process of service doveadm, in which the
+// same rows of the table run with a printer whose formatter is the protocol.
+//
 // # Errors and exit status
 //
 // An error that a runFunc returns, or gives to mailUser.report and goes on, is

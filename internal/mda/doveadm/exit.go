@@ -131,13 +131,18 @@ func statusOf(err error) int {
 type messages struct {
 	mu     sync.Mutex
 	w      io.Writer
-	prefix string // "", "doveadm: " or "doveadm(USER): "
+	to     func(level maillog.Level, prefix, text string) // instead of w
+	prefix string                                         // "", "doveadm: " or "doveadm(USER): "
 	debug  bool
 	status int
 }
 
-func (m *messages) line(level, text string) {
-	line := append([]byte(m.prefix), level...)
+func (m *messages) line(level maillog.Level, text string) {
+	if m.to != nil {
+		m.to(level, m.prefix, text)
+		return
+	}
+	line := append([]byte(m.prefix), levelNames[level]...)
 	line = append(append(line, ": "...), text...)
 	for i, c := range line {
 		if c < ' ' && c != '\t' { // what mail and names contain must not control a terminal
@@ -149,9 +154,13 @@ func (m *messages) line(level, text string) {
 	m.w.Write(append(line, '\n')) //nolint:errcheck // there is nobody else to tell
 }
 
-func (m *messages) errorf(format string, args ...any) { m.line("Error", fmt.Sprintf(format, args...)) }
+func (m *messages) errorf(format string, args ...any) {
+	m.line(maillog.Error, fmt.Sprintf(format, args...))
+}
 
-func (m *messages) infof(format string, args ...any) { m.line("Info", fmt.Sprintf(format, args...)) }
+func (m *messages) infof(format string, args ...any) {
+	m.line(maillog.Info, fmt.Sprintf(format, args...))
+}
 
 // report prints an error and has it decide the exit status: the first does,
 // and any that is temporary.
@@ -160,7 +169,7 @@ func (m *messages) report(err error) {
 		return
 	}
 	if !errors.Is(err, errReported) {
-		m.line("Error", err.Error())
+		m.line(maillog.Error, err.Error())
 	}
 	m.fail(statusOf(err))
 }
@@ -177,7 +186,7 @@ func (m *messages) logger() *maillog.Logger {
 		if level == maillog.Debug && !m.debug {
 			return
 		}
-		m.line(levelNames[level], text)
+		m.line(level, text)
 	})
 }
 
@@ -192,7 +201,7 @@ func (m *messages) finish(err error) int {
 		return int(status)
 	}
 	if f := fatalOf(err); f != nil {
-		m.line("Fatal", f.text)
+		m.line(maillog.Fatal, f.text)
 		return f.status
 	}
 	m.report(err)

@@ -113,8 +113,8 @@ func (f *fetched) putRefCount() error {
 	if f.b.Location().Format == "mbox" {
 		return f.put("")
 	}
-	n, err := f.msg.RefCount(f.ctx)
-	return f.number(int64(n), err)
+	r, err := f.msg.Reference(f.ctx)
+	return f.number(int64(r.Count), err)
 }
 
 // flagsText is flags and keywords of a message.

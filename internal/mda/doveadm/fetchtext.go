@@ -117,15 +117,7 @@ func (f *fetched) headers(name string) ([]string, error) {
 
 // putPreview prints the beginning of the text.
 func (f *fetched) putPreview() error {
-	s, err := f.structure()
-	if err != nil {
-		return err
-	}
-	body, err := f.body()
-	if err != nil {
-		return err
-	}
-	text, err := message.Preview(s, body)
+	text, err := f.msg.Preview(f.ctx)
 	return f.text1(text, err)
 }
 

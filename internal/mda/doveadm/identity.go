@@ -46,19 +46,8 @@ func (r *mailRun) info(name string) (*store.UserInfo, error) {
 // complete fills in what the userdb has not said, from settings, and checks the
 // limits of uid and gid.
 func (r *mailRun) complete(info *store.UserInfo) error {
-	f := dovecot.Filter{Service: "doveadm"}
-	set, err := dovecot.Get[mail.Settings](r.in.cfg, f)
+	set, err := r.permit(info)
 	if err != nil {
-		return err
-	}
-	core, err := dovecot.Get[dovecot.Master](r.in.cfg, f)
-	if err != nil {
-		return err
-	}
-	if info.UID, err = permitted("UID", info.UID, set.MailUID, core.FirstValidUID, core.LastValidUID, lookupUID); err != nil {
-		return err
-	}
-	if info.GID, err = permitted("GID", info.GID, set.MailGID, core.FirstValidGID, core.LastValidGID, master.LookupGroup); err != nil {
 		return err
 	}
 	if info.Home == "" && set.MailHome != "" {
@@ -70,6 +59,26 @@ func (r *mailRun) complete(info *store.UserInfo) error {
 		return fmt.Errorf("Relative home directory paths not supported: %s", info.Home)
 	}
 	return nil
+}
+
+// permit fills in uid and gid, and checks their limits. It returns the settings that say so.
+func (r *mailRun) permit(info *store.UserInfo) (*mail.Settings, error) {
+	f := dovecot.Filter{Service: "doveadm"}
+	set, err := dovecot.Get[mail.Settings](r.in.cfg, f)
+	if err != nil {
+		return nil, err
+	}
+	core, err := dovecot.Get[dovecot.Master](r.in.cfg, f)
+	if err != nil {
+		return nil, err
+	}
+	if info.UID, err = permitted("UID", info.UID, set.MailUID, core.FirstValidUID, core.LastValidUID, lookupUID); err != nil {
+		return nil, err
+	}
+	if info.GID, err = permitted("GID", info.GID, set.MailGID, core.FirstValidGID, core.LastValidGID, master.LookupGroup); err != nil {
+		return nil, err
+	}
+	return set, nil
 }
 
 func lookupUID(name string) (int, error) {
@@ -100,7 +109,8 @@ func permitted(what string, id int, setting string, first, last uint32, lookup f
 	return id, nil
 }
 
-// become makes this process the user: for good if there is only one.
+// become makes this process the user: for good if there is only one, and no mail of others that might have to be
+// recovered.
 func (r *mailRun) become(info *store.UserInfo) error {
 	if os.Geteuid() == 0 {
 		if info.UID < 0 {
@@ -110,8 +120,12 @@ func (r *mailRun) become(info *store.UserInfo) error {
 			return errors.New("Couldn't drop privileges: User is missing GID (see mail_gid setting)")
 		}
 		groups, err := r.groups(info)
+		var shares bool
 		if err == nil {
-			err = r.identity.take(info, groups, r.several)
+			shares, err = store.Shares(r.in.cfg, dovecot.Filter{Service: "doveadm"})
+		}
+		if err == nil {
+			err = r.identity.take(info, groups, r.several || shares || r.in.client != nil)
 		}
 		if err != nil {
 			return fmt.Errorf("Couldn't drop privileges: %w", err)
@@ -227,7 +241,7 @@ func (r *mailRun) goHome(info *store.UserInfo) {
 	if info.Home != "" {
 		os.Setenv("HOME", info.Home) //nolint:errcheck // cannot fail for a fixed name
 	}
-	if r.several {
+	if r.several || r.in.client != nil {
 		return // as Dovecot: paths in arguments mean the same for all users
 	}
 	if info.Home != "" {

@@ -51,6 +51,11 @@ func (u *mailUser) index(ctx context.Context, name string, maxRecent uint64) err
 	if err := b.FillCache(ctx); err != nil {
 		return failed(err, "Mailbox %s: Precache failed", name)
 	}
+	if b.fullText != nil {
+		if err := b.fullText.Update(ctx, b.Mailbox); err != nil {
+			return failed(err, "Mailbox %s: Precache failed", name)
+		}
+	}
 	return nil
 }
 

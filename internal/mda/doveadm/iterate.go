@@ -126,6 +126,8 @@ type box struct {
 	name string
 	snap *mailbox.Snapshot
 	q    *query
+
+	fullText *search.FullText
 }
 
 // openBox opens a mailbox and looks for changes.
@@ -139,7 +141,7 @@ func (u *mailUser) openBox(ctx context.Context, name string) (*box, error) {
 		m.Close() //nolint:errcheck // the first error tells more
 		return nil, err
 	}
-	return &box{Mailbox: m, name: name, snap: snap}, nil
+	return &box{Mailbox: m, name: name, snap: snap, fullText: u.FullText(m)}, nil
 }
 
 // eachBox calls fn with every mailbox that the query can match, open and bound to
@@ -199,7 +201,7 @@ func (u *mailUser) withBox(ctx context.Context, q *query, name string, fn func(*
 
 // each calls fn with the number of each message that matches, as it is found.
 func (b *box) each(ctx context.Context, fn func(i int) error) error {
-	env := &search.Env{Now: time.Now(), FirstRecent: b.snap.FirstRecent(), Mailbox: b.name, OldestOnly: b.q.oldestOnly}
+	env := &search.Env{Now: time.Now(), FirstRecent: b.snap.FirstRecent(), Mailbox: b.name, OldestOnly: b.q.oldestOnly, FullText: b.fullText}
 	var stopped error
 	err := search.Each(ctx, b.Mailbox, b.snap, b.q.root, env, func(i int) error {
 		stopped = fn(i)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
@@ -37,20 +38,21 @@ type mailRun struct {
 	users    *userdb
 	lookup   bool // users are looked up in the userdb
 	several  bool
+	servers  *servers // that run the command instead of this process; nil for none
 	identity identity
 	killed   chan os.Signal
 }
 
 // mail runs a mail command for the users that its options select.
 func (in *invocation) mail() error {
-	r := &mailRun{in: in, lookup: in.set("user") || in.set("user-file") || in.set("all-users"), killed: make(chan os.Signal, 1)}
-	if socket, ok := in.text("socket-path"); ok {
-		return fatalf(exTempFail, "-S %s: there is no doveadm server yet; run the command on the host that has the mail", socket)
-	}
+	r := &mailRun{in: in, lookup: in.client != nil || in.set("user") || in.set("user-file") || in.set("all-users"), killed: make(chan os.Signal, 1)}
 	name, mask := r.selection()
-	r.several = mask != ""
-	if r.several {
+	if mask != "" {
 		in.titled("username", "Username", sticky|hidden)
+	}
+	if r.several = mask != ""; r.several && in.client != nil {
+		name, r.several = in.client.user, false // one of them; the client asks for each
+		in.stick("username", name)
 	}
 	if !r.several && name == "" {
 		return fatalf(exUsage, "USER environment is missing and -u option not used")
@@ -63,6 +65,10 @@ func (in *invocation) mail() error {
 		return err
 	}
 	defer r.users.close()
+	if r.servers, err = newServers(in, r.users); err != nil {
+		return err
+	}
+	defer r.servers.close()
 	syscall.Umask(0o077)
 	signal.Notify(r.killed, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(r.killed)
@@ -75,8 +81,14 @@ func (in *invocation) mail() error {
 // selection returns the user, or the mask of several.
 func (r *mailRun) selection() (name, mask string) {
 	name = os.Getenv("USER")
+	if r.in.client != nil {
+		name = r.in.client.user
+	}
 	if user, ok := r.in.text("user"); ok {
-		if name = user; strings.ContainsAny(user, "*?") {
+		if r.in.client == nil {
+			name = user
+		}
+		if strings.ContainsAny(user, "*?") {
 			mask = user
 		}
 	}
@@ -108,9 +120,7 @@ func (r *mailRun) all(mask string) error {
 	failed := err != nil
 	if err == nil {
 		failed = each(func(name string) (more bool) {
-			if r.in.print != nil {
-				r.in.print.stick("username", name)
-			}
+			r.in.stick("username", name)
 			var found, stop bool
 			if found, stop, err = r.next(name); fatalOf(err) != nil {
 				return false
@@ -143,9 +153,12 @@ func (r *mailRun) all(mask string) error {
 // went wrong in the command is reported. stop says that other users will not
 // fare better.
 func (r *mailRun) next(name string) (found, stop bool, err error) {
-	r.in.log.prefix = "doveadm(" + name + "): "
+	r.in.log.prefix = "doveadm(" + r.in.client.tag() + name + "): "
 	if r.in.global.format == "formatted" {
 		return true, true, fatalf(exTempFail, "formatted formatter cannot be used without a format.")
+	}
+	if done, found, err := r.servers.run(name); done || err != nil {
+		return found, err != nil, err
 	}
 	info, err := r.info(name)
 	switch {
@@ -164,7 +177,7 @@ func (r *mailRun) next(name string) (found, stop bool, err error) {
 	err = r.run(ctx, name, info)
 	stopWatching()
 	if why := context.Cause(ctx); why != nil {
-		r.in.log.line("Warning", why.Error())
+		r.in.log.line(maillog.Warning, why.Error())
 		r.in.log.fail(exTempFail)
 		return true, true, nil
 	}
@@ -189,6 +202,9 @@ func (r *mailRun) run(ctx context.Context, name string, info *store.UserInfo) er
 	log := r.in.log.logger()
 	pool := mailbox.NewPool(log)
 	defer pool.Close()
+	if r.identity.changed {
+		pool.RecoverForeign(func(top string) error { return r.recoverForeign(top, log) })
+	}
 	user, err := store.OpenUser(ctx, r.in.cfg, *info, pool, log)
 	if err != nil {
 		return err

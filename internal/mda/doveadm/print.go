@@ -69,6 +69,13 @@ func (p *printer) stick(key, value string) {
 	}
 }
 
+// stick sets the value of a sticky column, if columns are printed.
+func (in *invocation) stick(key, value string) {
+	if in.print != nil {
+		in.print.stick(key, value)
+	}
+}
+
 // stickies prints the sticky columns that come next.
 func (p *printer) stickies() {
 	for {
@@ -95,6 +102,11 @@ func (p *printer) print(value string) {
 func (p *printer) stream(r io.Reader) error {
 	p.stickies()
 	p.at++
+	return p.pour(r)
+}
+
+// pour gives a long value to the formatter.
+func (p *printer) pour(r io.Reader) error {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := r.Read(buf)

@@ -10,6 +10,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/search"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/thread"
 )
 
 // plainKeys are the keys without parameters that IMAP does not have.
@@ -66,12 +67,24 @@ func init() {
 			return &search.Key{Op: search.All}, nil
 		},
 		"MIMEPART": mimePartKey,
-		"INTHREAD": unsupportedKey,
+		"INTHREAD": inThreadKey,
 	}
 }
 
-func unsupportedKey(p *queryParser, _ *keyList) (*search.Key, error) {
-	return nil, errQuery("Search key " + p.name + " is not supported")
+func inThreadKey(p *queryParser, l *keyList) (*search.Key, error) {
+	v, err := p.value()
+	if err != nil {
+		return nil, err
+	}
+	algorithm, ok := thread.Parse(v)
+	if !ok {
+		return nil, errQuery("Unknown thread algorithm")
+	}
+	k, err := p.operand(l)
+	if err != nil {
+		return nil, err
+	}
+	return &search.Key{Op: search.InThread, Thread: algorithm, Keys: []*search.Key{k}}, nil
 }
 
 func dateKey(op search.Op) keyParser {

@@ -23,10 +23,11 @@ func prepareSave(in *invocation) (runFunc, error) {
 	}
 	path, ok := in.text("file")
 	if ok {
+		in.sends = func() (io.ReadCloser, error) { return os.Open(path) }
 		return func(ctx context.Context, u *mailUser) error {
 			f, err := os.Open(path)
 			if err != nil {
-				if _, err := u.Mailbox(ctx, name); err != nil {
+				if _, err := u.MailboxToSave(ctx, name); err != nil {
 					return failed(err, "Failed to open mailbox %s", name)
 				}
 				return fmt.Errorf("read(msg input) failed: open(%s) failed: %s", path, reason(err))
@@ -39,6 +40,7 @@ func prepareSave(in *invocation) (runFunc, error) {
 	if err != nil {
 		return nil, fatalf(exTempFail, "read(stdin) failed: %v", err)
 	}
+	in.sends = func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(input, 0, 1<<62)), nil }
 	return func(ctx context.Context, u *mailUser) error {
 		return u.save(ctx, name, io.NewSectionReader(input, 0, 1<<62))
 	}, nil
@@ -61,7 +63,7 @@ func spool(in io.Reader) (*os.File, error) {
 }
 
 func (u *mailUser) save(ctx context.Context, name string, r io.Reader) error {
-	m, err := u.Mailbox(ctx, name)
+	m, err := u.MailboxToSave(ctx, name)
 	if err != nil {
 		return failed(err, "Failed to open mailbox %s", name)
 	}
