@@ -152,6 +152,9 @@ func (c *session) finish(ctx context.Context) {
 		}
 	}
 	replies := make([]smtp.Reply, len(m.rcpts))
+	if m.failed == nil {
+		c.sendProxied(replies)
+	}
 	for i := range m.rcpts {
 		r := &m.rcpts[i]
 		switch {
@@ -159,6 +162,7 @@ func (c *session) finish(ctx context.Context) {
 			replies[i] = smtp.Reply{Code: m.failed.Code, Enhanced: m.failed.Enhanced, Text: "<" + r.address + "> " + m.failed.Text}
 		case r.same >= 0:
 			replies[i] = replies[r.same] // one copy is enough
+		case r.proxied != nil: // done
 		default:
 			replies[i] = c.save(ctx, r)
 		}

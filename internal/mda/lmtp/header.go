@@ -17,6 +17,7 @@ func (c *session) appendHeader(b []byte) []byte {
 	if to := c.deliveryAddress(); to != "" {
 		b = append(append(append(b, "Delivered-To: "...), to...), "\r\n"...)
 	}
+	m.receivedAt = int64(len(b))
 	if c.srv.set.AddReceivedHeader {
 		b = c.appendReceived(b)
 	}

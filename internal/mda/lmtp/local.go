@@ -62,7 +62,9 @@ func (l *Local) Deliver(ctx context.Context, info store.UserInfo, detail string,
 	defer user.Close()
 	user.LookUpOwners(l.Owners)
 	d := delivery{l: l, log: log, user: user, env: &env, msg: msg}
-	return d.run(ctx, detail)
+	err = d.run(ctx, detail)
+	user.AutoExpunge(ctx)
+	return err
 }
 
 // A delivery saves one copy.
@@ -102,12 +104,12 @@ func (d *delivery) open(ctx context.Context, detail string) (string, *mailbox.Ma
 		}
 		d.report("save failed to open mailbox " + detail + ": " + clientText(err))
 	}
-	box, err := d.user.Mailbox(ctx, inbox)
+	box, err := d.user.MailboxToDeliver(ctx, inbox)
 	return inbox, box, err
 }
 
 func (d *delivery) openDetail(ctx context.Context, name string) (*mailbox.Mailbox, error) {
-	box, err := d.user.Mailbox(ctx, name)
+	box, err := d.user.MailboxToDeliver(ctx, name)
 	if !errors.Is(err, mailbox.ErrNotExist) || !d.l.set.LDAMailboxAutocreate {
 		return box, err
 	}
@@ -119,7 +121,7 @@ func (d *delivery) openDetail(ctx context.Context, name string) (*mailbox.Mailbo
 			d.log.Errorf("Mailbox %s: subscribe failed: %v", name, err)
 		}
 	}
-	return d.user.Mailbox(ctx, name)
+	return d.user.MailboxToDeliver(ctx, name)
 }
 
 // exists reports that another delivery was faster.

@@ -17,21 +17,28 @@ import (
 type transaction struct {
 	sender string
 	id     string // session identifier: of the first message the session's
+	params string // of MAIL, for servers that the message is passed on to
+	asked  int    // recipients that were given
 	rcpts  []recipient
 	body   *content // with BDAT: what came so far
 
-	headerLen int64       // of what this server wrote in front of the message
-	failed    *smtp.Reply // the content cannot be kept
+	headerLen  int64 // of what this server wrote in front of the message
+	receivedAt int64 // where that begins which other servers get as well
+	proxies    proxies
+	failed     *smtp.Reply // the content cannot be kept
 }
 
 // A recipient is one that was accepted.
 type recipient struct {
 	address string // as given, external form
+	path    string // as given, without quotes
 	orcpt   string // ORCPT
 	user    store.UserInfo
 	detail  string // mailbox; empty is INBOX
 	session string
-	same    int // number of an earlier recipient with the same address, or -1
+	forward string   // fields that a proxy passed on
+	proxied *proxied // nil: the mailbox is here
+	same    int      // number of an earlier recipient with the same address, or -1
 }
 
 // reset forgets the message under way.
@@ -40,13 +47,14 @@ func (c *session) reset() {
 		return
 	}
 	for i := range c.mail.rcpts {
-		if r := &c.mail.rcpts[i]; r.same < 0 {
+		if r := &c.mail.rcpts[i]; r.same < 0 && r.proxied == nil {
 			c.srv.leave(r.user.Username)
 		}
 	}
 	if c.mail.body != nil {
 		c.mail.body.close()
 	}
+	c.mail.proxies.close()
 	c.mail = nil
 	c.state = stateReady
 }
@@ -61,6 +69,7 @@ func (c *session) cmdMail(_ context.Context, args []byte) {
 		c.fail(*reply)
 		return
 	}
+	body := ""
 	for param := range bytes.FieldsSeq(params) {
 		name, value, _ := bytes.Cut(param, []byte{'='})
 		if !bytes.EqualFold(name, []byte("BODY")) {
@@ -71,9 +80,10 @@ func (c *session) cmdMail(_ context.Context, args []byte) {
 			c.fail(replyBody)
 			return
 		}
+		body = " BODY=" + strings.ToUpper(string(value))
 	}
 	c.trans++
-	c.mail = &transaction{sender: path.Address, id: c.id}
+	c.mail = &transaction{sender: path.Address, id: c.id, params: body}
 	if c.trans > 1 {
 		c.mail.id += ":T" + strconv.Itoa(c.trans)
 	}
@@ -95,14 +105,21 @@ func (c *session) cmdRcpt(ctx context.Context, args []byte) {
 		c.fail(pathReply("TO:", "Null path not allowed"))
 		return
 	}
-	r := recipient{address: smtp.QuoteAddress(path.Address), same: -1}
+	r := recipient{address: smtp.QuoteAddress(path.Address), path: path.Address, same: -1}
 	for param := range bytes.FieldsSeq(params) {
 		name, value, _ := bytes.Cut(param, []byte{'='})
 		switch {
+		case bytes.IndexByte(value, '=') >= 0: // RFC 5321 4.1.2, esmtp-value
+			c.fail(replyParamValue)
+			return
 		case bytes.EqualFold(name, []byte("ORCPT")):
 			_, addr, _ := bytes.Cut(value, []byte{';'})
 			r.orcpt, _ = smtp.ParseXtext(addr) // what is malformed is not used
-		case c.trusted && bytes.EqualFold(name, []byte("XRCPTFORWARD")):
+		case bytes.EqualFold(name, []byte("XRCPTFORWARD")):
+			if r.forward, reply = c.parseForward(value); reply != nil {
+				c.fail(*reply)
+				return
+			}
 		default:
 			c.fail(replyUnsupported)
 			return
@@ -125,10 +142,13 @@ func (c *session) recipient(ctx context.Context, r *recipient, address string) {
 		}
 	}
 	r.session = c.mail.id
-	if n := len(c.mail.rcpts); n > 0 {
-		r.session += ":R" + strconv.Itoa(n+1)
+	if c.mail.asked++; c.mail.asked > 1 { // refused ones count
+		r.session += ":R" + strconv.Itoa(c.mail.asked)
 	}
 	if r.same < 0 {
+		if c.proxy(ctx, r, username, detail) {
+			return
+		}
 		if reply := c.lookup(ctx, r, username); reply != nil {
 			c.reply(*reply)
 			return
@@ -142,10 +162,15 @@ func (c *session) recipient(ctx context.Context, r *recipient, address string) {
 	c.reply(replyRecipient)
 }
 
+// from says on whose behalf a recipient is looked up.
+func (c *session) from(r *recipient) Peer {
+	return Peer{
+		Local: c.conn.LocalAddr(), Remote: net.TCPAddrFromAddrPort(c.remote), Session: r.session, Secured: c.tls != nil, Forward: r.forward,
+	}
+}
+
 func (c *session) lookup(ctx context.Context, r *recipient, username string) *smtp.Reply {
-	user, err := c.srv.users.Lookup(ctx, username, Peer{
-		Local: c.conn.LocalAddr(), Remote: net.TCPAddrFromAddrPort(c.remote), Session: r.session, Secured: c.tls != nil,
-	})
+	user, err := c.srv.users.Lookup(ctx, username, c.from(r))
 	switch {
 	case errors.Is(err, ErrUnknownUser):
 		return &smtp.Reply{Code: 550, Enhanced: smtp.Enhanced{5, 1, 1},
@@ -162,7 +187,11 @@ func (c *session) lookup(ctx context.Context, r *recipient, username string) *sm
 	user.Service, user.SessionID = "lmtp", r.session
 	user.Local, user.Remote = c.local.Addr(), c.remote.Addr()
 	r.user = user
-	return nil
+	reply := c.checkQuota(ctx, r)
+	if reply != nil {
+		c.srv.leave(user.Username)
+	}
+	return reply
 }
 
 // splitDetail splits user+detail@domain into user@domain and detail.

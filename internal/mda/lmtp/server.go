@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -34,6 +35,7 @@ type Peer struct {
 	Local, Remote net.Addr
 	Session       string
 	Secured       bool
+	Forward       string // fields that a proxy passed on, separated by TAB
 }
 
 // A Mailer saves messages.
@@ -65,6 +67,7 @@ type Config struct {
 	Dovecot *dovecot.Config
 	Log     *maillog.Logger // lines get the tag "lmtp(pid)"
 	Users   Userdb
+	Passdb  Passdb // asked where mailboxes are with lmtp_proxy
 	Deliver Mailer
 	TLS     *tls.Config // nil: no STARTTLS
 }
@@ -77,13 +80,16 @@ type Listener struct {
 // A Server serves LMTP clients. It is safe for concurrent use.
 type Server struct {
 	users   Userdb
+	passdb  Passdb // nil without lmtp_proxy
 	deliver Mailer
+	conf    *dovecot.Config
 	tls     *tls.Config
 	log     *maillog.Logger
 	set     *Settings
 	host    string
 	trusted trusted.Networks
 	pid     int
+	clients atomic.Uint64 // so far
 
 	mu     sync.Mutex
 	active map[string]uint32 // deliveries under way by user, if there is a limit
@@ -95,7 +101,12 @@ func NewServer(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{users: cfg.Users, deliver: cfg.Deliver, tls: cfg.TLS, set: set, host: set.Hostname, pid: os.Getpid()}
+	s := &Server{users: cfg.Users, deliver: cfg.Deliver, tls: cfg.TLS, set: set, host: set.Hostname, pid: os.Getpid(), conf: cfg.Dovecot}
+	if set.Proxy {
+		if s.passdb = cfg.Passdb; s.passdb == nil {
+			return nil, errors.New("lmtp_proxy: no passdb is known here")
+		}
+	}
 	s.log = cfg.Log.With("lmtp(" + strconv.Itoa(s.pid) + ")")
 	if s.host == "" {
 		if s.host, err = os.Hostname(); err != nil {

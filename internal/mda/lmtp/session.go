@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/rawlog"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -29,21 +29,25 @@ const (
 
 // A session serves one client. It belongs to one goroutine.
 type session struct {
-	srv   *Server
-	conn  net.Conn // as accepted
-	tls   *tls.Conn
-	in    *smtp.Reader
-	out   []byte
-	state state
-	ended string // why the session is over; empty while it is not
-	bad   int
+	srv    *Server
+	conn   net.Conn // as accepted
+	tls    *tls.Conn
+	stream net.Conn // what lines go over: one of both, or with a record
+	in     *smtp.Reader
+	out    []byte
+	state  state
+	ended  string // why the session is over; empty while it is not
+	bad    int
 
 	local, remote netip.AddrPort // the latter as told by a trusted proxy
 	trusted       bool
+	ttl           int // how many proxies the message may still pass through, if hasTTL
+	hasTTL        bool
 	helo          string
 	tlsSession    string // description for the Received field
 	peer          string // for log lines
 
+	number   uint64 // of the connection
 	id       string // of the session; messages add :T2, :T3 ...
 	trans    int    // messages so far
 	mail     *transaction
@@ -62,7 +66,7 @@ const (
 )
 
 func newSession(s *Server, conn net.Conn) *session {
-	c := &session{srv: s, conn: conn, state: stateGreeting, id: newSessionID(s.pid)}
+	c := &session{srv: s, conn: conn, state: stateGreeting, id: newSessionID(s.pid), number: s.clients.Add(1)}
 	c.local, c.remote = addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
 	c.trusted = s.trusted.Contains(c.remote.Addr())
 	c.peer = "local"
@@ -92,8 +96,10 @@ func (c *session) run(ctx context.Context, l Listener) {
 		c.conn.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // wakes the reader
 	})
 	defer stop()
-	c.in = smtp.NewReader(c.conn, maxLine)
+	c.record(c.conn, l.TLS)
+	c.in = smtp.NewReader(c.stream, maxLine)
 	c.in.SetTimeout(idleTimeout)
+	c.in.SetStop(&c.stopping)
 	if l.TLS && !c.startTLS(ctx) {
 		return
 	}
@@ -120,6 +126,7 @@ func (c *session) close() {
 	c.reset()
 	if c.in != nil {
 		c.in.Release()
+		rawlog.End(c.stream)
 	}
 }
 
@@ -140,7 +147,7 @@ func (c *session) flush() {
 		return
 	}
 	c.conn.SetWriteDeadline(time.Now().Add(idleTimeout)) //nolint:errcheck // the write shows it
-	_, err := c.writer().Write(c.out)
+	_, err := c.stream.Write(c.out)
 	if c.out = c.out[:0]; cap(c.out) > keepReplies {
 		c.out = nil
 	}
@@ -149,11 +156,17 @@ func (c *session) flush() {
 	}
 }
 
-func (c *session) writer() io.Writer {
-	if c.tls != nil {
-		return c.tls
+// record makes conn what lines go over, with a record in lmtp_rawlog_dir unless they are
+// not to be read there.
+func (c *session) record(conn net.Conn, encrypted bool) {
+	c.stream = conn
+	if encrypted {
+		return
 	}
-	return c.conn
+	var err error
+	if c.stream, err = rawlog.Record(conn, c.srv.set.RawlogDir); err != nil {
+		c.srv.log.Errorf("lmtp_rawlog_dir: %v", err)
+	}
 }
 
 // readFailed answers a line that could not be read. Only one that was too long
@@ -334,6 +347,7 @@ func (c *session) cmdStartTLS(ctx context.Context, _ []byte) {
 
 // startTLS does the handshake. Plain text that came before it is dropped.
 func (c *session) startTLS(ctx context.Context) bool {
+	rawlog.End(c.stream)
 	c.tls = tls.Server(c.conn, c.srv.tls)
 	c.conn.SetDeadline(time.Now().Add(idleTimeout)) //nolint:errcheck // the handshake shows it
 	if err := c.tls.HandshakeContext(ctx); err != nil {
@@ -343,6 +357,7 @@ func (c *session) startTLS(ctx context.Context) bool {
 		return false
 	}
 	c.tlsSession = tlsconf.Describe(c.tls.ConnectionState()).String()
-	c.in.Reset(c.tls, maxLine)
+	c.record(c.tls, false)
+	c.in.Reset(c.stream, maxLine)
 	return true
 }

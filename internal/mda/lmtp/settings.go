@@ -4,6 +4,9 @@ import "github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 
 // Settings are Dovecot's settings of the LMTP server.
 type Settings struct {
+	Proxy                bool   `set:"lmtp_proxy" default:"no" doc:"pass mail on to the server that the recipient's passdb entry names"`
+	RawlogDir            string `set:"lmtp_rawlog_dir" path:"yes" vars:"yes" doc:"where what goes over connections of clients is written down"`
+	ProxyRawlogDir       string `set:"lmtp_proxy_rawlog_dir" path:"yes" vars:"yes" doc:"where what goes over connections to other servers is written down"`
 	SaveToDetailMailbox  bool   `set:"lmtp_save_to_detail_mailbox" default:"no" doc:"save user+detail to the mailbox detail"`
 	AddReceivedHeader    bool   `set:"lmtp_add_received_header" default:"yes" doc:"add a Received: header to delivered messages"`
 	UserConcurrencyLimit uint32 `set:"lmtp_user_concurrency_limit" default:"0" doc:"deliveries to one user at a time; 0 for no limit"`
@@ -17,6 +20,7 @@ type Settings struct {
 	TempDir              string `set:"mail_temp_dir" default:"/tmp" path:"yes" vars:"yes" doc:"directory of temporary files"`
 	LDAMailboxAutocreate bool   `set:"lda_mailbox_autocreate" default:"no" doc:"create the mailbox a message is delivered to when it is missing"`
 	LDAMailboxAutosub    bool   `set:"lda_mailbox_autosubscribe" default:"no" doc:"subscribe to mailboxes created that way"`
+	RcptCheckQuota       bool   `set:"lmtp_rcpt_check_quota" default:"no" doc:"refuse recipients who are over quota already"`
 	QuotaFullTempfail    bool   `set:"quota_full_tempfail" default:"no" doc:"answer over-quota deliveries with a temporary failure"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -30,27 +31,48 @@ func (c *session) cmdXClient(_ context.Context, args []byte) {
 			c.fail(replyParams)
 			return
 		}
-		c.forwarded(string(bytes.ToUpper(name)), text)
+		if !c.forwarded(string(bytes.ToUpper(name)), text) {
+			c.fail(smtp.Reply{Code: 501, Enhanced: smtp.Enhanced{5, 5, 4}, Text: "Invalid " + string(bytes.ToUpper(name)) + " parameter"})
+			return
+		}
 	}
 	c.state = stateGreeting
 	c.greet()
 }
 
-func (c *session) forwarded(name, value string) {
+// forwarded takes one attribute. It returns false for a value that makes no sense.
+func (c *session) forwarded(name, value string) bool {
+	if strings.EqualFold(value, "[UNAVAILABLE]") {
+		return true
+	}
 	switch name {
 	case "ADDR":
-		if addr, err := netip.ParseAddr(value); err == nil {
-			c.remote = netip.AddrPortFrom(addr.Unmap(), c.remote.Port())
-			c.peer = c.remote.Addr().String()
+		text := value
+		if len(text) > 5 && strings.EqualFold(text[:5], "IPV6:") {
+			text = text[5:]
 		}
+		addr, err := netip.ParseAddr(text)
+		if err != nil || len(text) != len(value) && !addr.Is6() {
+			return false
+		}
+		c.remote = netip.AddrPortFrom(addr.Unmap(), c.remote.Port())
+		c.peer = c.remote.Addr().String()
 	case "PORT":
-		if port, err := strconv.ParseUint(value, 10, 16); err == nil {
-			c.remote = netip.AddrPortFrom(c.remote.Addr(), uint16(port))
+		port, err := strconv.ParseUint(value, 10, 16)
+		if err != nil || port == 0 {
+			return false
 		}
+		c.remote = netip.AddrPortFrom(c.remote.Addr(), uint16(port))
+	case "TTL":
+		ttl, err := strconv.ParseUint(value, 10, 31)
+		if err != nil {
+			return false
+		}
+		c.ttl, c.hasTTL = min(int(ttl), proxyTTL), true
 	case "SESSION":
 		if len(value) <= maxSession && printable(value) != "" {
 			c.id = value
 		}
 	}
-	// PROTO, HELO and LOGIN do not matter here, TTL and TIMEOUT to proxies only.
+	return true // HELO, PROTO, LOGIN and TIMEOUT do not matter here
 }

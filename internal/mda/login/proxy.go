@@ -16,6 +16,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/rawlog"
 	"github.com/dovetail-mail/dovetail/internal/sasl"
 )
 
@@ -112,7 +113,9 @@ func (c *session) startProxy(ctx context.Context, fields client.Fields) bool {
 		p.dialogue.failed(p, &proxyError{kind: proxyInternal})
 		return true
 	}
+	dest.source = c.srv.proxies.source(dest.source)
 	p.record = c.srv.proxies.record(dest.addr)
+	c.srv.Relays.add(p, p.relayedSession(fields))
 	defer p.forget()
 	if err := p.login(ctx); err != nil {
 		return p.refused(err)
@@ -125,7 +128,12 @@ func (c *session) startProxy(ctx context.Context, fields client.Fields) bool {
 // forget drops secrets and, unless it is relayed now, the connection.
 func (p *proxy) forget() {
 	p.from.release()
-	if p.server != nil && p.relayed == nil {
+	if p.relayed != nil {
+		p.srv.Relays.replace(p, p.relayed)
+		return
+	}
+	p.srv.Relays.remove(p)
+	if p.server != nil {
 		p.disconnect()
 	}
 }
@@ -262,15 +270,17 @@ func (p *proxy) connect(ctx context.Context) *proxyError {
 		return &proxyError{proxyConnect, "Host is down"}
 	}
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
-	if source := p.srv.proxies.source(p.dest.source); source.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: source.AsSlice()}
+	if p.dest.source.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: p.dest.source.AsSlice()}
 	}
 	conn, err := d.DialContext(ctx, "tcp", p.dest.addr.String())
 	p.record.connected(err == nil, p.began)
 	if err != nil {
 		return &proxyError{proxyConnect, fmt.Sprintf("connect(%s, %d) failed: %s%s", p.dest.addr.Addr(), p.dest.addr.Port(), dialError(err), p.after(d.LocalAddr))}
 	}
-	p.server = conn
+	if p.server, err = rawlog.Record(conn, p.set.ProxyRawlogDir); err != nil {
+		p.log(maillog.Error, "login_proxy_rawlog_dir: "+err.Error())
+	}
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (s *side) readRecord(first byte, pass func([]byte) error) error {
 func (s *side) readRaw(pass func([]byte) error) error {
 	sc, ok := s.raw.(syscall.Conn)
 	if !ok {
-		return fmt.Errorf("%T has no descriptor to wait for", s.raw)
+		return s.readRecorded(pass)
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
@@ -106,6 +106,23 @@ func (s *side) readRaw(pass func([]byte) error) error {
 		}
 		err := pass(in.buf[:in.n])
 		relayBuffers.Put(in.buf)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readRecorded is the same for a connection with a record, which must see all that is read.
+func (s *side) readRecorded(pass func([]byte) error) error {
+	buf := relayBuffers.Get().(*[relayBuffer]byte)
+	defer relayBuffers.Put(buf)
+	for {
+		n, err := s.raw.Read(buf[:])
+		if n > 0 {
+			if err := pass(buf[:n]); err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -217,6 +234,7 @@ func (r *proxyRelay) end(text string, delay time.Duration) {
 	r.over.Do(func() {
 		r.server.raw.Close() //nolint:errcheck // nobody is left to be told
 		r.record.leave()
+		r.srv.Relays.remove(r)
 		if delay < 0 {
 			r.linger = r.record.delayDisconnect(r.delay, time.Now())
 		}

@@ -51,6 +51,9 @@ type Config struct {
 	TLS     *tls.Config     // nil: no TLS
 	Log     *maillog.Logger // tag "imap-login" or "pop3-login"
 
+	// Relays keeps the sessions that are relayed to other servers; nil for one of its own.
+	Relays *Relays
+
 	// Root is the directory that login_proxy_notify_path is relative to.
 	Root string
 
@@ -86,6 +89,9 @@ type Server struct {
 // NewServer returns a server for the configuration. It reads no file later.
 func NewServer(cfg Config) (*Server, error) {
 	s := &Server{Config: cfg, service: cfg.Service, log: cfg.Log, pid: os.Getpid(), relayPatience: relayPatience}
+	if s.Relays == nil {
+		s.Relays = new(Relays)
+	}
 	var err error
 	if s.host, err = os.Hostname(); err != nil {
 		return nil, err

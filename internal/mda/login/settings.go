@@ -19,6 +19,7 @@ type Settings struct {
 	ProxyMaxReconnects      uint32        `set:"login_proxy_max_reconnects" default:"3" doc:"reconnects of a proxy connection before giving up"`
 	ProxyMaxDisconnectDelay time.Duration `set:"login_proxy_max_disconnect_delay" default:"0" doc:"spread client disconnects over this time when a proxied server goes away"`
 	ProxyNotifyPath         string        `set:"login_proxy_notify_path" default:"proxy-notify" vars:"yes" doc:"socket informed of proxied sessions"`
+	ProxyRawlogDir          string        `set:"login_proxy_rawlog_dir" path:"yes" doc:"where login processes write down what goes over proxy connections"`
 	SourceIPs               string        `set:"login_source_ips" doc:"source addresses for outgoing proxy connections; leading ? skips unusable ones"`
 
 	SSL string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -77,7 +78,17 @@ func (r *router) Deliver(ctx context.Context, user store.UserInfo, detail string
 	return r.remote.Deliver(ctx, user, detail, env, msg)
 }
 
-// A remoteMailer passes messages to other mail processes, by way of the master.
+var _ lmtp.QuotaChecker = (*router)(nil)
+
+// CheckQuota implements [lmtp.QuotaChecker].
+func (r *router) CheckQuota(ctx context.Context, user store.UserInfo) error {
+	if r.remote == nil || user.UID == r.uid {
+		return r.local.CheckQuota(ctx, user)
+	}
+	return r.remote.CheckQuota(ctx, user)
+}
+
+// A remoteMailer passes work to the mail processes of other uids, by way of the master.
 type remoteMailer struct {
 	control *master.Conn
 	mu      sync.Mutex
@@ -96,6 +107,35 @@ func (r *remoteMailer) Deliver(ctx context.Context, user store.UserInfo, detail 
 		return err
 	}
 	defer f.Close()
+	return r.ask(ctx, func(id uint64) error {
+		return r.control.Send(KindDeliver, &Delivery{ID: id, User: user, Detail: detail, Envelope: env, Size: msg.Size()}, f)
+	})
+}
+
+// CheckQuota implements [lmtp.QuotaChecker].
+func (r *remoteMailer) CheckQuota(ctx context.Context, user store.UserInfo) error {
+	f, err := master.Memfd("message", nil)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return r.ask(ctx, func(id uint64) error {
+		return r.control.Send(KindDeliver, &Delivery{ID: id, User: user, OnlyCheck: true}, f)
+	})
+}
+
+// recoverTimeout bounds how long a session waits for the recovery of somebody else's mail.
+const recoverTimeout = 5 * time.Minute
+
+// recover has the owner of the journals below top recover them.
+func (r *remoteMailer) recover(ctx context.Context, top string) error {
+	ctx, cancel := context.WithTimeout(ctx, recoverTimeout)
+	defer cancel()
+	return r.ask(ctx, func(id uint64) error { return r.control.Send(KindRecover, &Recovery{ID: id, Top: top}) })
+}
+
+// ask waits for the outcome of what send has asked for under the number.
+func (r *remoteMailer) ask(ctx context.Context, send func(id uint64) error) error {
 	answer := make(chan Delivered, 1)
 	r.mu.Lock()
 	r.last++
@@ -107,8 +147,7 @@ func (r *remoteMailer) Deliver(ctx context.Context, user store.UserInfo, detail 
 		defer r.mu.Unlock()
 		delete(r.waiting, id)
 	}()
-	d := Delivery{ID: id, User: user, Detail: detail, Envelope: env, Size: msg.Size()}
-	if err := r.control.Send(KindDeliver, &d, f); err != nil {
+	if err := send(id); err != nil {
 		return err
 	}
 	select {
@@ -132,7 +171,7 @@ func contentFile(msg lmtp.Content) (*os.File, error) {
 	return f, nil
 }
 
-// answered gives the outcome of a delivery to the session that waits for it.
+// answered gives an outcome to the session that waits for it.
 func (r *remoteMailer) answered(msg *master.Message) {
 	var result Delivered
 	if msg.Decode(&result) != nil {
@@ -176,7 +215,7 @@ func (m *process) deliver(msg *master.Message) {
 		result := Delivered{ID: d.ID}
 		set := m.set.Load()
 		local := &lmtp.Local{Dovecot: set.cfg, Pool: m.pool, Log: m.log, Owners: m.owners.lookup(set.userdb, "lmtp", m.log)}
-		if err := local.Deliver(m.ctx, d.User, d.Detail, d.Envelope, &sizedFile{content, d.Size}); err != nil {
+		if err := d.carryOut(m.ctx, local, &sizedFile{content, d.Size}); err != nil {
 			result.Error, result.Full = err.Error(), errors.Is(err, mailbox.ErrNoSpace)
 			var se *store.Error
 			if errors.As(err, &se) {
@@ -184,6 +223,35 @@ func (m *process) deliver(msg *master.Message) {
 			}
 		}
 		m.p.Control.Send(KindDelivered, &result) //nolint:errcheck // without a master the LMTP client hears of a lost connection
+	}()
+}
+
+// carryOut does what is asked for.
+func (d *Delivery) carryOut(ctx context.Context, local *lmtp.Local, msg lmtp.Content) error {
+	if d.OnlyCheck {
+		return local.CheckQuota(ctx, d.User)
+	}
+	return local.Deliver(ctx, d.User, d.Detail, d.Envelope, msg)
+}
+
+// recoverFor recovers mail of this process's user for a process of another one.
+func (m *process) recoverFor(msg *master.Message) {
+	defer msg.CloseFiles()
+	var r Recovery
+	if err := msg.Decode(&r); err != nil {
+		m.log.Errorf("recover: %v", err)
+		return
+	}
+	m.sessions.Add(1)
+	m.active.Add(1)
+	go func() {
+		defer m.finished()
+		result := Delivered{ID: r.ID}
+		if err := m.pool.Recover(r.Top); err != nil {
+			m.log.Errorf("%s: %v", r.Top, err)
+			result.Error = "its owner's process could not recover it"
+		}
+		m.p.Control.Send(KindDelivered, &result) //nolint:errcheck // as in deliver
 	}()
 }
 

@@ -18,7 +18,8 @@ const (
 	KindAccepted  = "accepted"  // whether a connection is wanted: mail → master
 	KindIdle      = "idle"      // mail → master: no sessions left
 	KindDeliver   = "deliver"   // a message: lmtp → master → mail of another uid
-	KindDelivered = "delivered" // its outcome, the way back
+	KindRecover   = "recover"   // mail of another uid must be recovered: mail → master → mail of that uid
+	KindDelivered = "delivered" // the outcome of either, the way back
 )
 
 // Login is a connection for a mail process; its socket is attached.
@@ -49,9 +50,18 @@ type Delivery struct {
 	Detail   string         `json:"detail,omitempty"`
 	Envelope lmtp.Envelope  `json:"envelope"`
 	Size     int64          `json:"size"`
+
+	OnlyCheck bool `json:"only_check,omitempty"` // whether there is room for a message, which is not there yet
 }
 
-// Delivered is the outcome of a [Delivery]. An empty Error is success.
+// Recovery asks for the journals below a directory to be recovered (package journal) by a process of the user to
+// whom they belong.
+type Recovery struct {
+	ID  uint64 `json:"id"`
+	Top string `json:"top"`
+}
+
+// Delivered is the outcome of a [Delivery] or a [Recovery]. An empty Error is success.
 type Delivered struct {
 	ID    uint64 `json:"id"`
 	Error string `json:"error,omitempty"`

@@ -20,6 +20,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
 	"github.com/dovetail-mail/dovetail/internal/mda/imap"
 	"github.com/dovetail-mail/dovetail/internal/mda/lmtp"
+	"github.com/dovetail-mail/dovetail/internal/mda/lmtp/logprefix"
 	"github.com/dovetail-mail/dovetail/internal/mda/pop3"
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
@@ -50,6 +51,7 @@ type process struct {
 type servers struct {
 	cfg      *dovecot.Config
 	settings map[string]*Settings
+	prefix   map[string]*logprefix.Settings
 	userdb   string        // path of the socket auth-userdb
 	idle     time.Duration // how long a process without sessions waits for another
 	imap     *imap.Server
@@ -67,6 +69,7 @@ func Run(p *master.Process) error {
 	m := &process{p: p, log: p.Log, ctx: ctx, pool: mailbox.NewPool(p.Log)}
 	if p.Identity.Change {
 		m.remote = newRemoteMailer(p.Control)
+		m.pool.RecoverForeign(func(top string) error { return m.remote.recover(ctx, top) })
 	}
 	m.pool.UseJournals()
 	m.received.Store(1) // what the process began with
@@ -100,10 +103,13 @@ func (m *process) configure() error {
 	if err := cfg.UnmarshalBinary(m.p.Config); err != nil {
 		return err
 	}
-	s := &servers{cfg: cfg, settings: make(map[string]*Settings)}
+	s := &servers{cfg: cfg, settings: make(map[string]*Settings), prefix: make(map[string]*logprefix.Settings)}
 	var err error
 	for _, service := range []string{"imap", "pop3"} {
 		if s.settings[service], err = dovecot.Get[Settings](cfg, dovecot.Filter{Service: service}); err != nil {
+			return err
+		}
+		if s.prefix[service], err = dovecot.Get[logprefix.Settings](cfg, dovecot.Filter{Service: service}); err != nil {
 			return err
 		}
 	}
@@ -132,9 +138,12 @@ func (m *process) newLMTP(cfg *dovecot.Config, socket string) (*lmtp.Server, err
 	}
 	if set, err := dovecot.Get[Settings](cfg, dovecot.Filter{Service: "lmtp"}); err != nil {
 		return nil, err
-	} else if set.MailUID != "" {
-		// This process runs as mail_uid then.
+	} else if set.MailUID != "" && m.remote == nil {
 		users.uid, users.gid = os.Getuid(), os.Getgid()
+	} else if set.MailUID != "" {
+		if users.uid, users.gid, err = mailOwner(set); err != nil {
+			return nil, err
+		}
 	}
 	local := &lmtp.Local{Dovecot: cfg, Pool: m.pool, Log: m.log, Owners: m.owners.lookup(socket, "lmtp", m.log)}
 	tlsConfig, err := tlsconf.Dovecot(cfg, dovecot.Filter{Service: "lmtp"})
@@ -142,7 +151,7 @@ func (m *process) newLMTP(cfg *dovecot.Config, socket string) (*lmtp.Server, err
 		return nil, err
 	}
 	return lmtp.NewServer(lmtp.Config{
-		Dovecot: cfg, Log: m.log, Users: users, TLS: tlsConfig,
+		Dovecot: cfg, Log: m.log, Users: users, Passdb: users, TLS: tlsConfig,
 		Deliver: &router{local: local, remote: m.remote, uid: os.Getuid()},
 	})
 }
@@ -165,6 +174,9 @@ func (m *process) control() error {
 		case KindDeliver:
 			m.received.Add(1)
 			m.deliver(&msg)
+		case KindRecover:
+			m.received.Add(1)
+			m.recoverFor(&msg)
 		case KindKick:
 			m.received.Add(1)
 			m.running.kick(&msg)
@@ -244,9 +256,10 @@ func (m *process) session(conn net.Conn, login *Login, set *servers, release fun
 	defer release()
 	defer m.recover(login)
 	service := login.Login.Service
-	user, err := store.OpenUser(m.ctx, set.cfg, login.User, m.pool, m.log)
+	log := m.log.With(set.prefix[service].Tag(&login.User))
+	user, err := store.OpenUser(m.ctx, set.cfg, login.User, m.pool, log)
 	if err != nil {
-		m.log.With(service+"("+login.User.Username+")").Errorf("%v", err)
+		log.Errorf("%v", err)
 		refuse(conn, &login.Login, "Internal error occurred. Refer to server log for more information.")
 		return
 	}

@@ -125,14 +125,24 @@ func (c *session) cmdTop(_ context.Context, args []byte) {
 	c.send(m, n, int64(lines), &c.stats.topBytes)
 }
 
-func (c *session) cmdUIDL(_ context.Context, args []byte) {
+func (c *session) cmdUIDL(ctx context.Context, args []byte) {
 	u, err := c.newUIDLs()
 	if err == nil {
 		err = c.uidl(u, args)
 	}
+	if err == nil {
+		c.keepUIDLs(ctx, u)
+	}
 	if err != nil {
 		c.log.Errorf("UIDL: %v", err)
 		c.end(errUIDL, endUIDL)
+	}
+}
+
+// keepUIDLs has messages keep what was shown, which a failure does not make wrong.
+func (c *session) keepUIDLs(ctx context.Context, u *uidls) {
+	if err := c.box.SetPOP3UIDLs(context.WithoutCancel(ctx), u.made); err != nil {
+		c.log.Errorf("pop3_save_uidl: %v", err)
 	}
 }
 

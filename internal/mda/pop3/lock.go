@@ -2,16 +2,19 @@ package pop3
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/dovetail-mail/dovetail/internal/mda/store/dotlock"
 )
 
 // lockTimeout is how long a session waits for another one of the same user
 // with pop3_lock_session.
 const lockTimeout = 10 * time.Second
 
-// locks are the users whose mailbox a session has locked. All sessions of a
-// user are served by one process.
+// locks are the users whose mailbox a session has locked. Sessions of this process wait for each
+// other here, for those of other programs at a file.
 type locks struct {
 	mu   sync.Mutex
 	held map[string]chan struct{} // closed when the lock is free again
@@ -28,7 +31,7 @@ func (c *session) lock(ctx context.Context) (unlock func(), ok bool) {
 	for {
 		busy := c.srv.locks.try(user)
 		if busy == nil {
-			return func() { c.srv.locks.release(user) }, true
+			return c.lockFile(ctx, user)
 		}
 		select {
 		case <-busy:
@@ -36,10 +39,32 @@ func (c *session) lock(ctx context.Context) (unlock func(), ok bool) {
 		case <-timeout.C:
 		case <-ctx.Done():
 		}
-		c.end(errLocked, endLocked)
-		c.out.flush() //nolint:errcheck // the session is over
-		return nil, false
+		return c.notLocked(errLocked)
 	}
+}
+
+// lockFile takes the lock that also other programs respect.
+func (c *session) lockFile(ctx context.Context, user string) (unlock func(), ok bool) {
+	unlockFile, err := c.user.LockPOP3(ctx)
+	if err == nil {
+		return func() {
+			unlockFile()
+			c.srv.locks.release(user)
+		}, true
+	}
+	c.srv.locks.release(user)
+	if errors.Is(err, dotlock.ErrTimeout) {
+		return c.notLocked(errLocked)
+	}
+	c.log.Errorf("pop3_lock_session: %v", err)
+	return c.notLocked(errNoLock)
+}
+
+// notLocked ends a session that did not get the lock.
+func (c *session) notLocked(reply string) (unlock func(), ok bool) {
+	c.end(reply, endLocked)
+	c.out.flush() //nolint:errcheck // the session is over
+	return nil, false
 }
 
 // try takes the user's lock, or returns what is closed when it is released.

@@ -24,16 +24,15 @@ type Config struct {
 
 // A Server serves sessions after login. It is safe for concurrent use.
 type Server struct {
-	cfg     Config
-	dovecot *dovecot.Config
-	set     *Settings // outside local and remote blocks
-	prefix  *logprefix.Settings
-	locks   locks
+	cfg    Config
+	set    *Settings // outside local and remote blocks
+	prefix *logprefix.Settings
+	locks  locks
 }
 
 // NewServer returns a server. It reports settings that no session could use.
 func NewServer(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, dovecot: cfg.Dovecot}
+	s := &Server{cfg: cfg}
 	f := dovecot.Filter{Service: "pop3"}
 	var err error
 	if s.set, err = dovecot.Get[Settings](cfg.Dovecot, f); err != nil {
@@ -68,7 +67,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user
 			log.Print(maillog.Panic, fmt.Sprintf("%v\n%s", p, debug.Stack()))
 		}
 	}()
-	set, err := dovecot.Get[Settings](s.dovecot, dovecot.Filter{
+	set, err := dovecot.Get[Settings](user.Config(), dovecot.Filter{
 		Service: "pop3", Local: h.Local.Addr(), Remote: h.Remote.Addr(), LocalName: h.LocalName,
 	})
 	if err != nil {
@@ -77,4 +76,6 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user
 	}
 	c := &session{srv: s, set: set, log: log, conn: conn, user: user, id: h.Session}
 	c.run(ctx, h.Input)
+	conn.Close() // the client need not wait
+	user.AutoExpunge(context.WithoutCancel(ctx))
 }

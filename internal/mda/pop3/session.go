@@ -104,6 +104,7 @@ func (c *session) start(input []byte) {
 		c.in.Reset(c.first, maxLine)
 	}
 	c.in.SetTimeout(idleTimeout)
+	c.in.SetStop(&c.stopping)
 }
 
 // prefixConn is a connection from which something was read already.

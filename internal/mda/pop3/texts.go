@@ -14,7 +14,8 @@ const (
 	errTooBad   = "-ERR Too many bad commands.\r\n"
 	errIdle     = "-ERR Disconnected for inactivity.\r\n"
 	errShutdown = "-ERR [SYS/TEMP] Server shutting down.\r\n"
-	errLocked   = "-ERR [IN-USE] Couldn't lock POP3 session\r\n"
+	errLocked   = "-ERR [IN-USE] Mailbox is locked by another POP3 session.\r\n"
+	errNoLock   = "-ERR [SYS/TEMP] Failed to create POP3 session lock.\r\n"
 	errUIDL     = "-ERR [SYS/TEMP] POP3 UIDLs couldn't be listed.\r\n"
 )
 

@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -57,7 +58,9 @@ type uidls struct {
 	box      *mailbox.Mailbox
 	parts    []uidlPart
 	validity uint32
-	used     map[string]int // pop3_uidl_duplicates=rename
+	reuse    bool              // X-UIDL headers (pop3_reuse_xuidl)
+	used     map[string]int    // pop3_uidl_duplicates=rename
+	made     map[uint32]string // that are to be kept (pop3_save_uidl)
 }
 
 func (c *session) newUIDLs() (*uidls, error) {
@@ -65,15 +68,18 @@ func (c *session) newUIDLs() (*uidls, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &uidls{box: c.box, parts: parts, validity: c.box.Snapshot().UIDValidity()}
+	u := &uidls{box: c.box, parts: parts, validity: c.box.Snapshot().UIDValidity(), reuse: c.set.ReuseXUIDL}
+	if c.set.SaveUIDL {
+		u.made = make(map[uint32]string)
+	}
 	if c.set.UIDLDuplicates == "rename" {
 		u.used = make(map[string]int)
 	}
 	return u, nil
 }
 
-// of returns the unique-id of a message: the one stored with it, or one made of
-// the format.
+// of returns the unique-id of a message: the one stored with it, that of its header, or one made
+// of the format.
 func (u *uidls) of(uid uint32) (string, error) {
 	msg, err := u.box.Message(uid)
 	var stored string
@@ -86,13 +92,45 @@ func (u *uidls) of(uid uint32) (string, error) {
 	if stored != "" {
 		return u.unique(stored), nil
 	}
+	uidl, err := u.make(uid, msg)
+	if err != nil {
+		return "", err
+	}
+	uidl = u.unique(uidl)
+	if u.made != nil {
+		u.made[uid] = uidl
+	}
+	return uidl, nil
+}
+
+// make returns the unique-id of a message, nil if it is gone, with which none is stored.
+func (u *uidls) make(uid uint32, msg *mailbox.Message) (string, error) {
+	if u.reuse && msg != nil {
+		uidl, err := headerUIDL(msg)
+		if err != nil && !errors.Is(err, mailbox.ErrExpunged) || uidl != "" {
+			return uidl, err
+		}
+	}
 	var b []byte
+	var err error
 	for i := range u.parts {
 		if b, err = u.append(b, &u.parts[i], uid, msg); err != nil {
 			return "", err
 		}
 	}
-	return u.unique(string(b)), nil
+	return string(b), nil
+}
+
+// headerUIDL returns the first X-UIDL header of a message, unfolded, "" if it has none.
+func headerUIDL(msg *mailbox.Message) (string, error) {
+	fields, err := msg.AppendFields(context.Background(), nil, []string{"X-UIDL"})
+	if err != nil {
+		return "", err
+	}
+	unfolded := strings.NewReplacer("\r\n ", " ", "\r\n\t", "\t").Replace(string(fields))
+	line, _, _ := strings.Cut(unfolded, "\r\n")
+	_, value, _ := strings.Cut(line, ":")
+	return strings.Trim(value, " \t"), nil
 }
 
 func (u *uidls) append(b []byte, p *uidlPart, uid uint32, msg *mailbox.Message) ([]byte, error) {
@@ -122,6 +160,10 @@ func (u *uidls) append(b []byte, p *uidlPart, uid uint32, msg *mailbox.Message) 
 		}
 		return b, errors.New("Header MD5 not found (pop3_uidl_format=%m not supported by storage?)")
 	case 'f':
+		if msg != nil && msg.StorageID() != "" {
+			value = msg.StorageID()
+			break
+		}
 		return b, errors.New("File name not found (pop3_uidl_format=%f not supported by storage?)")
 	}
 	return append(b, p.pad(value)...), nil

@@ -37,7 +37,7 @@ import (
 )
 
 // timeout bounds every step.
-const timeout = 10 * time.Second
+const timeout = 30 * time.Second
 
 // A Server is what a dialogue runs against.
 type Server interface {
