@@ -23,6 +23,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta/postdrop"
 	"github.com/dovetail-mail/dovetail/internal/mta/postlock"
 	"github.com/dovetail-mail/dovetail/internal/mta/postlog"
+	"github.com/dovetail-mail/dovetail/internal/mta/posttls"
 	"github.com/dovetail-mail/dovetail/internal/mta/queuetool"
 	mtaservice "github.com/dovetail-mail/dovetail/internal/mta/service"
 	"github.com/dovetail-mail/dovetail/internal/mta/takeover"
@@ -53,6 +54,7 @@ var tools = map[string]tool{
 	"postlog":        postlog.Main,
 	"postmap":        postmap.Main,
 	"postalias":      postalias.Main,
+	"posttls-finger": posttls.Main,
 	"postconf":       postconfTool.Main,
 	"export-queue":   takeover.Command,
 	"serve":          serve,

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/doveadm"
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
 	"github.com/dovetail-mail/dovetail/internal/mda/service"
 	"github.com/dovetail-mail/dovetail/internal/mta"
@@ -13,13 +14,16 @@ import (
 
 // roles are the daemon processes.
 var roles = map[string]func(*master.Process) error{
-	"auth":        service.RunAuth,
-	"auth-worker": service.RunAuthWorker,
-	"login":       service.RunLogin,
-	"mail":        mail.Run,
-	"mta":         mta.Run,
-	asuser.Role:   mta.RunLocal,
-	"mta-check":   mta.Check,
+	"auth":         service.RunAuth,
+	"auth-worker":  service.RunAuthWorker,
+	"doveadm":      doveadm.Serve,
+	"login":        service.RunLogin,
+	"quota-status": doveadm.ServeQuotaStatus,
+	"script":       service.RunScript,
+	"mail":         mail.Run,
+	"mta":          mta.Run,
+	asuser.Role:    mta.RunLocal,
+	"mta-check":    mta.Check,
 
 	asuser.RoleHelper: asuser.RunHelper,
 }

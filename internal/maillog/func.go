@@ -10,6 +10,6 @@ func (s *Sink) call(level Level, line func([]byte) []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending = line(s.pending[:0])
-	sanitize(s.pending)
+	s.sanitize(s.pending)
 	s.fn(level, string(s.pending))
 }

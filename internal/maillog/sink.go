@@ -165,7 +165,7 @@ func (s *Sink) tryAppend(level Level, tag string, fn func([]byte) []byte) bool {
 	b := s.appendHead(s.pending, now, level, tag)
 	text := len(b)
 	b = fn(b)
-	sanitize(b[text:])
+	s.sanitize(b[text:])
 	if len(b)-text > maxLine {
 		b = b[:text+maxLine]
 	}
@@ -236,10 +236,11 @@ var (
 	dovecotLevel   = [...]string{Debug: "Debug: ", Info: "Info: ", Warning: "Warning: ", Error: "Error: ", Fatal: "Fatal: ", Panic: "Panic: "}
 )
 
-// sanitize replaces control characters, so that no client can forge a line.
-func sanitize(text []byte) {
+// sanitize replaces control characters, so that no client can forge a line. As Dovecot
+// does it keeps the TABs of the lines it speaks in.
+func (s *Sink) sanitize(text []byte) {
 	for i, c := range text {
-		if c < 0x20 || c == 0x7f {
+		if (c < 0x20 || c == 0x7f) && (c != '\t' || s.style != Dovecot) {
 			text[i] = '?'
 		}
 	}

@@ -5,10 +5,12 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
 )
 
-// A deliveries table remembers who waits for the outcome of a message that was
-// passed from the LMTP process to the mail process of another uid.
+// A deliveries table remembers who waits for the outcome of a message or a recovery that was
+// passed from one mail process to that of another uid.
 type deliveries struct {
 	mu      sync.Mutex
 	last    uint64
@@ -16,9 +18,9 @@ type deliveries struct {
 }
 
 type waiter struct {
-	lmtp *master.Child
-	id   uint64 // the LMTP process's own number
-	key  mailKey
+	from *master.Child
+	id   uint64  // the process's own number
+	key  mailKey // of whom it waits for
 }
 
 // add remembers a delivery and returns its number here.
@@ -45,7 +47,7 @@ func (d *deliveries) take(key mailKey, id uint64) (waiter, bool) {
 	return w, true
 }
 
-// answer passes the outcome on to the LMTP process. A mail process can tell only
+// answer passes the outcome on to the process that waits for it. A mail process can tell only
 // that of its own deliveries: that another user's message was saved is not for it
 // to say.
 func (d *deliveries) answer(key mailKey, msg *master.Message) {
@@ -55,7 +57,7 @@ func (d *deliveries) answer(key mailKey, msg *master.Message) {
 	}
 	if w, ok := d.take(key, result.ID); ok {
 		result.ID = w.id
-		w.lmtp.Send(mail.KindDelivered, &result) //nolint:errcheck // an LMTP process that died has no client to tell
+		w.from.Send(mail.KindDelivered, &result) //nolint:errcheck // a process that died has no client to tell
 	}
 }
 
@@ -71,7 +73,7 @@ func (d *deliveries) fail(key mailKey) {
 	}
 	d.mu.Unlock()
 	for _, w := range lost {
-		w.lmtp.Send(mail.KindDelivered, &mail.Delivered{ID: w.id, Error: internalFailure}) //nolint:errcheck // as in answer
+		w.from.Send(mail.KindDelivered, &mail.Delivered{ID: w.id, Error: internalFailure}) //nolint:errcheck // as in answer
 	}
 }
 
@@ -82,6 +84,8 @@ func (m *Master) fromLMTP(c *master.Child, msg *master.Message) {
 	switch msg.Kind {
 	case mail.KindDeliver:
 		m.passDelivery(c, msg)
+	case mail.KindRecover:
+		m.passRecovery(c, msg)
 	case mail.KindDelivered:
 		m.deliveries.answer(m.keyOf(c), msg)
 	case mail.KindAccepted:
@@ -119,11 +123,43 @@ func (m *Master) passDelivery(c *master.Child, msg *master.Message) {
 		return
 	}
 	d.User.UID, d.User.GID = id.UID, id.GID
-	w := waiter{lmtp: c, id: d.ID, key: mailKey{id.UID, id.GID, shard(d.User.Username, m.shards())}}
+	w := waiter{from: c, id: d.ID, key: mailKey{id.UID, id.GID, shard(d.User.Username, m.shards())}}
 	d.ID = m.deliveries.add(w)
 	if _, err := m.sendToMail(id, d.User.Username, mail.KindDeliver, &d, msg.Files[0]); err != nil {
 		m.deliveries.take(w.key, d.ID)
 		d.ID = w.id
+		refuse(err)
+	}
+}
+
+// passRecovery has mail of another uid recovered by a process of that uid. Which one that is the file system says,
+// not the process that asks; and a journal is looked at by none but its owner's.
+func (m *Master) passRecovery(c *master.Child, msg *master.Message) {
+	var r mail.Recovery
+	if err := msg.Decode(&r); err != nil {
+		m.log.Errorf("service(mail): bad request to recover mail: %v", err)
+		return
+	}
+	w := waiter{from: c, id: r.ID}
+	refuse := func(err error) {
+		m.log.Errorf("recover %q: %v", r.Top, err)
+		c.Send(mail.KindDelivered, &mail.Delivered{ID: w.id, Error: internalFailure}) //nolint:errcheck // as in answer
+	}
+	uid, gid, err := journal.Owner(r.Top)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	owner := &store.UserInfo{UID: uid, GID: gid}
+	id, err := m.plan.Load().mailIdentity(owner)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	w.key = mailKey{id.UID, id.GID, shard(owner.Username, m.shards())}
+	r.ID = m.deliveries.add(w)
+	if _, err := m.sendToMail(id, owner.Username, mail.KindRecover, &r); err != nil {
+		m.deliveries.take(w.key, r.ID)
 		refuse(err)
 	}
 }

@@ -7,6 +7,7 @@
 //	pop3-login
 //	mail         one per uid (or service imap { process_min_avail } of them): sessions
 //	lmtp         the mail process that has the LMTP listeners
+//	doveadm      one per client of service doveadm, on whose listeners the master accepts
 //
 // A login travels so: the login process authenticates the client with auth
 // and sends the client's socket here. The master has auth confirm the

@@ -268,6 +268,8 @@ func (m *Master) fromMail(key mailKey) func(*master.Child, *master.Message) {
 		switch msg.Kind {
 		case mail.KindIdle:
 			m.retire(key, c, msg)
+		case mail.KindRecover:
+			m.passRecovery(c, msg)
 		case mail.KindDelivered:
 			m.deliveries.answer(key, msg)
 		case mail.KindAccepted:

@@ -60,6 +60,7 @@ type loginProcess struct {
 	server   atomic.Pointer[login.Server]
 	auth     *client.Client
 	passer   passer
+	relays   login.Relays
 
 	config     []byte // when it last connected to auth
 	generation uint32 // how often it has
@@ -92,7 +93,7 @@ func (l *loginProcess) configure() error {
 		return err
 	}
 	srv, err := login.NewServer(login.Config{
-		Dovecot: cfg, Service: l.protocol, Auth: l.auth, Pass: &l.passer, TLS: tlsConfig, Log: l.p.Log, MaxClients: limit,
+		Dovecot: cfg, Service: l.protocol, Auth: l.auth, Pass: &l.passer, TLS: tlsConfig, Log: l.p.Log, MaxClients: limit, Relays: &l.relays,
 		Root: filepath.Dir(l.authSocket(core)),
 	})
 	if err != nil {
@@ -181,6 +182,8 @@ func (l *loginProcess) control() {
 		switch msg.Kind {
 		case mail.KindReply:
 			l.passer.answered(&msg)
+		case kindRelayed:
+			go l.answerRelayed(&msg)
 		case "reload":
 			if err := l.reload(&msg); err != nil {
 				l.p.Log.Errorf("reload: %v", err)

@@ -2,10 +2,12 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +44,11 @@ type Master struct {
 	logins     logins
 	sessions   sessions
 	anvil      map[string]net.Listener // by path; only the goroutine of Run uses it
+	ipc        map[string]net.Listener // likewise
+	doveadm    []net.Listener          // likewise
+	clients    []net.Listener          // likewise; of client services
+
+	doveadmClients atomic.Int64
 
 	mu       sync.Mutex
 	children map[string]*master.Child // by process name of roles
@@ -71,7 +78,7 @@ func Run(ctx context.Context, path string, ready func()) error {
 	if err := plan.check(); err != nil {
 		return err
 	}
-	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child), anvil: make(map[string]net.Listener)}
+	m := &Master{path: path, ctx: ctx, children: make(map[string]*master.Child), mail: make(map[mailKey]*master.Child), anvil: make(map[string]net.Listener), ipc: make(map[string]net.Listener)}
 	m.plan.Store(plan)
 	logs, err := openLogs(plan.core)
 	if err != nil {
@@ -138,7 +145,7 @@ func (m *Master) start(p *plan) error {
 			return err
 		}
 	}
-	return m.serveAnvil(p.listeners["anvil"])
+	return errors.Join(m.serveAnvil(p.listeners["anvil"]), m.serveIPC(p.listeners["ipc"]), m.serveDoveadm(p.listeners["doveadm"]), m.serveClients(p))
 }
 
 func startupProtocols(protocols string) string {
@@ -321,6 +328,12 @@ func (m *Master) stop() {
 	}
 	m.mu.Unlock()
 	for _, l := range m.anvil {
+		l.Close()
+	}
+	for _, l := range m.ipc {
+		l.Close()
+	}
+	for _, l := range slices.Concat(m.doveadm, m.clients) {
 		l.Close()
 	}
 	if m.sockets != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/lmtp"
 	"github.com/dovetail-mail/dovetail/internal/mda/mail"
 )
 
@@ -38,12 +39,14 @@ type plan struct {
 	services []dovecot.Service // those of roles, in the order of their names
 	// listeners by service name
 	listeners map[string][]master.ListenerSpec
+	doveadm   dovecot.Service
+	clients   map[string]*clientService // by name
 	warnings  []string
 }
 
 // newPlan works out what cfg asks for. Its errors are the configuration's.
 func newPlan(cfg *dovecot.Config) (*plan, error) {
-	p := &plan{cfg: cfg, listeners: make(map[string][]master.ListenerSpec)}
+	p := &plan{cfg: cfg, listeners: make(map[string][]master.ListenerSpec), clients: make(map[string]*clientService)}
 	var err error
 	if p.core, err = dovecot.Get[dovecot.Master](cfg, dovecot.Filter{}); err != nil {
 		return nil, err
@@ -73,6 +76,24 @@ func newPlan(cfg *dovecot.Config) (*plan, error) {
 		}
 		if s.Name == "anvil" {
 			if err := p.addAnvil(&s); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if s.Name == "ipc" {
+			if err := p.addIPC(&s); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if s.Name == "doveadm" {
+			if err := p.addDoveadm(s, ssl); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if words := cfg.Executable(s.Name); words != nil {
+			if err := p.addClientService(s, words, ssl); err != nil {
 				return nil, err
 			}
 			continue
@@ -210,7 +231,7 @@ func (p *plan) allListeners() []master.ListenerSpec {
 	for _, s := range p.services {
 		all = append(all, p.listeners[s.Name]...)
 	}
-	return append(all, p.listeners["anvil"]...)
+	return slices.Concat(all, p.listeners["anvil"], p.listeners["ipc"], p.listeners["doveadm"], p.clientListeners())
 }
 
 func (p *plan) service(name string) (dovecot.Service, bool) {
@@ -241,6 +262,13 @@ func (p *plan) lmtpUser() (string, error) {
 	if s, ok := p.service("lmtp"); ok && s.User != "" && s.User != "root" {
 		return s.User, nil
 	}
+	set, err := dovecot.Get[lmtp.Settings](p.cfg, dovecot.Filter{Service: "lmtp"})
+	if err != nil {
+		return "", err
+	}
+	if set.Proxy {
+		return p.userdbOwner(), nil
+	}
 	if p.settings.MailUID != "" {
 		return p.settings.MailUID, nil
 	}
@@ -252,6 +280,19 @@ func (p *plan) lmtpUser() (string, error) {
 		return uid, nil
 	}
 	return p.core.DefaultInternalUser, nil
+}
+
+// userdbOwner is the user whose the socket auth-userdb is, which answers questions about
+// passdbs to nobody else, not to the owner of the mail either.
+func (p *plan) userdbOwner() string {
+	if s, ok := p.service("auth"); ok {
+		for _, l := range s.UnixListeners {
+			if l.Path == "auth-userdb" && l.User != "" && l.User != "root" {
+				return l.User
+			}
+		}
+	}
+	return p.core.DefaultInternalUser
 }
 
 // commonUID returns the uid that every userdb gives everybody, or "".

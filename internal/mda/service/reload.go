@@ -71,7 +71,7 @@ func (m *Master) tryReload() error {
 	for _, w := range append(cfg.Warnings(), p.warnings...) {
 		m.log.Warningf("%s", w)
 	}
-	return errors.Join(m.applyPlan(p), change.Commit(), m.serveAnvil(p.listeners["anvil"]))
+	return errors.Join(m.applyPlan(p), change.Commit(), m.serveAnvil(p.listeners["anvil"]), m.serveIPC(p.listeners["ipc"]), m.serveDoveadm(p.listeners["doveadm"]), m.serveClients(p))
 }
 
 // reopen has the master's own lines go where l says.

@@ -165,15 +165,19 @@ func parsePenalty(fields []string) (p anvil.Penalty, ok bool) {
 	return p, true
 }
 
-// serveAnvil answers on the sockets of the service anvil that are not answered on yet,
-// and no longer on those that are gone. It is called after the listeners were opened.
 func (m *Master) serveAnvil(specs []master.ListenerSpec) error {
+	return m.serveSockets(m.anvil, specs, func(l net.Listener) { anvil.Serve(m.ctx, l, anvilSource{m}) })
+}
+
+// serveSockets answers on sockets of the master's own that are not answered on yet, and no
+// longer on those that are gone. It is called after the listeners were opened.
+func (m *Master) serveSockets(served map[string]net.Listener, specs []master.ListenerSpec, serve func(net.Listener)) error {
 	wanted := make(map[string]bool)
 	var err error
 	for i := range specs {
 		address := specs[i].Address
 		wanted[address] = true
-		if m.anvil[address] != nil {
+		if served[address] != nil {
 			continue
 		}
 		l, listenErr := net.FileListener(m.sockets.File(&specs[i]))
@@ -182,13 +186,13 @@ func (m *Master) serveAnvil(specs []master.ListenerSpec) error {
 			continue
 		}
 		l.(*net.UnixListener).SetUnlinkOnClose(false)
-		m.anvil[address] = l
-		go anvil.Serve(m.ctx, l, anvilSource{m})
+		served[address] = l
+		go serve(l)
 	}
-	for address, l := range m.anvil {
+	for address, l := range served {
 		if !wanted[address] {
 			l.Close()
-			delete(m.anvil, address)
+			delete(served, address)
 		}
 	}
 	return err
