@@ -172,12 +172,14 @@ func (c *clientConn) handshake(line []byte) (ready bool, err error) {
 			return false, c.bug("said it's PID 0")
 		}
 		if c.kind != KindLogin {
+			c.server().debugf("auth client connected (pid=0)")
 			return true, nil // its pid is nobody's business, so it cannot be in the way of others
 		}
 		c.pid = pid
 		if !c.server().addLogin(c) {
 			return false, c.bug("gave a PID %d of existing connection", pid)
 		}
+		c.server().debugf("auth client connected (pid=%d)", pid)
 		return true, nil
 	}
 	return false, c.bug("sent unknown handshake command: %s", shown(line))
@@ -196,6 +198,7 @@ func (c *clientConn) command(line []byte) error {
 	if handler == nil || !hasArgs {
 		return c.bug("sent unknown command: %s", shown(line))
 	}
+	c.debugIn(string(verb), line)
 	return handler(c, args)
 }
 
@@ -217,7 +220,7 @@ func (c *clientConn) auth(args []byte) error {
 	case used:
 		return c.bug("%d sent a duplicate ID %d", c.pid, req.id)
 	case full:
-		return c.w.Append(func(b []byte) []byte {
+		return c.send(func(b []byte) []byte {
 			return append(wire.AppendID(append(b, "FAIL"...), req.id), "\tcode=temp_fail\n"...)
 		})
 	}
@@ -271,7 +274,7 @@ func (c *clientConn) cancel(args []byte) error {
 
 // refuse sends a failure that was decided before any database was asked.
 func (c *clientConn) refuse(id uint32, code, reason string) error {
-	return c.w.Append(func(b []byte) []byte {
+	return c.send(func(b []byte) []byte {
 		b = wire.AppendID(append(b, "FAIL"...), id)
 		if code != "" {
 			b = wire.AppendField(b, "code", code)
@@ -300,7 +303,7 @@ func (c *clientConn) finish(req *request, confirm bool, send func(b []byte) []by
 		delete(c.requests, req.id)
 	}
 	c.mu.Unlock()
-	if c.w.Append(func(b []byte) []byte { return append(b, line...) }) != nil {
+	if c.send(func(b []byte) []byte { return append(b, line...) }) != nil {
 		c.conn.Close()
 	}
 }
@@ -315,7 +318,7 @@ func (c *clientConn) challenge(req *request, data []byte) {
 	req.state = stateWaiting
 	req.since = time.Now()
 	c.mu.Unlock()
-	err := c.w.Append(func(b []byte) []byte {
+	err := c.send(func(b []byte) []byte {
 		b = wire.AppendID(append(b, "CONT"...), req.id)
 		b = wire.AppendBase64(append(b, '\t'), data)
 		return append(b, '\n')

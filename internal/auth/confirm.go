@@ -36,12 +36,12 @@ func (m *masterConn) request(id uint32, args []byte) error {
 	}
 	req := m.confirm(pid, clientID, cookie, sessionPID)
 	if req == nil {
-		return m.reply("FAIL", id)
+		return m.reply("master userdb", "FAIL", id)
 	}
 	req.SessionPID = sessionPID
 	return m.dispatch(m.server().blocksUserdb(), func() error {
 		res := m.server().lookupUser(m.ctx, &req.Request, lookupLogin)
-		return m.replyUser(id, &req.Request, res, func(b []byte) []byte {
+		return m.replyUser("master userdb", id, &req.Request, res, func(b []byte) []byte {
 			return m.appendLogin(b, req, wantToken && sessionPID != 0)
 		})
 	})

@@ -148,9 +148,9 @@ func (p *player) line(n int, line string) {
 	case "connect":
 		p.connect(text)
 	case "C:":
-		if _, err := io.WriteString(p.conn, p.encode(text)+"\n"); err != nil {
-			p.t.Fatalf("line %d: %v", n, err)
-		}
+		// A server that has closed the connection, after the line before, shows in the
+		// next "S:" line: whether writing fails is a matter of who is faster.
+		io.WriteString(p.conn, p.encode(text)+"\n") //nolint:errcheck // as said
 	case "S:":
 		p.expect(n, text)
 	default:

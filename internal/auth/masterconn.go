@@ -116,6 +116,9 @@ var masterCommands = map[string]masterCommand{
 func (m *masterConn) command(line []byte) error {
 	verb, rest, hasArgs := wire.Cut(line)
 	cmd, known := masterCommands[string(verb)]
+	if s := m.server(); s.set.Debug {
+		s.log.Debugf("master in: %s", line)
+	}
 	switch {
 	case m.kind == KindUserdb && (!known || !hasArgs || cmd.masterOnly):
 		return m.bug("BUG: Unknown command in userdb socket: %s", shown(line))
@@ -137,7 +140,7 @@ func (m *masterConn) lookup(verb string, args []byte) (*db.Request, error) {
 	if len(args) == 0 {
 		return nil, m.bug("BUG: Master sent broken USER")
 	}
-	req := &db.Request{Log: m.server().log, Debug: m.server().set.Debug}
+	req := &db.Request{Log: m.server().log, Debug: m.server().set.Debug, DebugPasswords: m.server().set.DebugPasswords}
 	for more {
 		var param []byte
 		param, rest, more = wire.Cut(rest)
@@ -190,7 +193,7 @@ func (m *masterConn) user(id uint32, args []byte) error {
 	case err != nil:
 		return err
 	case req == nil:
-		return m.reply("NOTFOUND", id)
+		return m.reply("userdb", "NOTFOUND", id)
 	}
 	if req.LoginUser != "" { // whose data is wanted, whoever may log in as that one
 		req.User, req.LoginUser = req.LoginUser, ""
@@ -200,17 +203,18 @@ func (m *masterConn) user(id uint32, args []byte) error {
 		if res == resultOK && !m.maySee(req) {
 			res = resultInternal
 		}
-		return m.replyUser(id, req, res, nil)
+		return m.replyUser("userdb", id, req, res, nil)
 	})
 }
 
-// replyUser sends the answer of a userdb lookup. more appends further fields.
-func (m *masterConn) replyUser(id uint32, req *db.Request, res result, more func(b []byte) []byte) error {
+// replyUser sends the answer of a userdb lookup, whose kind is for the log. more appends
+// further fields.
+func (m *masterConn) replyUser(kind string, id uint32, req *db.Request, res result, more func(b []byte) []byte) error {
 	switch res {
 	case resultUnknown:
-		return m.reply("NOTFOUND", id)
+		return m.reply(kind, "NOTFOUND", id)
 	case resultOK:
-		return m.w.Append(func(b []byte) []byte {
+		return m.send(kind, func(b []byte) []byte {
 			b = wire.AppendID(append(b, "USER"...), id)
 			b = wire.AppendEscaped(append(b, '\t'), req.User)
 			if req.Userdb.Len() == 0 {
@@ -223,11 +227,11 @@ func (m *masterConn) replyUser(id uint32, req *db.Request, res result, more func
 			return append(b, '\n')
 		})
 	}
-	return m.reply("FAIL", id)
+	return m.reply(kind, "FAIL", id)
 }
 
-func (m *masterConn) reply(verb string, id uint32) error {
-	return m.w.Append(func(b []byte) []byte {
+func (m *masterConn) reply(kind, verb string, id uint32) error {
+	return m.send(kind, func(b []byte) []byte {
 		return append(wire.AppendID(append(b, verb...), id), '\n')
 	})
 }
@@ -261,10 +265,10 @@ func (m *masterConn) pass(id uint32, args []byte) error {
 	case err != nil:
 		return err
 	case req == nil:
-		return m.reply("NOTFOUND", id)
+		return m.reply("passdb", "NOTFOUND", id)
 	case m.restricted:
 		m.errorf("Auth client doesn't have permissions to do a PASS lookup: %s", m.socket)
-		return m.reply("FAIL", id)
+		return m.reply("passdb", "FAIL", id)
 	}
 	blocks := m.server().blocksPassdb()
 	return m.dispatch(blocks, func() error {
@@ -288,20 +292,20 @@ func (m *masterConn) pass(id uint32, args []byte) error {
 func (m *masterConn) replyPass(id uint32, req *db.Request, res result) error {
 	switch res {
 	case resultOK:
-		return m.w.Append(func(b []byte) []byte {
+		return m.send("passdb", func(b []byte) []byte {
 			b = wire.AppendID(append(b, "PASS"...), id)
 			b = wire.AppendField(b, "user", req.User)
 			return append(req.Fields.Append(b), '\n')
 		})
 	case resultUnknown, resultDisabled, resultExpired:
-		return m.reply("NOTFOUND", id)
+		return m.reply("passdb", "NOTFOUND", id)
 	case resultUnsupported:
-		return m.w.Append(func(b []byte) []byte {
+		return m.send("passdb", func(b []byte) []byte {
 			b = wire.AppendID(append(b, "FAIL"...), id)
 			return append(b, "\treason=Configured passdbs don't support credentials lookups\n"...)
 		})
 	}
-	return m.reply("FAIL", id)
+	return m.reply("passdb", "FAIL", id)
 }
 
 // list answers LIST: the users of all userdbs that can list them. It reads no
@@ -309,7 +313,7 @@ func (m *masterConn) replyPass(id uint32, req *db.Request, res result) error {
 func (m *masterConn) list(id uint32, _ []byte) error {
 	if m.restricted {
 		m.errorf("Auth client doesn't have permissions to list users: %s", m.socket)
-		return m.reply("FAIL", id)
+		return m.reply("", "FAIL", id)
 	}
 	if m.held { // a list may be long
 		m.held = false

@@ -31,6 +31,7 @@ func (r *request) sendOK() {
 			r.Fields.Set(db.Field{Name: name}) // whatever its value
 		}
 	}
+	r.logFinished()
 	if r.failures > 0 {
 		r.conn.shared.penalties.reset(r.Remote.Addr())
 	}
@@ -84,6 +85,7 @@ func (r *request) appendProxy(b []byte, tried string) []byte {
 // fail answers FAIL after the delay.
 func (r *request) fail(res result) {
 	s := r.conn.server()
+	r.logFinished()
 	r.reportPolicy(false)
 	if r.policyRefusal && s.policy != nil && s.policy.set.LogOnly {
 		r.Fields.Remove("reason") // it is not what the login failed for

@@ -74,8 +74,13 @@ func (s *Server) newPassChain(req *db.Request, p purpose) passChain {
 
 // skip goes on to the next passdb that wants the request.
 func (c *passChain) skip() {
-	for c.i < len(c.dbs) && !c.dbs[c.i].wants(c.req, c.verified) {
-		c.i++
+	for ; c.i < len(c.dbs); c.i++ {
+		p := c.dbs[c.i]
+		if why := p.filters(c.req); why != "" {
+			c.logFiltered(why)
+		} else if !p.skips(c.verified) {
+			return
+		}
 	}
 }
 
@@ -92,6 +97,7 @@ func (c *passChain) run(ctx context.Context, mayWait bool) (r result, done bool)
 			return 0, false
 		}
 		if r, done := c.conclude(p, r); done {
+			c.logCredentials()
 			return r, true
 		}
 	}
@@ -130,6 +136,9 @@ func (c *passChain) ask(ctx context.Context, p *passdb, mayWait bool) (r result,
 // answer is what the passdb says, from the cache or itself.
 func (c *passChain) answer(ctx context.Context, p *passdb, mayWait bool) (r result, ok bool) {
 	c.enter(p)
+	if !c.recalled.asked {
+		c.req.Debugf("Performing passdb lookup")
+	}
 	if c.unknown {
 		return c.tell(ctx, p, resultUnknown, mayWait)
 	}
@@ -250,6 +259,9 @@ func (c *passChain) anyPassword() bool {
 // compare decides from what was fetched.
 func (c *passChain) compare(ctx context.Context, p *passdb) error {
 	r := c.req
+	if (r.NoAuthenticate || r.NoPassword) && c.checksPassword(p) {
+		r.Debugf("Allowing any password")
+	}
 	if r.NoAuthenticate {
 		return nil
 	}
@@ -327,6 +339,7 @@ func (c *passChain) give() error {
 	if user == "" {
 		user = c.req.User
 	}
+	c.logGenerated(user, data)
 	var err error
 	c.found, err = password.Generate(c.fetch, data, password.Options{User: user})
 	return err
@@ -348,6 +361,7 @@ func (c *passChain) judge(p *passdb, err error) result {
 	case errors.Is(err, db.ErrMismatch):
 		if !db.IsTold(err) {
 			r.Infof("Password mismatch%s", c.triedPassword())
+			c.logMismatch()
 		}
 		return resultMismatch
 	case errors.Is(err, db.ErrDisabled):
@@ -367,6 +381,7 @@ func (c *passChain) judge(p *passdb, err error) result {
 // the next one.
 func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	req := c.req
+	req.Debugf("Finished passdb lookup")
 	if p.deny && r != resultUnknown {
 		if r == resultInternal {
 			return r, true
@@ -380,6 +395,9 @@ func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 			r = resultUnknown
 		}
 		req.Failed = false
+	}
+	if r != resultOK && c.giver == p {
+		c.found, c.giver = "", nil // credentials are worth what their passdb says
 	}
 	next, final := p.onFailure, false
 	switch r {
@@ -396,6 +414,7 @@ func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 	case resultUnknown:
 		c.missed = true
 	case resultNext:
+		c.server.debugf("Not performing authentication (noauthenticate set)")
 		next = rules["continue"]
 	}
 	if final {

@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -138,37 +136,11 @@ func policyTLS(set *PolicySettings, drivers *db.Settings) (*tls.Config, error) {
 	}
 	params := tlsconf.Params{MinProtocol: set.MinProtocol, NoVerify: !set.RequireValidCert}
 	var err error
-	if params.CAPEM, err = readAuthorities(drivers.SSLClientCAFile, drivers.SSLClientCADir); err != nil {
+	if params.CAPEM, err = tlsconf.Authorities(drivers.SSLClientCAFile, drivers.SSLClientCADir); err != nil {
 		return nil, err
 	}
 	if len(params.CAPEM) == 0 && set.RequireValidCert {
 		return nil, errors.New("auth_policy_server_url: Can't verify remote server certs without trusted CAs (ssl_client_ca_* settings)")
 	}
 	return tlsconf.Client(params)
-}
-
-// readAuthorities reads the certificates of a file, and those of the files of a directory.
-func readAuthorities(file, dir string) ([]byte, error) {
-	var pem []byte
-	if file != "" {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ssl_client_ca_file: %w", err)
-		}
-		pem = append(text, '\n')
-	}
-	if dir == "" {
-		return pem, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("ssl_client_ca_dir: %w", err)
-	}
-	for _, e := range entries {
-		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err == nil && strings.Contains(string(text), "-----BEGIN CERTIFICATE-----") {
-			pem = append(append(pem, text...), '\n')
-		}
-	}
-	return pem, nil
 }

@@ -67,7 +67,7 @@ func (c *clientConn) parseAuth(args []byte) (*request, error) {
 	}
 	req := &request{conn: c, id: id, mech: mech}
 	req.Mechanism, req.Log, req.ClientPID = mech.Name, c.server().log, c.pid
-	req.Debug = c.server().set.Debug
+	req.Debug, req.DebugPasswords = c.server().set.Debug, c.server().set.DebugPasswords
 	for ok {
 		var param []byte
 		param, rest, ok = wire.Cut(rest)

@@ -110,16 +110,21 @@ func (s *Server) openUserdb(u *dovecot.Userdb, number int) (*userdb, error) {
 	return opened, nil
 }
 
-// wants reports whether the passdb is to be asked. authenticated tells
-// whether an earlier one said yes.
-func (p *passdb) wants(req *db.Request, authenticated bool) bool {
+// filters says what of the request the passdb is not for; nothing if it is.
+func (p *passdb) filters(req *db.Request) string {
 	switch {
-	case p.skip == "authenticated" && authenticated, p.skip == "unauthenticated" && !authenticated:
-		return false
 	case len(p.mechanisms) > 0 && !p.hasMechanism(req.Mechanism):
-		return false
+		return "mechanism filtered"
+	case len(p.filter) > 0 && !matchFilter(p.filter, req.User):
+		return "username filtered"
 	}
-	return len(p.filter) == 0 || matchFilter(p.filter, req.User)
+	return ""
+}
+
+// skips reports whether the passdb is not to be asked. authenticated tells whether an
+// earlier one said yes.
+func (p *passdb) skips(authenticated bool) bool {
+	return p.skip == "authenticated" && authenticated || p.skip == "unauthenticated" && !authenticated
 }
 
 func (p *passdb) hasMechanism(name string) bool {

@@ -206,7 +206,11 @@ func (s *Server) Close() {
 // openDatabases opens all sections in their order. Without userdb there is a
 // static one, as in Dovecot.
 func (s *Server) openDatabases(dbs *dovecot.Auth) error {
-	defer func() { s.names.hasMasters = len(s.masterdbs) > 0 }()
+	defer func() {
+		if len(s.masterdbs) > 0 {
+			s.names.master = s.masterdbs[0].name
+		}
+	}()
 	for i := range dbs.Passdbs {
 		section := &dbs.Passdbs[i]
 		if section.Master && section.Deny {

@@ -23,8 +23,8 @@ type Settings struct {
 	ProxySelf             string        `set:"auth_proxy_self" doc:"addresses that count as this host for proxy_maybe, besides the local IP"`
 	FailureDelay          time.Duration `set:"auth_failure_delay" default:"2 secs" doc:"delay before a failure is told"`
 	Verbose               bool          `set:"auth_verbose" default:"no" doc:"log failed logins and their reason"`
-	Debug                 bool          `set:"auth_debug" default:"no" doc:"as auth_verbose"`
-	DebugPasswords        bool          `set:"auth_debug_passwords" default:"no" doc:"as auth_debug, and log passwords"`
+	Debug                 bool          `set:"auth_debug" default:"no" doc:"log what is said on the sockets of auth, and each step of requests"`
+	DebugPasswords        bool          `set:"auth_debug_passwords" default:"no" doc:"as auth_debug, with passwords"`
 	VerbosePasswords      string        `set:"auth_verbose_passwords" default:"no" doc:"log tried passwords: no, plain or sha1, optionally cut by :N"`
 	SSLRequireCert        bool          `set:"auth_ssl_require_client_cert" default:"no" doc:"fail logins without verified client certificate"`
 	SSLUsernameFromCert   bool          `set:"auth_ssl_username_from_cert" default:"no" doc:"take the user name from the client certificate"`

@@ -20,12 +20,16 @@ const (
 func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLookup) result {
 	success, internal := false, false
 	var r result
-	for _, u := range s.userdbs {
-		if (u.skip == "found" && success) || (u.skip == "notfound" && !success) {
+	for i, u := range s.userdbs {
+		// As in Dovecot, the first is asked whatever its skip says.
+		if i > 0 && ((u.skip == "found" && success) || (u.skip == "notfound" && !success)) {
 			continue
 		}
 		req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
+		req.Debugf("Performing userdb lookup")
 		r = s.askUserdb(ctx, u, req, kind)
+		req.Section = u.name // if passdbs were asked in between
+		req.Debugf("Finished userdb lookup")
 		next := u.onFailure
 		switch r {
 		case resultOK:
@@ -67,19 +71,20 @@ func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind
 	if found {
 		return r
 	}
-	if p, ok := u.driver.(db.PassdbLookup); ok && p.NeedsPassdb() && kind == lookupOnly {
+	req.Listen()
+	err := u.defaultFields.SetUserdbFields(req)
+	heard := req.Heard()
+	if p, ok := u.driver.(db.PassdbLookup); err == nil && ok && p.NeedsPassdb() && kind == lookupOnly {
 		if r := s.userExists(ctx, req); r != resultOK {
 			return r
 		}
 		req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
-		req.Userdb.Save()
 	}
 	req.Listen()
-	err := u.defaultFields.SetUserdbFields(req)
 	if err == nil {
 		err = u.lookup(ctx, req)
 	}
-	heard := req.Heard()
+	heard = append(heard, req.Heard()...)
 	if err == nil {
 		err = u.overrideFields.SetUserdbFields(req)
 	}

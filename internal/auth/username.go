@@ -13,7 +13,7 @@ type usernames struct {
 	defaultRealm string
 	format       string
 	separator    string // of master users
-	hasMasters   bool   // there are passdbs of them
+	master       string // name of the first passdb of them, if there are any
 	translate    [256]byte
 	allowed      [256]bool
 }
@@ -100,10 +100,12 @@ func (u *usernames) setLogin(req *db.Request, name string) error {
 		return errEmptyLoginUsername
 	case name == req.User: // logging in as oneself is no matter of masters
 		return nil
-	case !u.hasMasters:
+	case u.master == "":
 		return errNoMasters
 	}
 	var err error
-	req.LoginUser, err = u.normalize(req, name)
+	if req.LoginUser, err = u.normalize(req, name); err == nil {
+		u.logMaster(req)
+	}
 	return err
 }

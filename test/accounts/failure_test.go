@@ -69,14 +69,17 @@ func TestWrongCertificate(t *testing.T) {
 		{"MariaDB, no TLS", sqlPassdb, "sql.conf.ext", mysql, "suser1@example.com / sqlpass", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			answers := play(t, harness.Dovetail, map[string]string{
-				"dovecot.conf": tt.passdb, tt.file: tt.text, "requests": "AUTH " + tt.user + "\n",
-			})
-			if ok := strings.HasPrefix(answers[1], "OK\t"); ok != tt.good {
-				t.Errorf("%q", answers)
-			}
-			if !tt.good && !strings.HasSuffix(answers[1], "\tcode=temp_fail") {
-				t.Errorf("no temporary failure: %q", answers)
+			t.Parallel()
+			for _, program := range []harness.Program{harness.Original, harness.Dovetail} {
+				answers := play(t, program, map[string]string{
+					"dovecot.conf": tt.passdb, tt.file: tt.text, "requests": "AUTH " + tt.user + "\n",
+				})
+				if ok := strings.HasPrefix(answers[1], "OK\t"); ok != tt.good {
+					t.Errorf("%v: %q", program, answers)
+				}
+				if !tt.good && !strings.HasSuffix(answers[1], "\tcode=temp_fail") {
+					t.Errorf("%v: no temporary failure: %q", program, answers)
+				}
 			}
 		})
 	}

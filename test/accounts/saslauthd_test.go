@@ -130,6 +130,11 @@ func saslDialogue(t *testing.T, addr string, secure bool, commands []string) []s
 		l.ask("STARTTLS", "220 ")
 		l = newLineConn(tls.Client(c, &tls.Config{InsecureSkipVerify: true})) //nolint:gosec // the test's own server
 	}
+	return authDialogue(l, commands)
+}
+
+// authDialogue says EHLO and the commands, and returns what is offered and answered.
+func authDialogue(l *lineConn, commands []string) []string {
 	offered := "no AUTH"
 	l.ask("EHLO client.example", "")
 	for {

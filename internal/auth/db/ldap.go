@@ -105,7 +105,7 @@ func (l *ldapDB) Blocking() bool { return true }
 var errEntries = errors.New("LDAP search returned multiple entries")
 
 // find searches for the one entry of the user.
-func (l *ldapDB) find(ctx context.Context, r *Request, filter string, attrs *ldapAttrs) (*ldap.Entry, error) {
+func (l *ldapDB) find(ctx context.Context, r *Request, what search, filter string, attrs *ldapAttrs) (*ldap.Entry, error) {
 	q := &ldapdb.Query{Scope: l.scope, Attrs: attrs.attrsOf(""), Limit: 2}
 	var err error
 	if q.Base, err = r.expandWith(*l.set.Base, expansion{escape: ldapdb.Escape}); err != nil {
@@ -114,20 +114,23 @@ func (l *ldapDB) find(ctx context.Context, r *Request, filter string, attrs *lda
 	if q.Filter, err = r.expandWith(filter, expansion{escape: ldapdb.Escape}); err != nil {
 		return nil, fmt.Errorf("Failed to expand filter %s: %w", filter, err)
 	}
+	l.logSearch(r, what, q)
 	var entries []*ldap.Entry
 	err = l.dir.Search(ctx, q, func(e *ldap.Entry) bool {
 		entries = append(entries, e)
 		return len(entries) < 2
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("ldap_search(base=%s filter=%s) failed: %w", q.Base, q.Filter, err)
-	case len(entries) == 0:
-		return nil, ErrUnknownUser
-	case len(entries) > 1:
-		return nil, errEntries
 	}
-	return entries[0], nil
+	l.logEntries(r, entries, attrs)
+	switch len(entries) {
+	case 0:
+		return nil, ErrUnknownUser
+	case 1:
+		return entries[0], nil
+	}
+	return nil, errEntries
 }
 
 // An ldapResult is an entry with the objects that it leads to.
@@ -214,8 +217,8 @@ func (res *ldapResult) each(attrs *ldapAttrs, set func(Field)) error {
 }
 
 // fetch sets the fields of the passdb.
-func (l *ldapDB) fetch(ctx context.Context, r *Request) (*ldap.Entry, error) {
-	e, err := l.find(ctx, r, l.set.PassFilter, l.pass)
+func (l *ldapDB) fetch(ctx context.Context, r *Request, what search) (*ldap.Entry, error) {
+	e, err := l.find(ctx, r, what, l.set.PassFilter, l.pass)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +231,7 @@ func (l *ldapDB) fetch(ctx context.Context, r *Request) (*ldap.Entry, error) {
 
 // Fetch implements [Fetcher]. With auth_bind there is no password to hand out.
 func (l *ldapDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
-	if _, err := l.fetch(ctx, r); err != nil {
+	if _, err := l.fetch(ctx, r, passSearch); err != nil {
 		return Secret{DefaultScheme: l.set.DefaultPassScheme}, err
 	}
 	stored, ok := r.Fields.Get("password")
@@ -252,7 +255,7 @@ func (l *ldapBindDB) Verify(ctx context.Context, r *Request, password string) er
 			return fmt.Errorf("Failed to expand auth_bind_userdn=%s: %w", template, err)
 		}
 	} else {
-		e, err := l.fetch(ctx, r)
+		e, err := l.fetch(ctx, r, bindSearch)
 		if err != nil {
 			return err
 		}
@@ -271,7 +274,7 @@ func (l *ldapBindDB) Verify(ctx context.Context, r *Request, password string) er
 
 // LookupUser implements [Userdb].
 func (l *ldapDB) LookupUser(ctx context.Context, r *Request) error {
-	e, err := l.find(ctx, r, l.set.UserFilter, l.user)
+	e, err := l.find(ctx, r, userSearch, l.set.UserFilter, l.user)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,7 @@ func (p *pamDB) Verify(ctx context.Context, r *Request, password string) error {
 	if service == "" || strings.Contains(service, "/") {
 		return fmt.Errorf("service name '%s' is not valid", service)
 	}
+	r.Debugf("lookup service=%s", service)
 	login := &system.Login{Service: service, User: r.User, Password: password, Session: p.session, SetCred: p.setCred}
 	if addr := r.Remote.Addr(); addr.IsValid() {
 		login.RemoteHost = addr.String()

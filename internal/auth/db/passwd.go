@@ -36,6 +36,7 @@ func (p *passwd) entry(ctx context.Context, r *Request) (*fileEntry, error) {
 	if p.env.System == nil {
 		return p.find(r)
 	}
+	r.Debugf("lookup")
 	u, err := p.env.System.Lookup(ctx, r.User)
 	switch {
 	case err != nil:

@@ -80,6 +80,7 @@ func (f *fileDB) find(r *Request) (*fileEntry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Failed to expand username_format %s: %w", f.usernameFormat, err)
 	}
+	r.Debugf("lookup: user=%s file=%s", name, path)
 	entry := table.users[name]
 	if entry == nil {
 		return nil, ErrUnknownUser

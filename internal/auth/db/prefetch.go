@@ -12,7 +12,9 @@ func (prefetch) Blocking() bool { return false }
 
 func (prefetch) LookupUser(_ context.Context, r *Request) error {
 	if !r.HasUserdb {
+		r.Debugf("passdb didn't return userdb entries, trying the next userdb")
 		return ErrUnknownUser
 	}
+	r.Debugf("success")
 	return nil
 }

@@ -46,7 +46,9 @@ type Request struct {
 	Number  int    // of that database
 	Verbose bool   // failures are logged
 	Debug   bool   // everything is
-	Log     *maillog.Logger
+
+	DebugPasswords bool // also passwords
+	Log            *maillog.Logger
 
 	// OpenIDConfiguration is the URL of a document that says where tokens come from, for
 	// clients whose token was refused.

@@ -118,17 +118,16 @@ func (r *Request) setUser(field, value string) bool {
 		return false
 	}
 	local, domain, hasDomain := strings.Cut(r.User, "@")
-	switch field {
-	case "user":
-		r.User = value
-	case "username":
-		if strings.Contains(value, "@") || !hasDomain {
-			r.User = value
-		} else {
-			r.User = value + "@" + domain
-		}
-	case "domain":
-		r.User = local + "@" + value
+	user := value
+	switch {
+	case field == "username" && hasDomain && !strings.Contains(value, "@"):
+		user = value + "@" + domain
+	case field == "domain":
+		user = local + "@" + value
+	}
+	if user != r.User {
+		r.Debugf("username changed %s -> %s", r.User, user)
+		r.User = user
 	}
 	return true
 }
@@ -173,6 +172,10 @@ func (r *Request) setDelayUntil(value string) {
 func (r *Request) checkNets(ip netip.Addr, nets, field string) {
 	allowed := false
 	for net := range strings.FieldsFuncSeq(nets, func(c rune) bool { return c == ',' || c == ' ' }) {
+		if allowed {
+			break
+		}
+		r.Debugf("%s: Matching for network %s", field, net)
 		if net == "local" {
 			allowed = allowed || !ip.IsValid()
 			continue

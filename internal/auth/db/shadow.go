@@ -23,6 +23,7 @@ func (s *shadowDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
 	if s.env.System == nil {
 		return Secret{}, errNoWorker
 	}
+	r.Debugf("lookup")
 	hash, ok, err := s.env.System.Shadow(ctx, r.User)
 	switch {
 	case err != nil:

@@ -110,6 +110,7 @@ func (s *sqlDB) Blocking() bool { return true }
 
 // Fetch implements [Fetcher] with password_query.
 func (s *sqlDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
+	r.logQuery("query: ", &s.password)
 	rows, hasPassword := 0, false
 	var fields []Field
 	err := s.query(ctx, r, &s.password, func(columns []string, row sqldb.Row) bool {
@@ -153,6 +154,7 @@ func (s *sqlDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
 
 // LookupUser implements [Userdb] with user_query.
 func (s *sqlDB) LookupUser(ctx context.Context, r *Request) error {
+	r.logQuery("", &s.user)
 	found := false
 	var fields []Field
 	err := s.query(ctx, r, &s.user, func(columns []string, row sqldb.Row) bool {

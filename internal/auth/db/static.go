@@ -18,6 +18,7 @@ func openStaticPassdb(_ *Env, args string) (Passdb, error) {
 func (p *staticPassdb) Blocking() bool { return false }
 
 func (p *staticPassdb) Fetch(_ context.Context, r *Request) (Secret, error) {
+	r.Debugf("lookup")
 	if err := p.fields.SetFields(r); err != nil {
 		return Secret{}, err
 	}

@@ -110,7 +110,7 @@ func verifyBlowfish(plain string, data []byte) error {
 	case bcrypt.ErrMismatchedHashAndPassword:
 		return ErrMismatch
 	default:
-		return &InvalidError{Scheme: "BLF-CRYPT", Reason: err.Error()}
+		return &InvalidError{Reason: "Password is not blowfish password"}
 	}
 }
 

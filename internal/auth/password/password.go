@@ -18,12 +18,15 @@ func (e UnknownSchemeError) Error() string { return "Unknown scheme " + string(e
 
 // An InvalidError is returned for stored data that is not what its scheme says.
 type InvalidError struct {
-	Scheme string
+	Scheme string // empty: what is wrong showed only when a password was compared
 	Reason string
 }
 
 func (e *InvalidError) Error() string {
-	if e.Reason == "" {
+	switch {
+	case e.Scheme == "":
+		return "Invalid password in passdb: " + e.Reason
+	case e.Reason == "":
 		return "Invalid password format for scheme " + e.Scheme
 	}
 	return fmt.Sprintf("Invalid password format for scheme %s: %s", e.Scheme, e.Reason)
