@@ -25,6 +25,8 @@ type Spec struct {
 	Config    []byte // nil for none
 	Listeners []ListenerSpec
 	Sockets   *Listeners
+	// TimerSlack is how late its timers may be, for less work when it is busy: see startSlack.
+	TimerSlack time.Duration
 }
 
 // A Child is a running or restarting daemon process. A child that dies is
@@ -93,7 +95,7 @@ func (c *Child) start() error {
 	cmd.Env = childEnvironment()
 	// A child must not outlive its master, nor get the terminal's signals.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: 0}
-	if err := cmd.Start(); err != nil {
+	if err := startSlack(cmd, spec.TimerSlack); err != nil {
 		ours.Close()
 		r.Close()
 		return fmt.Errorf("service(%s): %w", c.name(), err)
