@@ -4,56 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
-
-// smallDisk mounts a file system of so many megabytes at dir.
-func smallDisk(t *testing.T, dir string, megabytes int) {
-	t.Helper()
-	var was syscall.Stat_t
-	if err := syscall.Stat(dir, &was); err != nil {
-		t.Fatal(err)
-	}
-	options := fmt.Sprintf("size=%dm,mode=%o,uid=%d,gid=%d", megabytes, was.Mode&0o777, was.Uid, was.Gid)
-	if err := syscall.Mount("none", dir, "tmpfs", 0, options); err != nil {
-		t.Fatalf("mount %s: %v", dir, err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Errorf("umount %s: %v", dir, err)
-		}
-	})
-}
-
-// fill takes all space that is left at dir and returns what gives it back.
-func fill(t *testing.T, dir string) (release func()) {
-	t.Helper()
-	path := filepath.Join(dir, "ballast")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	block := make([]byte, 64<<10)
-	for size := len(block); size > 0; {
-		if _, err := f.Write(block[:size]); errors.Is(err, syscall.ENOSPC) {
-			size /= 2
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return func() {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // The disk of the queue is full: new mail is put off, what was acknowledged is
 // kept over a crash and delivered, and with space there is service again.
@@ -66,7 +22,7 @@ func TestFullQueueDisk(t *testing.T) {
 		Main: "message_size_limit = 0\nvirtual_mailbox_limit = 0\nminimal_backoff_time = 1s\nmaximal_backoff_time = 1s\nqueue_run_delay = 1s\n",
 	})
 	spool := filepath.Join(tr.Dir, "spool")
-	smallDisk(t, spool, 24)
+	harness.SmallDisk(t, spool, 24)
 	tr.Start(t)
 	l := &load{ledger: newLedger()}
 	n := 0
@@ -84,7 +40,7 @@ func TestFullQueueDisk(t *testing.T) {
 			t.Fatalf("a message was %v while there is space", f)
 		}
 	}
-	release := fill(t, spool)
+	release := harness.FillDisk(t, spool)
 	for refusals := 0; refusals < 5; {
 		if send() == refused {
 			refusals++
@@ -136,7 +92,7 @@ func sendSMTP2(t *testing.T, l *load, c *harness.Client, id string) {
 // stays whole and readable, and with space there is service again.
 func TestFullMailDisk(t *testing.T) {
 	mb := harness.NewMailbox(t, harness.Dovetail, harness.MailboxOptions{Users: 1})
-	smallDisk(t, mb.Mail, 4)
+	harness.SmallDisk(t, mb.Mail, 4)
 	mb.Start(t)
 	l := &load{ledger: newLedger()}
 	n := 0
@@ -183,7 +139,7 @@ func TestFullMailDisk(t *testing.T) {
 			t.Fatalf("delivery with space left: %s", reply)
 		}
 	}
-	release := fill(t, mb.Mail)
+	release := harness.FillDisk(t, mb.Mail)
 	reply := ""
 	for refusals := 0; refusals < 5; {
 		if reply = deliver(); !strings.HasPrefix(reply, "250") {

@@ -24,9 +24,13 @@ func TestJournalAfterPowerFailure(t *testing.T) {
 			const users, messages = 10, 6
 			mb := harness.StartMailbox(t, harness.Dovetail, harness.MailboxOptions{Users: users, Location: location, Mail: localDisk(t)})
 			for user := range users { // another if the file system was flushed meanwhile, as it is every few seconds
-				if losePower(t, mb, user, messages) {
+				home, _, _ := strings.Cut(harness.User(user), "@")
+				if losePower(t, mb, user, filepath.Join(mb.Mail, home), mb.Mail, messages) {
 					mb.Start(t)
 					checkRecovered(t, mb, user, messages)
+					if got := strings.Fields(mb.Doveadm(t, user, "search", "mailbox", "INBOX", "all")); len(got) != 2*messages {
+						t.Errorf("doveadm finds %q", got)
+					}
 					return
 				}
 				mb.Start(t)
@@ -34,6 +38,96 @@ func TestJournalAfterPowerFailure(t *testing.T) {
 			t.Fatalf("the journal was empty %d times", users)
 		})
 	}
+}
+
+// The first to look at such mail may be somebody with another uid, to whom it is shared. It has to be there for
+// him, too, and he must not do anything to it that keeps it from coming back.
+func TestJournalOfAnotherUser(t *testing.T) {
+	byIMAP := func(t *testing.T, mb *harness.Mailbox, user int, box string) string {
+		c := harness.ConnectIMAP(t, mb.IMAP, user, box)
+		defer c.Close()
+		rows, _ := c.Must(t, "FETCH 1:* (BODY.PEEK[])")
+		return strings.Join(rows, "")
+	}
+	byDoveadm := func(t *testing.T, mb *harness.Mailbox, user int, box string) string {
+		text := harness.Run(t, "", harness.Binary(t), "doveadm", "-c", mb.Config, "fetch", "-u", harness.User(user), "text", "mailbox", box, "all")
+		return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
+	}
+	for _, test := range []struct {
+		name, format string
+		read         func(t *testing.T, mb *harness.Mailbox, user int, box string) string
+	}{
+		{"sdbox", "sdbox", byIMAP},
+		{"mdbox", "mdbox", byIMAP},
+		{"doveadm", "mdbox", byDoveadm},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			format := test.format
+			const users, messages = 10, 6
+			disk := localDisk(t)
+			mb := harness.NewMailbox(t, harness.Dovetail, harness.MailboxOptions{Users: users, Location: format + ":~/mail", Mail: disk, Extra: `
+namespace inbox {
+  inbox = yes
+  separator = /
+}
+namespace shared {
+  type = shared
+  prefix = shared/%%u/
+  separator = /
+  location = ` + format + `:%%h/mail
+  list = no
+}
+service auth {
+  unix_listener auth-userdb {
+    mode = 0660
+    group = mail
+  }
+}
+`})
+			giveUIDs(t, mb, users)
+			mb.Start(t)
+			for user := range users - 1 {
+				if !losePower(t, mb, user, filepath.Join(homeOf(mb, user), "mail"), homeOf(mb, user), messages) {
+					mb.Start(t)
+					continue
+				}
+				mb.Start(t)
+				got := test.read(t, mb, user+1, fmt.Sprintf("shared/%s/INBOX", harness.User(user)))
+				for n := range messages {
+					if id := fmt.Sprint("journal-", n); !strings.Contains(got, letter(id)) {
+						t.Errorf("%s is lost for another user:\n%.2000q", id, got)
+					}
+				}
+				checkThere(t, mb, user, messages)
+				return
+			}
+			t.Fatalf("the journal was empty %d times", users)
+		})
+	}
+}
+
+func homeOf(mb *harness.Mailbox, user int) string {
+	return filepath.Join(mb.Mail, fmt.Sprint("home-", user))
+}
+
+// giveUIDs gives each user an own uid and a home that the group may use, too.
+func giveUIDs(t *testing.T, mb *harness.Mailbox, users int) {
+	t.Helper()
+	if err := os.Chmod(mb.Mail, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	const mailGID = 8
+	var lines strings.Builder
+	for n := range users {
+		home, uid := homeOf(mb, n), 20000+n
+		fmt.Fprintf(&lines, "%s:{PLAIN}%s:%d:%d::%s\n", harness.User(n), harness.Password, uid, mailGID, home)
+		for _, dir := range []string{home, filepath.Join(home, "mail")} {
+			if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, uid, mailGID), os.Chmod(dir, os.ModeSetgid|0o770)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mb.SetUsers(t, lines.String())
 }
 
 // localDisk returns a directory for mail on an ext4 of its own: there are journals on local file systems
@@ -58,12 +152,10 @@ func localDisk(t *testing.T) string {
 }
 
 // losePower delivers messages to a user, kills the server and takes away what was not flushed of all but the
-// first. It reports whether the journal still had it.
-func losePower(t *testing.T, mb *harness.Mailbox, user, messages int) bool {
+// first, in dir. It reports whether the journal, which lies in top, still had it.
+func losePower(t *testing.T, mb *harness.Mailbox, user int, dir, top string, messages int) bool {
 	c := harness.Connect(t, mb.LMTP)
 	c.Expect(t, "LHLO client.example.org", "250")
-	home, _, _ := strings.Cut(harness.User(user), "@")
-	home = filepath.Join(mb.Mail, home)
 	durable := make(map[string]int64)
 	for n := range messages {
 		c.Expect(t, "MAIL FROM:<sender@example.org>", "250")
@@ -71,15 +163,15 @@ func losePower(t *testing.T, mb *harness.Mailbox, user, messages int) bool {
 		c.Expect(t, "DATA", "354")
 		c.Expect(t, letter(fmt.Sprint("journal-", n))+".", "250")
 		if n == 0 {
-			each(t, home, func(path string, size int64) { durable[path] = size })
+			each(t, dir, func(path string, size int64) { durable[path] = size })
 		}
 	}
 	mb.Process.KillAll()
-	if !restarted(t, filepath.Join(mb.Mail, ".dovetail-journal")) {
+	if !restarted(t, filepath.Join(top, ".dovetail-journal")) {
 		return false
 	}
 	lost := 0
-	each(t, home, func(path string, size int64) {
+	each(t, dir, func(path string, size int64) {
 		was, ok := durable[path]
 		var err error
 		switch {
@@ -147,7 +239,8 @@ func restarted(t *testing.T, dir string) bool {
 	return used == 1
 }
 
-func checkRecovered(t *testing.T, mb *harness.Mailbox, user, messages int) {
+// checkThere looks whether the owner has all messages.
+func checkThere(t *testing.T, mb *harness.Mailbox, user, messages int) {
 	c := harness.ConnectIMAP(t, mb.IMAP, user, "INBOX")
 	untagged, _ := c.Must(t, "UID FETCH 1:* BODY.PEEK[]")
 	got := strings.Join(untagged, "\n")
@@ -160,11 +253,13 @@ func checkRecovered(t *testing.T, mb *harness.Mailbox, user, messages int) {
 		t.Errorf("%d messages, want %d", len(untagged), messages)
 	}
 	c.Must(t, "LOGOUT")
+}
+
+// checkRecovered does that, and looks for the server's word on it.
+func checkRecovered(t *testing.T, mb *harness.Mailbox, user, messages int) {
+	checkThere(t, mb, user, messages)
 	log, err := os.ReadFile(mb.Log)
 	if err != nil || !strings.Contains(string(log), "Recovered mail in "+mb.Mail) {
 		t.Errorf("the log does not say that mail was recovered: %v", err)
-	}
-	if got := strings.Fields(mb.Doveadm(t, user, "search", "mailbox", "INBOX", "all")); len(got) != 2*messages {
-		t.Errorf("doveadm finds %q", got)
 	}
 }

@@ -33,7 +33,7 @@ func Dial(addr string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(conn)
+	return NewClient(conn)
 }
 
 // DialTLS connects with TLS from the first byte. The certificate is not looked at.
@@ -43,10 +43,11 @@ func DialTLS(addr string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(conn)
+	return NewClient(conn)
 }
 
-func newClient(conn net.Conn) (*Client, error) {
+// NewClient reads the greeting of a server that a connection is to.
+func NewClient(conn net.Conn) (*Client, error) {
 	c := &Client{Conn: conn, r: bufio.NewReader(conn)}
 	var err error
 	if c.Greeting, err = c.Reply(); err != nil {
@@ -54,6 +55,13 @@ func newClient(conn net.Conn) (*Client, error) {
 		return nil, fmt.Errorf("greeting: %w", err)
 	}
 	return c, nil
+}
+
+// StartTLS returns a client that goes on with TLS, without a greeting, after the server
+// has said that it is ready. The certificate is not looked at.
+func (c *Client) StartTLS() *Client {
+	conn := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true}) // the tests' own server
+	return &Client{Conn: conn, Greeting: c.Greeting, r: bufio.NewReader(conn)}
 }
 
 // Connect is [Dial] for tests that cannot go on without.

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -197,6 +198,23 @@ service auth {
 @EXTRA@
 `
 
+// SetUsers has the server find its users in the lines of a passwd-file, in the place of its own userdb.
+// It comes before Start.
+func (m *Mailbox) SetUsers(t TB, lines string) {
+	t.Helper()
+	path := filepath.Join(m.Dir, "users")
+	Write(t, path, lines)
+	text, err := os.ReadFile(m.Config)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	was := "  driver = static\n  args = uid=8 gid=8 home=" + m.Mail + "/%n\n"
+	if !strings.Contains(string(text), was) {
+		t.Fatalf("no userdb to replace:\n%s", text)
+	}
+	Write(t, m.Config, strings.Replace(string(text), was, "  driver = passwd-file\n  args = "+path+"\n", 1))
+}
+
 // Start starts the service and waits until it takes connections.
 func (m *Mailbox) Start(t TB) {
 	t.Helper()
@@ -237,4 +255,14 @@ func Certificate(t TB, dir string) {
 	}
 	Write(t, filepath.Join(dir, "cert.pem"), string(certificate.cert))
 	Write(t, filepath.Join(dir, "key.pem"), string(certificate.key))
+}
+
+// ServerTLS is what a server of the test needs for TLS, with the certificate in dir.
+func ServerTLS(t TB, dir string) *tls.Config {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}}
 }

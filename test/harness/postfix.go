@@ -50,7 +50,8 @@ virtual unix - n n - - virtual
 
 // StartPostfix starts Postfix. Files of its configuration directory are given
 // by name: main.cf and master.cf are added to what every one needs; DIR in
-// main.cf stands for its directory. It fails where Postfix is not installed.
+// main.cf stands for its directory; resolv.conf is for services of master.cf with
+// chroot = y. It fails where Postfix is not installed.
 func StartPostfix(t TB, files map[string]string) *Postfix {
 	t.Helper()
 	owner, err := user.Lookup("postfix")
@@ -58,8 +59,8 @@ func StartPostfix(t TB, files map[string]string) *Postfix {
 		t.Fatalf("Postfix is not installed: run test/install-packages")
 	}
 	p := &Postfix{Dir: Dir(t)}
-	for _, sub := range []string{"etc", "spool", "data"} {
-		if err := os.Mkdir(filepath.Join(p.Dir, sub), 0o755); err != nil {
+	for _, sub := range []string{"etc", "spool/etc", "data"} {
+		if err := os.MkdirAll(filepath.Join(p.Dir, sub), 0o755); err != nil {
 			t.Fatalf("%v", err)
 		}
 	}
@@ -76,6 +77,8 @@ func StartPostfix(t TB, files map[string]string) *Postfix {
 			text = strings.ReplaceAll(postfixSettings+text, "DIR", p.Dir)
 		case "master.cf":
 			text = postfixServices + text
+		case "resolv.conf":
+			name = "../spool/etc/resolv.conf"
 		}
 		p.write(t, name, text)
 	}

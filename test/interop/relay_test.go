@@ -135,7 +135,7 @@ retry.test    retry:4.2.0 not today
 		{"mapped.test", "relay=127.0.0.1[127.0.0.1]:" + at + ", "},
 		{"other.test", "relay=127.0.0.1[127.0.0.1]:" + at + ", "}, // relayhost
 		{"null.test", "dsn=5.1.0, status=bounced (Domain null.test does not accept mail (nullMX))"},
-		{"unknown.test", "dsn=5.4.4, status=bounced (Host or domain name not found. Name service error for name=unknown.test type=MX: Host not found)"},
+		{"unknown.test", "dsn=5.4.4, status=bounced (Host or domain name not found. Name service error for name=unknown.test type=A: Host not found)"},
 		{"error.test", "relay=none, delay="},
 		{"error.test", "dsn=5.7.1, status=bounced (no mail for you)"},
 		{"discard.test", "dsn=2.0.0, status=sent (silently)"},

@@ -153,14 +153,5 @@ func homesInUserdb(t *testing.T, mb *harness.Mailbox, users int, uid func(n int)
 	for n := range users {
 		fmt.Fprintf(&lines, "%s:{PLAIN}%s:%d:8::%s\n", harness.User(n), harness.Password, uid(n), homeInUserdb(mb, n))
 	}
-	harness.Write(t, filepath.Join(mb.Dir, "users"), lines.String())
-	text, err := os.ReadFile(mb.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	was := "  driver = static\n  args = uid=8 gid=8 home=" + mb.Mail + "/%n\n"
-	if !strings.Contains(string(text), was) {
-		t.Fatalf("no userdb to replace:\n%s", text)
-	}
-	harness.Write(t, mb.Config, strings.Replace(string(text), was, "  driver = passwd-file\n  args = "+mb.Dir+"/users\n", 1))
+	mb.SetUsers(t, lines.String())
 }

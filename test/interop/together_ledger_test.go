@@ -25,7 +25,9 @@ type record struct {
 	perhaps  map[[2]string]int  // what may be there, since no answer came
 	fallback map[string][]place // by id: of an unfinished MOVE one at least must be there, or a perhaps
 	returns  bool               // what was there may be there again
-	acks     int
+	// renumbers says that another message may have the uid of one, which then has another.
+	renumbers bool
+	acks      int
 }
 
 // A copied is a message that a client has put somewhere.
@@ -69,6 +71,9 @@ func (r *record) compare(v *view) error {
 	var wrong []error
 	alive := make(map[string]int)
 	perhaps, loose := maps.Clone(r.perhaps), maps.Clone(r.loose)
+	if r.renumbers {
+		r.displaced(v, loose)
+	}
 	for name, b := range v.Boxes {
 		for _, uid := range b.UIDs {
 			id, err := r.found(place{name, uid}, b.Messages[uid], perhaps, loose)
@@ -94,6 +99,20 @@ func (r *record) compare(v *view) error {
 	return errors.Join(wrong...)
 }
 
+// displaced notes messages in whose places others are: they must be somewhere in the mailbox.
+func (r *record) displaced(v *view, loose map[[2]string]int) {
+	for at, c := range r.copies {
+		b := v.Boxes[at.box]
+		if b == nil || b.Messages[at.uid] == nil {
+			continue
+		}
+		p := &parser{rest: b.Messages[at.uid]["BODY[]"]}
+		if id, whole := idOf(p.unquoted()); whole && id != c.id {
+			loose[[2]string{at.box, c.id}]++
+		}
+	}
+}
+
 // found checks a message that is there.
 func (r *record) found(at place, items map[string]string, perhaps, loose map[[2]string]int) (string, error) {
 	p := &parser{rest: items["BODY[]"]}
@@ -101,10 +120,11 @@ func (r *record) found(at place, items map[string]string, perhaps, loose map[[2]
 	if !whole {
 		return id, fmt.Errorf("%s at uid %d in %s is damaged: %.300s", id, at.uid, at.box, items["BODY[]"])
 	}
-	if was, ok := r.given[at]; ok && was != id {
+	was, ok := r.given[at]
+	if ok && was != id && !r.renumbers {
 		return id, fmt.Errorf("uid %d in %s is %s, and was given to %s", at.uid, at.box, id, was)
 	}
-	if c := r.copies[at]; c != nil {
+	if c := r.copies[at]; c != nil && c.id == id {
 		if got, want := withoutRecent(items["FLAGS"]), flagWords(c.flags); got != want && !c.vague {
 			return id, fmt.Errorf("%s at uid %d in %s has the flags %q, want %q", id, at.uid, at.box, got, want)
 		}

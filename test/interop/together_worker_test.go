@@ -38,12 +38,20 @@ func lost(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrDeadlineExceeded))
 }
 
+// forgiven reports whether an error is to be expected of a server under kills: lost connections of both,
+// and refusals of the original, which does not get over everything that a killed process leaves, its own
+// included. (Two originals alone show that.)
+func (l *together) forgiven(server int, err error) bool {
+	var refusal harness.Refusal
+	return l.kills && (lost(err) || server == 1 && errors.As(err, &refusal))
+}
+
 // work does things at random until the load is stopped. After a lost connection it makes a
 // new one, if that is to be expected.
 func (w *worker) work() error {
 	for !w.stopped() {
 		err := w.session()
-		if err != nil && !(w.kills && lost(err)) {
+		if err != nil && !w.forgiven(w.server, err) {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 	}
@@ -85,7 +93,7 @@ func (w *worker) act() error {
 	m := here[w.r.IntN(len(here))]
 	to := sharedBoxes[w.r.IntN(len(sharedBoxes))]
 	action := w.r.IntN(7)
-	if (action == 2 || action == 3) && w.once && w.visited(m.id, to) {
+	if (action == 2 || action == 3) && w.once && w.server == 1 && w.visited(m.id, to) {
 		action = 0
 	}
 	switch action {

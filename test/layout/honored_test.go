@@ -27,6 +27,8 @@ var readOtherwise = map[string]string{
 	"internal/conf/dovecot.ServiceList.Services":        "what dovecot.Services returns",
 	"internal/conf/postfix.Core.CompatibilityLevel":     "defaults of other parameters and Main.Level expand it",
 	"internal/conf/postfix.Core.MynetworksStyle":        "the default of mynetworks comes from it",
+	"internal/conf/postfix.CipherLists":                 "CipherLists.Grade returns the one of a grade",
+	"internal/mta/smtpd.Settings.RejectTempfailAction":  "defaults of the other *_tempfail_action expand it",
 	"internal/mta/deliver/smtp.lmtpSettings":            "converted to Settings as a whole",
 }
 

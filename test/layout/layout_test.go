@@ -54,8 +54,8 @@ func goList(t *testing.T, options ...string) []byte {
 // layers are the parts of internal/, the lowest first. A package may import
 // those of its own layer and of the ones before it.
 var layers = [][]string{
-	{"conf", "maillog", "metrics"},
-	{"message", "smtp", "otp", "sasl", "dns", "tlsconf", "master", "table", "sqldb", "ldapdb", "dict", "auth"},
+	{"conf", "maillog", "metrics", "rawlog"},
+	{"message", "smtp", "otp", "sasl", "dns", "tlsconf", "master", "table", "sqldb", "ldapdb", "dict", "haproxy", "auth"},
 	{"mta", "mda"},
 }
 

@@ -78,7 +78,7 @@ func TestProcessesHaveNoMorePrivilegesThanTheyNeed(t *testing.T) {
 			}
 		}
 	}
-	owned(t, filepath.Join(tr.Dir, "spool", "public", "control"), "srw-rw----", "postfix", "postdrop")
+	owned(t, filepath.Join(tr.Dir, "spool", "tools", "control"), "srw-rw-rw-", "postfix", "")
 	owned(t, filepath.Join(tr.Dir, "spool", "private", "asuser"), "srw-------", "postfix", "")
 	owned(t, filepath.Join(tr.Dir, "spool", "segments"), "drwx------", "postfix", "")
 }

@@ -73,6 +73,9 @@ func (v configured) supported() bool {
 	if v.set != nil && v.set.Supported {
 		return true
 	}
+	if v.path == "service/executable" && clientProgram(v.text) != nil {
+		return true
+	}
 	key, ok := strings.CutPrefix(v.path, "plugin/")
 	return ok && slices.ContainsFunc(pluginKeys, func(p string) bool {
 		match, _ := path.Match(p, key)
@@ -100,7 +103,7 @@ func (c *Config) warnNoEffect() {
 		if v.path == "mail_plugins" {
 			for name := range strings.FieldsSeq(v.text) {
 				if !plugins[name] && !strings.HasPrefix(name, "$") {
-					report("mail_plugins", "there is no plugin "+name)
+					report("mail_plugins", "there is no plugin "+name+whyNot(name))
 				}
 			}
 		}
@@ -115,6 +118,14 @@ func (c *Config) warnNoEffect() {
 			}
 		}
 	}
+}
+
+// whyNot adds why there is no plugin of this name.
+func whyNot(name string) string {
+	if why := noEffectPlugins[name]; why != "" {
+		return ": " + why
+	}
+	return ""
 }
 
 // Refused returns an error for the first setting that must not be ignored but

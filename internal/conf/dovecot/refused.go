@@ -44,7 +44,6 @@ var refusedPlugins = map[string]string{
 	"acl":           "users could read mailboxes that access lists deny them",
 	"apparmor":      "mail processes would not be confined",
 	"imap_sieve":    "scripts would not act on mail that users store and flag",
-	"lazy_expunge":  "expunged mail would be lost, not kept",
 	"mail_compress": "compressed mail could not be read",
 	"mail_crypt":    "mail would be stored in the clear",
 	"mail_filter":   "mail would not pass through the filter",

@@ -22,15 +22,20 @@ var noEffect = map[string]string{
 	"lmdb_map_size":                  "tables are read without liblmdb",
 	"max_idle":                       "services are not separate processes",
 	"max_use":                        "services are not separate processes",
-	"permit_mx_backup_networks":      "permit_mx_backup is not supported",
-	"qmgr_clog_warn_time":            "the queue manager does not read ahead",
-	"respectful_logging":             "there is no postscreen, whose words it chooses",
+	"dnsblog_reply_delay":            "it is a test aid",
+	"postscreen_expansion_filter":    "footers show the client's address and port, and nothing that it said",
+	"postscreen_watchdog_timeout":    "sessions do not wait for each other",
+	"default_recipient_limit":        recipientsInMemory,
+	"qmgr_daemon_timeout":            "services are not separate processes",
+	"qmgr_fudge_factor":              "Postfix does not use it either",
+	"qmgr_ipc_timeout":               "services are not separate processes",
+	"qmgr_message_recipient_limit":   recipientsInMemory,
+	"qmgr_message_recipient_minimum": recipientsInMemory,
 	"smtpd_tls_dcert_file":           "crypto/tls has no DSA certificates",
 	"smtpd_tls_dkey_file":            "crypto/tls has no DSA certificates",
 	"smtpd_tls_dh1024_param_file":    "keys are exchanged over elliptic curves only",
 	"smtpd_tls_dh512_param_file":     "keys are exchanged over elliptic curves only",
 	"smtpd_tls_eecdh_grade":          "crypto/tls chooses among its curves, all of which are strong",
-	"smtpd_upstream_proxy_timeout":   "smtpd_upstream_proxy_protocol is not supported",
 	"tls_eecdh_auto_curves":          "crypto/tls chooses among its curves, all of which are strong",
 	"tls_eecdh_strong_curve":         "crypto/tls chooses among its curves, all of which are strong",
 	"tls_eecdh_ultra_curve":          "crypto/tls chooses among its curves, all of which are strong",
@@ -39,17 +44,17 @@ var noEffect = map[string]string{
 	"trigger_timeout":                "services are not separate processes",
 }
 
+// Why what tunes the queue manager of Postfix does nothing here.
+const (
+	recipientsInMemory = "a message that is delivered is in memory with all its recipients; qmgr_message_active_limit bounds the messages"
+	takeTurns          = "messages for a destination take turns, so that small mail never waits for large mail"
+)
+
 // noEffectFamilies are the same for names that begin and end in a certain way.
 var noEffectFamilies = []struct{ prefix, suffix, why string }{
 	{"address_verify_", "", "addresses are not probed"},
-	{"milter_", "", "milters are not supported"},
-	{"postscreen_", "", "there is no postscreen"},
-	{"dnsblog_", "", "there is no postscreen"},
 	{"tlsproxy_", "", "each service speaks TLS by itself"},
 	{"qmqpd_", "", "there is no QMQP server"},
-	{"smtpd_proxy_", "", "smtpd_proxy_filter is not supported"},
-	{"smtpd_policy_service_", "", "check_policy_service is not supported"},
-	{"unverified_", "", "addresses are not probed"},
 	{"tls_random_", "", "random numbers come from the system"},
 	{"tls_daemon_random_", "", "random numbers come from the system"},
 	{"proxy_", "_maps", "proxy: tables are opened directly"},
@@ -59,6 +64,25 @@ var noEffectFamilies = []struct{ prefix, suffix, why string }{
 	{"", "_tls_mandatory_ciphers", "crypto/tls offers only ciphers of grade high"},
 	{"", "exclude_ciphers", "crypto/tls offers none of these"},
 	{"tls_", "_cipherlist", "crypto/tls offers only ciphers of grade high"},
+	{"", "_tls_connection_reuse", "connections with TLS are kept for further mail as all others are"},
+	{"", "_tls_block_early_mail_reply", "what a server says before the TLS handshake is never taken for a reply"},
+	{"", "_tls_scert_verifydepth", "chains of certificates are verified whole, as with Postfix"},
+	{"", "mtp_tls_dcert_file", "crypto/tls has no DSA certificates"},
+	{"", "mtp_tls_dkey_file", "crypto/tls has no DSA certificates"},
+	{"", "_tls_enable_rpk", "crypto/tls has no raw public keys"},
+	{"", "mtp_sasl_type", "the mechanisms of the client are built in"},
+	{"", "mtp_sasl_path", "the mechanisms of the client are built in"},
+	{"", "mtp_dns_resolver_options", "names in mail are taken as complete"},
+	{"", "mtp_requiretls_policy", "REQUIRETLS is not offered to clients, so no mail asks for it"},
+	{"requiretls_", "", "REQUIRETLS is not offered to clients, so no mail asks for it"},
+	{"", "_delivery_slot_cost", takeTurns},
+	{"", "_delivery_slot_discount", takeTurns},
+	{"", "_delivery_slot_loan", takeTurns},
+	{"", "_minimum_delivery_slots", takeTurns},
+	{"", "_extra_recipient_limit", recipientsInMemory},
+	{"", "_recipient_refill_delay", recipientsInMemory},
+	{"", "_recipient_refill_limit", recipientsInMemory},
+	{"", "_recipient_limit", recipientsInMemory},
 	{"", "_service_name", "the services are parts of one process"},
 }
 
