@@ -176,7 +176,9 @@ func TestInterfacesChangeAtStartOnly(t *testing.T) {
 				t.Errorf("%v listens on a new address: %v", program, err)
 			}
 		}
-		logged(t, tr.Log, fmt.Sprintf("service %d: ignoring inet_interfaces change", ports[1]), skip)
+		last := fmt.Sprintf("service %d: ignoring inet_interfaces change", ports[1])
+		logged(t, tr.Log, last, skip)
+		logged(t, tr.Log, "to change inet_interfaces", skip+int64(strings.Index(tail(tr.Log, skip), last)))
 		var lines strings.Builder
 		for line := range strings.Lines(tail(tr.Log, skip)) {
 			_, text, ok := strings.Cut(line, ": warning: ")
