@@ -27,6 +27,12 @@ var (
 	resumed   = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>(.*)$`)
 )
 
+// How strace shows that a flush is asked for and that it is done, see package datasync.
+var (
+	flushBegun = regexp.MustCompile(`\{aio_data=(\w+), .*aio_lio_opcode=IOCB_CMD_FDSYNC, .*aio_fildes=(\d+<[^>]*>)`)
+	flushDone  = regexp.MustCompile(`\{data=(\w+), [^}]*res=0,`)
+)
+
 const unfinished = " <unfinished ...>"
 
 // parseTrace reads the output of strace -f.
@@ -51,7 +57,30 @@ func parseTrace(text string) []*call {
 		}
 		calls = append(calls, c)
 	}
-	return calls
+	return append(calls, flushes(calls)...)
+}
+
+// flushes returns what io_submit(2) and io_getevents(2) did as if it had been done by fdatasync(2).
+func flushes(calls []*call) []*call {
+	var all []*call
+	open := make(map[string]*call)
+	for _, c := range calls {
+		switch c.name {
+		case "io_submit":
+			if m := flushBegun.FindStringSubmatch(c.text); m != nil {
+				open[m[1]] = &call{name: "fdatasync", begin: c.begin, text: m[2] + ") = 0"}
+			}
+		case "io_getevents":
+			for _, m := range flushDone.FindAllStringSubmatch(c.text, -1) {
+				if flush := open[m[1]]; flush != nil {
+					flush.end = c.end
+					all = append(all, flush)
+					delete(open, m[1])
+				}
+			}
+		}
+	}
+	return all
 }
 
 // fileArgument is the first argument with what strace -y knows of it.
@@ -89,7 +118,7 @@ func trace(t *testing.T, pid int, do func()) []*call {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command("strace", "-f", "-y", "-v", "-s", "20000", "-o", out,
-		"-e", "trace=write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,syncfs,sync_file_range,rename,renameat,renameat2,linkat",
+		"-e", "trace=write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,syncfs,sync_file_range,io_submit,io_getevents,rename,renameat,renameat2,linkat",
 		"-p", strconv.Itoa(pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {

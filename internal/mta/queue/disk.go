@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dovetail-mail/dovetail/internal/mta/queue/datasync"
 )
 
 // disk is what the store asks of the file system. Tests put one in its place
@@ -169,7 +171,7 @@ func consume(bufs [][]byte, n int) [][]byte {
 	return bufs
 }
 
-func (f osFile) sync() error { return unix.Fdatasync(int(f.Fd())) }
+func (f osFile) sync() error { return datasync.File(int(f.Fd())) }
 
 func (f osFile) size() (int64, error) {
 	st, err := f.Stat()
