@@ -26,24 +26,24 @@ const (
 	flagEvent      = 1 // IOCB_FLAG_RESFD
 )
 
-// An order is struct iocb of linux/aio_abi.h, on a machine that is little-endian.
+// An order is struct iocb of linux/aio_abi.h, on a machine that is little-endian; what a flush has no use for stays zero.
 type order struct {
-	data       uint64
-	key, flags uint32
+	data       uint64 // comes back with the completion
+	_          [2]uint32
 	opcode     uint16
-	priority   int16
+	_          int16
 	file       uint32
-	buf, n     uint64
-	offset     int64
-	_          uint64
+	_          [4]uint64
 	eventFlags uint32
 	event      uint32
 }
 
 // A completion is struct io_event.
 type completion struct {
-	data, order uint64
-	result, _   int64
+	data   uint64
+	_      uint64
+	result int64
+	_      int64
 }
 
 // An engine is an asynchronous I/O context of this process.
