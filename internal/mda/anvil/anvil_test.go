@@ -69,7 +69,7 @@ func serve(t testing.TB, src anvil.Source) *anvil.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go anvil.Serve(t.Context(), l, src)
+	go anvil.Serve(t.Context(), l, func(error) {}, src)
 	c, err := anvil.Dial(path)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func FuzzServer(f *testing.F) {
 		src := &table{sessions: []anvil.Session{{ID: 2, Service: "imap", User: "bob", PID: 7}}}
 		client, server := net.Pipe()
 		l := &single{conn: server, closed: make(chan struct{})}
-		go anvil.Serve(t.Context(), l, src)
+		go anvil.Serve(t.Context(), l, func(error) {}, src)
 		go func() {
 			client.Write([]byte(input))
 			client.Write([]byte("\nEND\n")) // an unknown command ends the connection

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
+	"github.com/dovetail-mail/dovetail/internal/mda/lineserver"
 )
 
 // A Client asks a server.
@@ -25,7 +26,7 @@ func Dial(path string) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{conn, bufio.NewScanner(conn)}
-	c.lines.Buffer(nil, maxLine)
+	c.lines.Buffer(nil, lineserver.MaxLine)
 	if err := c.put("VERSION\tanvil\t1\t0"); err != nil {
 		conn.Close()
 		return nil, err
@@ -37,7 +38,7 @@ func Dial(path string) (*Client, error) {
 func (c *Client) Close() error { return c.conn.Close() }
 
 func (c *Client) put(line string) error {
-	if err := c.conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(lineserver.Timeout)); err != nil {
 		return err
 	}
 	_, err := c.conn.Write([]byte(line + "\n"))

@@ -1,7 +1,6 @@
 package anvil
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
+	"github.com/dovetail-mail/dovetail/internal/mda/lineserver"
 )
 
 // A Session is one that a user has.
@@ -48,38 +48,9 @@ type Source interface {
 	Kick(ids []uint64)
 }
 
-const (
-	maxLine    = 16384
-	askTimeout = time.Minute // for a command, and for its answer to be read
-)
-
 // Serve answers on l until it is closed. Only who may do everything may connect to it.
-func Serve(ctx context.Context, l net.Listener, src Source) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go serve(ctx, conn, src)
-	}
-}
-
-func serve(ctx context.Context, conn net.Conn, src Source) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	lines := bufio.NewScanner(conn)
-	lines.Buffer(nil, maxLine)
-	w := bufio.NewWriter(conn)
-	for {
-		conn.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the read shows it
-		if !lines.Scan() {
-			return
-		}
-		if err := answer(ctx, w, lines.Text(), src); err != nil || w.Flush() != nil {
-			return
-		}
-	}
+func Serve(ctx context.Context, l net.Listener, warn func(error), src Source) {
+	lineserver.Serve(ctx, l, warn, func(ctx context.Context, w io.Writer, line string) error { return answer(ctx, w, line, src) })
 }
 
 // answer answers one line. Its error ends the connection.

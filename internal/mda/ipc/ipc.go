@@ -3,7 +3,6 @@ package ipc
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
+	"github.com/dovetail-mail/dovetail/internal/mda/lineserver"
 )
 
 // A Session is one that is relayed to another server, or about to be.
@@ -53,45 +53,12 @@ type Source interface {
 	Relayed(ctx context.Context, q *Query) ([]Session, error)
 }
 
-const (
-	maxLine     = 16384
-	acceptDelay = 100 * time.Millisecond // after a failure, usually for lack of descriptors
-
-	askTimeout = time.Minute // for a command, and for its answer to be read
-)
-
 // Serve answers on l until it is closed. Only who may do everything may connect to it.
-func Serve(ctx context.Context, l net.Listener, src Source) {
-	for {
-		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			time.Sleep(acceptDelay)
-			continue
-		}
-		go serve(ctx, conn, src)
-	}
-}
-
-func serve(ctx context.Context, conn net.Conn, src Source) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	lines := bufio.NewScanner(conn)
-	lines.Buffer(nil, maxLine)
-	w := bufio.NewWriter(conn)
-	for {
-		conn.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the read shows it
-		if !lines.Scan() {
-			return
-		}
-		answer(ctx, w, lines.Text(), src)
-		if w.Flush() != nil {
-			return
-		}
-	}
+func Serve(ctx context.Context, l net.Listener, warn func(error), src Source) {
+	lineserver.Serve(ctx, l, warn, func(ctx context.Context, w io.Writer, line string) error {
+		answer(ctx, w, line, src)
+		return nil
+	})
 }
 
 // answer answers one line.
@@ -186,7 +153,7 @@ func Ask(path string, each func(fields []string), command ...string) (string, er
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(lineserver.Timeout)); err != nil {
 		return "", err
 	}
 	line := []byte("proxy\t*")
@@ -197,7 +164,7 @@ func Ask(path string, each func(fields []string), command ...string) (string, er
 		return "", err
 	}
 	lines := bufio.NewScanner(conn)
-	lines.Buffer(nil, maxLine)
+	lines.Buffer(nil, lineserver.MaxLine)
 	for lines.Scan() {
 		kind, text := lines.Text()[:min(1, len(lines.Text()))], lines.Text()[min(1, len(lines.Text())):]
 		switch kind {

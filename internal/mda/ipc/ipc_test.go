@@ -59,7 +59,7 @@ func TestAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	go Serve(t.Context(), l, sessions)
+	go Serve(t.Context(), l, func(error) {}, sessions)
 	var rows [][]string
 	end, err := Ask(path, func(fields []string) { rows = append(rows, fields) }, "LIST-FULL")
 	want := [][]string{

@@ -114,5 +114,5 @@ func (p *plan) addIPC(s *dovecot.Service) error {
 }
 
 func (m *Master) serveIPC(specs []master.ListenerSpec) error {
-	return m.serveSockets(m.ipc, specs, func(l net.Listener) { ipc.Serve(m.ctx, l, ipcSource{m}) })
+	return m.serveSockets(m.ipc, specs, func(l net.Listener) { ipc.Serve(m.ctx, l, m.warn, ipcSource{m}) })
 }

@@ -166,8 +166,11 @@ func parsePenalty(fields []string) (p anvil.Penalty, ok bool) {
 }
 
 func (m *Master) serveAnvil(specs []master.ListenerSpec) error {
-	return m.serveSockets(m.anvil, specs, func(l net.Listener) { anvil.Serve(m.ctx, l, anvilSource{m}) })
+	return m.serveSockets(m.anvil, specs, func(l net.Listener) { anvil.Serve(m.ctx, l, m.warn, anvilSource{m}) })
 }
+
+// warn logs why a socket of the master's own takes no client.
+func (m *Master) warn(err error) { m.log.Warningf("%v", err) }
 
 // serveSockets answers on sockets of the master's own that are not answered on yet, and no
 // longer on those that are gone. It is called after the listeners were opened.

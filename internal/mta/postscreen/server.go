@@ -12,6 +12,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
@@ -163,9 +164,6 @@ func (s *Server) parseTests(*Config) error {
 	return nil
 }
 
-// maxAcceptDelay bounds the pause after an accept that failed, usually for lack of descriptors.
-const maxAcceptDelay = time.Second
-
 // Serve accepts connections on l until ctx ends or l is closed, and returns when every session is over. When ctx ends sessions
 // are cut off; when only l is closed, they go on.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
@@ -175,26 +173,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	})
 	defer stop()
 	defer s.running.Wait()
-	delay := 5 * time.Millisecond
 	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			var temp interface{ Temporary() bool }
-			if !errors.As(err, &temp) || !temp.Temporary() {
-				return fmt.Errorf("accept connection: %w", err)
-			}
-			s.log.Warningf("accept connection: %v", err)
-			select {
-			case <-time.After(delay):
-			case <-ctx.Done():
-			}
-			delay = min(2*delay, maxAcceptDelay)
-			continue
+		conn, err := master.Accept(ctx, l, func(err error) { s.log.Warningf("%v", err) })
+		if conn == nil {
+			return err
 		}
-		delay = 5 * time.Millisecond
 		s.running.Go(func() { s.screen(context.WithoutCancel(ctx), conn) })
 	}
 }

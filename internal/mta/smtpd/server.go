@@ -14,6 +14,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/dns"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
@@ -226,37 +227,18 @@ func (s *Server) sessionLimit(service *postfix.ServiceEntry) int {
 	return service.MaxProc
 }
 
-// maxAcceptDelay bounds the pause after an accept that failed, usually for
-// lack of descriptors.
-const maxAcceptDelay = time.Second
-
 func (s *Server) accept(ctx context.Context, l net.Listener, w *workers) error {
-	delay := 5 * time.Millisecond
 	for {
 		select {
 		case w.slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
-		conn, err := l.Accept()
-		if err != nil {
+		conn, err := master.Accept(ctx, l, func(err error) { s.log.Warningf("%v", err) })
+		if conn == nil {
 			<-w.slots
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
-			}
-			var temp interface{ Temporary() bool }
-			if !errors.As(err, &temp) || !temp.Temporary() {
-				return fmt.Errorf("accept connection: %w", err)
-			}
-			s.log.Warningf("accept connection: %v", err)
-			select {
-			case <-time.After(delay):
-			case <-ctx.Done():
-			}
-			delay = min(2*delay, maxAcceptDelay)
-			continue
+			return err
 		}
-		delay = 5 * time.Millisecond
 		select {
 		case w.waiting <- conn:
 		default:
