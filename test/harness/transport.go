@@ -125,14 +125,8 @@ smtpd_sasl_path = @AUTH@
 @MAIN@
 `
 
-const masterConfig = `
-127.0.0.1:@SMTPPORT@ inet n - n - 200 smtpd
-127.0.0.1:@SUBMISSIONPORT@ inet n - n - - smtpd
-  -o syslog_name=postfix/submission
-  -o smtpd_sasl_auth_enable=yes
-  -o smtpd_tls_auth_only=no
-  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
-pickup unix n - n 60 1 pickup
+// Services are those of master.cf as it is installed, without smtpd.
+const Services = `pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -156,7 +150,16 @@ lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
-@MASTER@
+`
+
+const masterConfig = `
+127.0.0.1:@SMTPPORT@ inet n - n - 200 smtpd
+127.0.0.1:@SUBMISSIONPORT@ inet n - n - - smtpd
+  -o syslog_name=postfix/submission
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_tls_auth_only=no
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+` + Services + `@MASTER@
 `
 
 // Start starts the transport and waits until it takes connections.
