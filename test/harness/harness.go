@@ -303,6 +303,7 @@ func Try(stdin, name string, args ...string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
+	cmd.WaitDelay = 10 * time.Second // for children that keep its output open
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // A Transport is a running mail transport: Postfix's part.
@@ -168,11 +169,18 @@ func (tr *Transport) Start(t TB, env ...string) {
 	if tr.Program == Dovetail {
 		tr.Process = Start(t, env, Binary(t), "postfix", "-c", tr.Config, "start-fg")
 	} else {
+		longLogQueue()
 		tr.Process = Start(t, env, "/usr/sbin/postfix", "-c", tr.Config, "start-fg")
 		t.Cleanup(tr.Stop)
 	}
 	WaitTCP(t, tr.Process, tr.SMTP)
 }
+
+// longLogQueue lets sockets for log lines hold as many as systemd has them hold. With the kernel's ten Postfix's master, which
+// starts postlogd, waits for it for ever once it has more to say than that in one go, of a reload for instance.
+var longLogQueue = sync.OnceFunc(func() {
+	os.WriteFile("/proc/sys/net/unix/max_dgram_qlen", []byte("512"), 0o644) //nolint:errcheck // then it stays short
+})
 
 // Stop ends the transport in order. Postfix's master is not what was started
 // but a child of a script that passes no signal on.

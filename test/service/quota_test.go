@@ -80,7 +80,9 @@ func TestQuotaServices(t *testing.T) {
 func playQuota(t *testing.T, mb *harness.Mailbox, dir string) string {
 	t.Helper()
 	var out strings.Builder
-	policy := dialPolicy(t, filepath.Join(mb.Dir, "run", "quota-status"))
+	socket := filepath.Join(mb.Dir, "run", "quota-status")
+	harness.WaitSocket(t, mb.Process, socket)
+	policy := dialPolicy(t, socket)
 	ask := func(attributes ...string) {
 		fmt.Fprintf(&out, "%s: %s\n", strings.Join(attributes, " "), policy(attributes...))
 	}
