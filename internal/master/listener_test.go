@@ -3,8 +3,10 @@ package master
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,19 +14,19 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 )
 
-// freePort returns a port that nobody listens on.
+// freePort returns a port that nobody listens on, below those that the system gives to clients:
+// a connection from one of those keeps a listener of all addresses off it.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := strconv.Itoa(10000 + rand.IntN(20000))
+		if l, err := net.Listen("tcp4", "0.0.0.0:"+port); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no free port")
+	return ""
 }
 
 func listens(addr string) bool {
