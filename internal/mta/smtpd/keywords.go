@@ -79,12 +79,9 @@ var keywordOrder = []string{
 
 // extensions are the parameters of MAIL and RCPT that the session takes.
 func (s *session) extensions() smtp.Extensions {
-	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN
+	ext := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtDSN | smtp.ExtAuth // AUTH= even where there is no AUTH, as Postfix
 	if s.srv.core.SMTPUTF8Enable {
 		ext |= smtp.ExtSMTPUTF8
-	}
-	if s.srv.sasl != nil {
-		ext |= smtp.ExtAuth
 	}
 	if s.discard&kwVERP == 0 && s.srv.lists.verp.matches(s) {
 		ext |= smtp.ExtXVERP

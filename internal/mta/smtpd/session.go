@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -245,6 +246,11 @@ func (s *session) readLine() ([]byte, error) {
 		if s.srv.stopping.Load() && !s.tx.open {
 			return nil, os.ErrDeadlineExceeded
 		}
+	} else if len(s.out) > maxOut {
+		if err := s.send(); err != nil {
+			return nil, err
+		}
+		runtime.Gosched() // others are served between the commands of one who sends thousands at once
 	}
 	line, err := s.r.ReadLine()
 	if err == smtp.ErrLineTooLong {
@@ -377,9 +383,6 @@ func (s *session) reply(r smtp.Reply) {
 	if r.Code == 421 || r.Code == 521 {
 		s.closing = true
 	}
-	if len(s.out) > maxOut {
-		s.flush()
-	}
 }
 
 // softened makes a refusal a temporary one if soft_bounce is on.
@@ -406,15 +409,22 @@ func (s *session) pause(d time.Duration) {
 	}
 }
 
-// flush sends the replies.
+// flush sends the replies before the session waits.
 func (s *session) flush() error {
+	err := s.send()
+	if cap(s.out) > keepOut {
+		s.out = nil
+	}
+	return err
+}
+
+// send sends the replies, of which there will be more at once.
+func (s *session) send() error {
 	if len(s.out) == 0 {
 		return nil
 	}
 	_, err := s.conn.Write(s.out)
-	if s.out = s.out[:0]; cap(s.out) > keepOut {
-		s.out = nil
-	}
+	s.out = s.out[:0]
 	return err
 }
 

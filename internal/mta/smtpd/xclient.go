@@ -79,7 +79,7 @@ func (s *session) xclient(args []byte) smtp.Reply {
 			c.addr, c.addrText = addr, addr.String()
 		case "PORT":
 			if _, err := strconv.ParseUint(value, 10, 16); err != nil && value != "" {
-				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad TCP PORT syntax: "+value)
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad PORT syntax: "+value)
 			}
 			if c.port = value; value == "" {
 				c.port = unknownName
@@ -97,13 +97,17 @@ func (s *session) xclient(args []byte) smtp.Reply {
 				log = login{method: "XCLIENT", user: value}
 			}
 		case "DESTADDR":
-			if addr, ok := parseAddr(value); ok {
-				c.server = netip.AddrPortFrom(addr, c.server.Port())
+			addr, ok := parseAddr(value)
+			if !ok && value != "" {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad DESTADDR syntax: "+value)
 			}
+			c.server = netip.AddrPortFrom(addr, c.server.Port())
 		case "DESTPORT":
-			if port, err := strconv.ParseUint(value, 10, 16); err == nil {
-				c.server = netip.AddrPortFrom(c.server.Addr(), uint16(port))
+			port, err := strconv.ParseUint(value, 10, 16)
+			if err != nil && value != "" {
+				return reply(501, smtp.Enhanced{5, 5, 4}, "Bad DESTPORT syntax: "+value)
 			}
+			c.server = netip.AddrPortFrom(c.server.Addr(), uint16(port))
 		default:
 			return reply(501, smtp.Enhanced{5, 5, 4}, "Bad XCLIENT attribute name: "+name)
 		}
