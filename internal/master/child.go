@@ -34,7 +34,7 @@ type Spec struct {
 // to 60 s, as Dovecot) while it keeps dying before it was ready.
 type Child struct {
 	log    *maillog.Logger
-	handle func(*Child, *Message) // called for each message but "ready"
+	handle func(*Child, *Message) // called for each message but "starting", "ready" and "reloaded"
 
 	mu      sync.Mutex
 	spec    Spec
@@ -42,6 +42,7 @@ type Child struct {
 	proc    *os.Process
 	ready   chan struct{} // closed when the present process is ready
 	gone    chan struct{} // closed when it has ended
+	heard   time.Time     // when it last said that it is starting
 	answer  chan error    // of the present process to a reload
 	trace   chan struct{} // closed when its standard error is
 	stopped bool
@@ -230,6 +231,10 @@ func (c *Child) serve() (wasReady bool) {
 			return wasReady
 		}
 		switch m.Kind {
+		case "starting":
+			c.mu.Lock()
+			c.heard = time.Now()
+			c.mu.Unlock()
 		case "ready":
 			if !wasReady {
 				wasReady = true
@@ -267,11 +272,13 @@ func (c *Child) Successor(pid int, timeout time.Duration) bool {
 	return false
 }
 
-// WaitReady waits until the child's present process is ready, or is gone.
+// WaitReady waits until the child's present process is ready, or is gone, or has said
+// nothing for as long as timeout: see [Process.Starting].
 func (c *Child) WaitReady(timeout time.Duration) error {
 	c.mu.Lock()
 	ready, gone := c.ready, c.gone
 	c.mu.Unlock()
+	began := time.Now()
 	late := time.After(timeout)
 	for {
 		select {
@@ -284,7 +291,14 @@ func (c *Child) WaitReady(timeout time.Duration) error {
 		case <-gone:
 			return fmt.Errorf("service(%s): ended while starting", c.name())
 		case <-late:
-			return fmt.Errorf("service(%s): not ready after %v", c.name(), timeout)
+			c.mu.Lock()
+			quiet := time.Since(c.heard)
+			c.mu.Unlock()
+			if quiet < timeout {
+				late = time.After(timeout - quiet)
+				continue
+			}
+			return fmt.Errorf("service(%s): not ready after %v", c.name(), time.Since(began).Round(time.Second))
 		}
 	}
 }

@@ -8,6 +8,7 @@
 //
 //	master → child  init     role, identity, log, listeners, configuration
 //	master → child  reload   the same, anew; running sessions are not touched
+//	child → master  starting it is still at what must come before it serves, and gets on
 //	child → master  ready    it serves
 //	child → master  reloaded it goes by the new settings, or why it does not
 //	either way      others   what the roles have to say to each other, with

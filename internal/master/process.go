@@ -241,6 +241,10 @@ func (p *Process) reload(m *Message, apply func([]*Listener) error) error {
 	return nil
 }
 
+// Starting tells the master that the process gets on with what must come before it
+// serves: [Child.WaitReady] has new patience.
+func (p *Process) Starting() error { return p.Control.Send("starting", struct{}{}) }
+
 // Ready tells the master that the process serves.
 func (p *Process) Ready() error { return p.Control.Send("ready", struct{}{}) }
 

@@ -55,7 +55,9 @@ func Run(p *master.Process) error {
 	if err := m.open(); err != nil {
 		return err
 	}
-	if err := m.takeOver(); err != nil {
+	if err := m.takeOver(); errors.Is(err, errStopped) {
+		return m.store.Close()
+	} else if err != nil {
 		return errors.Join(err, m.store.Close())
 	}
 	if err := m.start(p.Listeners()); err != nil {

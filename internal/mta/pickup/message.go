@@ -24,7 +24,7 @@ const (
 )
 
 // message brings a submission into the queue and reports whether its file has to go:
-// the message is durable, or it never can be.
+// the message is durable, or it never can be. Mostly it is gone then, see claim.
 func (p *Pickup) message(ctx context.Context, s *submission) bool {
 	m, err := queuefile.Parse(s.f, s.size)
 	if errors.Is(err, queuefile.ErrCorrupt) {
@@ -69,13 +69,10 @@ func (p *Pickup) allowed(ctx context.Context, s *submission, m *queuefile.Messag
 func (p *Pickup) envelope(s *submission, m *queuefile.Message) *queue.Envelope {
 	env := &queue.Envelope{
 		Sender: m.Sender, FullName: m.FullName, Encoding: m.Encoding, Ret: byte(m.Ret), EnvID: m.EnvID,
-		RewriteContext: m.Context, VERP: m.VERP, Filter: p.set.ContentFilter, Arrival: m.Arrival, //nolint:gosec // 0 to 2
+		RewriteContext: m.Context, VERP: m.VERP, Filter: p.set.ContentFilter, Arrival: arrival(m, s.modified), //nolint:gosec // 0 to 2
 	}
 	if env.RewriteContext == "" {
 		env.RewriteContext = "local"
-	}
-	if env.Arrival.IsZero() {
-		env.Arrival = s.modified
 	}
 	switch m.Trace {
 	case queuefile.TraceVerify:
@@ -128,7 +125,7 @@ func (p *Pickup) queue(ctx context.Context, s *submission, m *queuefile.Message,
 	}
 	env.SMTPUTF8 = p.autoUTF8 && (c.foreign || foreign(env))
 	recipients := append([]queue.Recipient(nil), env.Recipients...)
-	s.claim(p.dir, id)
+	p.claim(s, env, id)
 	if err := msg.Finish(ctx, env); err != nil {
 		env.Recipients = recipients
 		return p.refused(ctx, s, m, env, id, err)
@@ -173,6 +170,7 @@ func (p *Pickup) refused(ctx context.Context, s *submission, m *queuefile.Messag
 	env.Sender = p.Resolver.Rewrite(ctx, "local", env.Sender)
 	w, err := p.Queue(time.Now())
 	if err == nil {
+		p.claim(s, env, w.ID())
 		c := &content{out: w}
 		if err = c.copy(p.received(s, w.ID()), m.Content()); err != nil {
 			w.Abort()

@@ -210,6 +210,7 @@ type submission struct {
 	size     int64
 	modified time.Time
 	requeued bool // by the administrator
+	gone     bool // its file was removed
 }
 
 // The bits of a mode that say whether a file is complete and who may read it.
@@ -267,12 +268,20 @@ func (p *Pickup) take(ctx context.Context, s *submission) bool {
 			p.Log.Print(maillog.Panic, fmt.Sprintf("%s/%s: %v", QueueName, s.name, r))
 		}
 	}()
-	if !p.message(ctx, s) {
-		return false
+	return p.message(ctx, s) && p.remove(s)
+}
+
+// remove removes the file of a submission, unless that is done.
+func (p *Pickup) remove(s *submission) bool {
+	if s.gone {
+		return true
 	}
+	step()
 	if err := os.Remove(s.path); err != nil {
 		p.Log.Warningf("remove %s/%s: %v", QueueName, s.name, errors.Unwrap(err))
 		return false
 	}
+	step()
+	s.gone = true
 	return true
 }

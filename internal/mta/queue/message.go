@@ -70,6 +70,9 @@ type Envelope struct {
 	Trace          byte      // TraceVerify, TraceRecord
 	Hold           bool      // goes to the hold queue instead of delivery
 	Arrival        time.Time // when the message began to arrive; zero means now
+	// Durable, unless nil, is called when the message is durable, before anything is
+	// delivered: where the message came from can then be removed, once and for all.
+	Durable func()
 }
 
 // A State says what is left to do for a recipient.

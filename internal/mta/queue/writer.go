@@ -98,6 +98,9 @@ func (w *Writer) Commit(ctx context.Context, env *Envelope) error {
 		w.large.Close()
 	}
 	w.blob = nil
+	if env.Durable != nil {
+		env.Durable()
+	}
 	if !env.Hold && w.past == nil {
 		w.s.announce(m)
 	}
@@ -124,6 +127,7 @@ var heads = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 func (w *Writer) commit(env *Envelope) (*Message, error) {
 	h := head{crc: w.crc, size: w.size, id: w.id, queued: w.created, env: *env}
+	h.env.Durable = nil // of this process only
 	if h.env.Arrival.IsZero() {
 		h.env.Arrival = w.created
 	}

@@ -24,7 +24,8 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mta"
 )
 
-// startTimeout bounds how long the mta may take until it serves: it reads the queue.
+// startTimeout bounds how long the mta may be silent until it serves: it reads the queue,
+// and takes over what Postfix left.
 const startTimeout = 5 * time.Minute
 
 // stopTimeout is how long the mta has to finish deliveries that are under way.
@@ -76,7 +77,12 @@ func Run(ctx context.Context, dir string, ready func()) error {
 		return err
 	}
 	defer crash.Close()
-	if err := m.start(); err != nil {
+	err = m.start(signals)
+	if errors.Is(err, errStopped) {
+		m.stop()
+		return err
+	}
+	if err != nil {
 		m.log.Fatalf("%v", err)
 		m.stop()
 		return err
@@ -94,7 +100,10 @@ func tag(core *postfix.Core, program string) string {
 	return core.SyslogName + "/" + program + "[" + strconv.Itoa(os.Getpid()) + "]"
 }
 
-func (m *Master) start() error {
+// errStopped says that the service was told to stop while it started.
+var errStopped = errors.New("stopped while starting")
+
+func (m *Master) start(signals chan os.Signal) error {
 	m.sockets = master.NewListeners(activation.Files(true))
 	if err := m.sockets.Replace(m.plan.sockets()); err != nil {
 		return listenError(err)
@@ -117,7 +126,34 @@ func (m *Master) start() error {
 	if m.mta, err = master.Start(spec, m.log, handle, nil, master.Always); err != nil {
 		return err
 	}
-	return m.mta.WaitReady(startTimeout)
+	return m.await(signals)
+}
+
+// await waits until the mta serves. As that may take long, it can be stopped meanwhile;
+// a reload comes when it serves.
+func (m *Master) await(signals chan os.Signal) error {
+	ready := make(chan error, 1)
+	go func() { ready <- m.mta.WaitReady(startTimeout) }()
+	later := make(map[os.Signal]bool)
+	for {
+		select {
+		case err := <-ready:
+			for sig := range later {
+				select {
+				case signals <- sig:
+				default: // full of others
+				}
+			}
+			return err
+		case sig := <-signals:
+			if sig == syscall.SIGHUP || sig == syscall.SIGUSR1 {
+				later[sig] = true
+				continue
+			}
+			m.log.Infof("terminating on signal %d", sig)
+			return errStopped
+		}
+	}
 }
 
 func (m *Master) serveSignals(ctx context.Context, signals <-chan os.Signal) {

@@ -41,6 +41,9 @@ func (e *exporter) run(ctx context.Context) (done, left int, err error) {
 			return 0, 0, err
 		}
 	}
+	if err := dropSubmitted(e.dir, e.store, e.say); err != nil {
+		return 0, 0, err
+	}
 	if done, err = e.finish(e.store); err != nil {
 		return done, 0, err
 	}

@@ -15,6 +15,7 @@ func (t *run) dropStaleLogs() error {
 	for _, q := range append([]string{"maildrop", "corrupt", "saved"}, queues...) {
 		err := eachFile(filepath.Join(t.c.Dir, q), func(path string) error {
 			waiting[filepath.Base(path)] = true
+			t.c.progress()
 			return nil
 		})
 		if err != nil {
@@ -26,6 +27,7 @@ func (t *run) dropStaleLogs() error {
 			if waiting[filepath.Base(path)] {
 				return nil
 			}
+			t.c.progress()
 			return removeStale(path)
 		})
 		if err != nil {

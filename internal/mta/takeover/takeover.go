@@ -1,11 +1,9 @@
 package takeover
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mta/pickup"
 	"github.com/dovetail-mail/dovetail/internal/mta/queue"
 )
 
@@ -22,6 +21,15 @@ type Config struct {
 	Store *queue.Store // where nothing is delivered meanwhile
 	Log   *maillog.Logger
 	Owner int // the uid that queue files have: the process's own
+	// Progress, unless nil, is called again and again while Run gets on, from
+	// many goroutines: it may take as long as there are files.
+	Progress func()
+}
+
+func (c *Config) progress() {
+	if c.Progress != nil {
+		c.Progress()
+	}
 }
 
 // A Report says what became of the files.
@@ -58,7 +66,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if err := finish(c.Dir, c.Store, c.Log); err != nil {
 		return nil, err
 	}
-	if err := dropSubmitted(c); err != nil {
+	if err := dropSubmitted(c.Dir, c.Store, c.Log.Infof); err != nil {
 		return nil, err
 	}
 	t := &run{c: c, ctx: ctx, files: make(chan found, readers), touched: make(map[string]bool)}
@@ -85,51 +93,27 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 }
 
 // dropSubmitted removes the files from the maildrop that pickup(8) has brought
-// into the queue already: it gives them the ID of their message first.
-func dropSubmitted(c Config) error {
-	dir := filepath.Join(c.Dir, "maildrop")
-	ids, err := names(dir)
+// into the queue already.
+func dropSubmitted(dir string, store *queue.Store, say func(format string, args ...any)) error {
+	dir = filepath.Join(dir, pickup.QueueName)
+	list, err := names(dir)
 	if err != nil {
 		return fmt.Errorf("takeover: %w", err)
 	}
-	for _, id := range ids {
-		submitted, err := isSubmitted(c.Store, id)
+	for _, name := range list {
+		path := filepath.Join(dir, name)
+		claimed, err := pickup.Claimed(store, path)
+		if err == nil && claimed {
+			err = os.Remove(path)
+		}
 		if err != nil {
-			return fmt.Errorf("takeover: maildrop/%s: %w", id, err)
+			return fmt.Errorf("takeover: maildrop/%s: %w", name, err)
 		}
-		if !submitted {
-			continue
+		if claimed {
+			say("takeover: maildrop/%s is in the queue already", name)
 		}
-		if err := os.Remove(filepath.Join(dir, id)); err != nil {
-			return fmt.Errorf("takeover: %w", err)
-		}
-		c.Log.Infof("takeover: maildrop/%s is in the queue already", id)
 	}
 	return nil
-}
-
-// isSubmitted says whether the message with an ID came by way of pickup(8), which
-// its first header says: a file of the same name may be anything else.
-func isSubmitted(s *queue.Store, id string) (bool, error) {
-	m, err := s.Load(id)
-	if errors.Is(err, queue.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	content, err := s.Content(m)
-	if err != nil {
-		return false, err
-	}
-	defer content.Close()
-	b := make([]byte, min(content.Size(), 1024))
-	if _, err := content.ReadAt(b, 0); err != nil && err != io.EOF {
-		return false, err
-	}
-	by, rest, _ := bytes.Cut(b, []byte("\r\n"))
-	return bytes.HasPrefix(by, []byte("Received: by ")) && bytes.Contains(by, []byte(", from userid ")) &&
-		bytes.HasPrefix(rest, []byte("\tid "+id+"; ")), nil
 }
 
 // A run is one takeover.
@@ -197,6 +181,7 @@ func (t *run) read() {
 			continue
 		}
 		taken, err := t.take(&f)
+		t.c.progress()
 		t.mu.Lock()
 		switch {
 		case err != nil:

@@ -525,34 +525,40 @@ func everything(t testing.TB, s *queue.Store) []string {
 	return all
 }
 
-// TestSubmitted has files in the maildrop: one whose message is in the queue, one
-// whose message is not, and one with the name of another message.
+// TestSubmitted has files in the maildrop with the names that pickup(8) gives them: one
+// whose message is in the queue, one with the name of another message, one whose message is
+// not there; and one that is not renamed.
 func TestSubmitted(t *testing.T) {
 	dir := t.TempDir()
 	in := sample(t, "sendmail-nonl.maildrop")
+	m, err := queuefile.Parse(bytes.NewReader(in), int64(len(in)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := openStore(t, dir)
-	for id, header := range map[string]string{
-		"8EB89A1C754": "Received: by mail.example (Postfix, from userid 0)\r\n\tid 8EB89A1C754; x\r\n",
-		"8EB89A1C755": "Received: from x\r\n\tby y id 8EB89A1C755; x\r\n",
-		"8EB89A1C756": "",
+	for id, arrival := range map[string]time.Time{
+		"8EB89A1C754": m.Arrival,
+		"8EB89A1C755": m.Arrival.Add(time.Microsecond),
+		"8EB89A1C756": {},
 	} {
-		put(t, filepath.Join(dir, "maildrop", id), in, 0o744, time.Now())
-		if header == "" {
+		put(t, filepath.Join(dir, "maildrop", id+"_"), in, 0o744, time.Now())
+		if arrival.IsZero() {
 			continue
 		}
 		w, err := s.NewImport(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.WriteString(w, header)
-		if err := w.CommitPast(context.Background(), &queue.Envelope{Recipients: []queue.Recipient{{Address: "a@b"}}}, &queue.Past{}); err != nil {
+		env := &queue.Envelope{Arrival: arrival, Recipients: []queue.Recipient{{Address: "a@b"}}}
+		if err := w.CommitPast(context.Background(), env, &queue.Past{}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	put(t, filepath.Join(dir, "maildrop", "8EB89A1C754"), in, 0o744, time.Now())
 	take(t, dir, s)
 	left, err := names(filepath.Join(dir, "maildrop"))
 	slices.Sort(left)
-	if diff := cmp.Diff([]string{"8EB89A1C755", "8EB89A1C756"}, left); err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"8EB89A1C754", "8EB89A1C755_", "8EB89A1C756_"}, left); err != nil || diff != "" {
 		t.Errorf("%v, left in the maildrop (-want +got):\n%s", err, diff)
 	}
 }
