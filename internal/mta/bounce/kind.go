@@ -17,6 +17,7 @@ type kind struct {
 	notify uint8  // what NOTIFY must say
 	action string // RFC 3464 2.3.3, where the outcome names none
 	part   string // Content-Description of the third part
+	alone  bool   // one recipient, whose original address is shown even if it is the same, as Postfix's bounce_one does
 	whole  bool   // the message itself is returned, not only its header
 	until  bool   // says until when it is tried
 

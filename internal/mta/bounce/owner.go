@@ -8,5 +8,7 @@ import (
 
 // FailureTo is Failure for members of a list: its owner is told, not the sender.
 func (b *Bouncer) FailureTo(ctx context.Context, m *queue.Message, recipients []int, owner string) error {
-	return b.tell(ctx, m, recipients, &b.failure, owner)
+	k := b.failure
+	k.alone = true
+	return b.tell(ctx, m, recipients, &k, owner)
 }

@@ -123,12 +123,17 @@ func (r *report) text() {
 		rcpt := &r.m.Recipients[i]
 		r.line("")
 		who := "<" + smtp.QuoteAddress(rcpt.Address) + ">"
-		if rcpt.Original != "" && !strings.EqualFold(rcpt.Original, rcpt.Address) {
+		if r.expanded(rcpt) {
 			who += " (expanded from <" + smtp.QuoteAddress(rcpt.Original) + ">)"
 		}
 		r.folded(who + ": " + r.m.Outcomes[i].Text)
 	}
 	r.line("")
+}
+
+// expanded tells whether to show what address a recipient was before aliases.
+func (r *report) expanded(rcpt *queue.Recipient) bool {
+	return rcpt.Original != "" && (r.kind.alone || !strings.EqualFold(rcpt.Original, rcpt.Address))
 }
 
 // explain writes what the notification means.
@@ -234,7 +239,7 @@ func (r *report) recipientStatus(rcpt *queue.Recipient, o *queue.Outcome) {
 	case rcpt.DSNOrcpt != "":
 		r.line("Original-Recipient: %s", printable(rcpt.DSNOrcpt))
 	case rcpt.Notify == queue.NotifyNever: // a copy, which only has one if it went through an alias
-		if !strings.EqualFold(rcpt.Original, rcpt.Address) {
+		if r.expanded(rcpt) {
 			r.line("Original-Recipient: rfc822; %s", smtp.QuoteAddress(rcpt.Original))
 		}
 	case rcpt.Original != "":

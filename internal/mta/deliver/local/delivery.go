@@ -59,7 +59,12 @@ func (d *delivery) run() deliver.Status {
 func (d *delivery) final(again bool) deliver.Status {
 	r := &d.req.Recipients[d.i]
 	if d.parts == 1 && !d.told && d.expanded == deliver.Deferred && len(d.reached) == 0 && strings.EqualFold(d.first.address, r.Address) {
-		return d.first.status
+		st := d.first.status
+		if d.first.address != r.Address { // an alias of the same name, spelled in other case
+			d.flush()
+			st.Logged = true
+		}
+		return st
 	}
 	d.flush()
 	switch {
