@@ -19,6 +19,8 @@ type Header struct {
 	Server  netip.AddrPort
 	TLS     bool   // the client speaks TLS with the proxy
 	CertCN  string // common name in the certificate of such a client
+	CertOK  bool   // the proxy has verified that certificate
+	Name    string // of the host that the client asked for (SNI)
 	Raw     string // all of it, as [Read] found it
 }
 
@@ -40,7 +42,7 @@ const (
 	BadClientPort                    // of version 1
 	BadServerPort                    // of version 1
 	ExtraField                       // of version 1: something behind the ports
-	BadField                         // of version 2: a field longer than the header
+	BadField                         // of version 2: a field longer than the header, or a zero in a name
 	TooLong                          // of version 2: longer than [MaxLength]
 )
 
@@ -219,10 +221,12 @@ func parseV2(b []byte) (h Header, n int, err error) {
 
 // The types of fields that mean something here.
 const (
-	fieldTLS   = 0x20
-	subfieldCN = 0x22
-	clientTLS  = 0x01 // in the first byte of fieldTLS
-	fixedTLS   = 5    // that byte, and what the verification said
+	fieldAuthority = 0x02
+	fieldTLS       = 0x20
+	subfieldCN     = 0x22
+	clientTLS      = 0x01 // in the first byte of fieldTLS
+	clientCert     = 0x06 // there, too: a certificate on this connection or earlier in the session
+	fixedTLS       = 5    // that byte, and what the verification said: 0 if all is well
 )
 
 // fields reads the fields of type, length and value behind the addresses.
@@ -233,23 +237,45 @@ func (h *Header) fields(b []byte) error {
 			return err
 		}
 		b = rest
-		if kind != fieldTLS {
-			continue
+		switch kind {
+		case fieldAuthority:
+			h.Name, err = text(value)
+		case fieldTLS:
+			err = h.tls(value)
 		}
-		if len(value) < fixedTLS {
-			return BadField
-		}
-		h.TLS = value[0]&clientTLS != 0
-		for sub := value[fixedTLS:]; len(sub) > 0; {
-			if kind, value, sub, err = nextField(sub); err != nil {
-				return err
-			}
-			if kind == subfieldCN {
-				h.CertCN = string(value)
-			}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// tls reads the field about TLS.
+func (h *Header) tls(value []byte) error {
+	if len(value) < fixedTLS {
+		return BadField
+	}
+	h.TLS = value[0]&clientTLS != 0
+	h.CertOK = h.TLS && value[0]&clientCert != 0 && [4]byte(value[1:fixedTLS]) == [4]byte{}
+	for sub := value[fixedTLS:]; len(sub) > 0; {
+		kind, name, rest, err := nextField(sub)
+		if err == nil && kind == subfieldCN {
+			h.CertCN, err = text(name)
+		}
+		if err != nil {
+			return err
+		}
+		sub = rest
+	}
+	return nil
+}
+
+// text is a name in a field. A zero byte would end it for others, who would see another name.
+func text(value []byte) (string, error) {
+	if bytes.IndexByte(value, 0) >= 0 {
+		return "", BadField
+	}
+	return string(value), nil
 }
 
 func nextField(b []byte) (kind byte, value, rest []byte, err error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,6 +23,8 @@ const (
 	zero6 = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	rest6 = "\x20\x01\x0d\xb8\x00" + zero6 + "\x20\x01\x0d\xb8\x01" + zero6 + "\x04\xd2\x00\x19"
 	tls   = "\x20\x00\x0a\x01\x00\x00\x00\x00\x22\x00\x02me"
+
+	tlsCert = "\x20\x00\x0a\x07\x00\x00\x00\x00\x22\x00\x02me"
 )
 
 // cases show what Postfix's parser does with the same, but for UNKNOWN, which its callers
@@ -58,6 +61,10 @@ var cases = map[string]struct {
 	"v2 IPv4":                 {in: v2(0x21, 0x11, rest4), want: Header{Client: addr("192.0.2.1:1234"), Server: addr("198.51.100.2:25")}},
 	"v2 IPv6":                 {in: v2(0x21, 0x21, rest6), want: Header{Client: addr("[2001:db8::]:1234"), Server: addr("[2001:db8:100::]:25")}},
 	"v2 TLS":                  {in: v2(0x21, 0x11, rest4+tls), want: Header{Client: addr("192.0.2.1:1234"), Server: addr("198.51.100.2:25"), TLS: true, CertCN: "me"}},
+	"v2 TLS, certificate":     {in: v2(0x21, 0x11, rest4+tlsCert), want: Header{Client: addr("192.0.2.1:1234"), Server: addr("198.51.100.2:25"), TLS: true, CertCN: "me", CertOK: true}},
+	"v2 TLS, bad certificate": {in: v2(0x21, 0x11, rest4+strings.Replace(tlsCert, "\x07\x00", "\x07\x01", 1)), want: Header{Client: addr("192.0.2.1:1234"), Server: addr("198.51.100.2:25"), TLS: true, CertCN: "me"}},
+	"v2 zero in a name":       {in: v2(0x21, 0x11, rest4+strings.Replace(tlsCert, "me", "m\x00", 1)), err: BadField},
+	"v2 name of the host":     {in: v2(0x21, 0x11, rest4+"\x02\x00\x04mail"), want: Header{Client: addr("192.0.2.1:1234"), Server: addr("198.51.100.2:25"), Name: "mail"}},
 	"v2 other fields":         {in: v2(0x21, 0x11, rest4+"\x04\x00\x01x"), want: Header{Client: addr("192.0.2.1:1234"), Server: addr("198.51.100.2:25")}},
 	"v2 local":                {in: v2(0x20, 0, ""), want: Header{Local: true}},
 	"v2 local with addresses": {in: v2(0x20, 0x11, rest4), want: Header{Local: true}},

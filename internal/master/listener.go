@@ -24,6 +24,7 @@ type ListenerSpec struct {
 	UID     int // -1: as created
 	GID     int
 	TLS     bool // TLS from the first byte
+	HAProxy bool // a PROXY header comes first
 	// Index says which of several configured services with equal names it
 	// is: the line of master.cf, for instance.
 	Index int

@@ -57,6 +57,13 @@ func End(conn net.Conn) net.Conn {
 	return c.Conn
 }
 
+// Read adds to the record of a connection what was read from it before. It does nothing to one without record.
+func Read(conn net.Conn, data []byte) {
+	if c, ok := conn.(*recorded); ok {
+		c.in.add(data)
+	}
+}
+
 // recorded is a connection with its record.
 type recorded struct {
 	net.Conn

@@ -13,16 +13,14 @@ import (
 // Settings of Dovecot without which users or clients would get more, or mail would be lost. Those
 // that are wanted and are not there stop the start.
 var unsupportedInDovecot = map[string]string{
-	"disable_plaintext_auth = yes\nlogin_access_sockets = tcpwrap\n":                                  "clients it would refuse could log in",
-	"ssl_verify_client_cert = yes\nssl_ca = <@DIR@/cert.pem\n":                                        "certificates of clients would not be verified",
-	"service imap-login {\n  inet_listener proxied {\n    port = @PORT@\n    haproxy = yes\n  }\n}\n": "every client would have the address, and the rights, of the proxy",
-	"protocol lmtp {\n  mail_plugins = $mail_plugins sieve\n}\n":                                      "mail would be delivered past the users' scripts",
-	"protocol imap {\n  mail_plugins = $mail_plugins imap_sieve\n}\n":                                 "mail_plugins: imap_sieve is not supported",
-	"mail_plugins = notify replication\n":                                                             "mail would not be copied to the other server",
-	"mail_plugins = apparmor\n":                                                                       "would not be confined",
-	"service imap {\n  executable = imap postlogin\n}\n":                                              "users could log in past the script",
-	"mail_nfs_storage = yes\nmmap_disable = yes\n":                                                    "changes by other machines would be overlooked",
-	"login_plugins = own\n":                                                                           "logins they would refuse could succeed",
+	"disable_plaintext_auth = yes\nlogin_access_sockets = tcpwrap\n":  "clients it would refuse could log in",
+	"protocol lmtp {\n  mail_plugins = $mail_plugins sieve\n}\n":      "mail would be delivered past the users' scripts",
+	"protocol imap {\n  mail_plugins = $mail_plugins imap_sieve\n}\n": "mail_plugins: imap_sieve is not supported",
+	"mail_plugins = notify replication\n":                             "mail would not be copied to the other server",
+	"mail_plugins = apparmor\n":                                       "would not be confined",
+	"service imap {\n  executable = imap postlogin\n}\n":              "users could log in past the script",
+	"mail_nfs_storage = yes\nmmap_disable = yes\n":                    "changes by other machines would be overlooked",
+	"login_plugins = own\n":                                           "logins they would refuse could succeed",
 }
 
 func TestDovecotRefusesToIgnore(t *testing.T) {

@@ -45,6 +45,11 @@ type SSL struct {
 	AltCert     string `set:"ssl_alt_cert" file:"yes" doc:"second certificate of another key type"`
 	AltKey      string `set:"ssl_alt_key" file:"yes" doc:"key of ssl_alt_cert"`
 	KeyPassword string `set:"ssl_key_password" file:"yes" doc:"password of ssl_key"`
+
+	CA                string `set:"ssl_ca" file:"yes" doc:"PEM authorities of client certificates, and of servers that logins are proxied to"`
+	VerifyClientCert  bool   `set:"ssl_verify_client_cert" default:"no" doc:"ask for and verify client certificates"`
+	RequireCRL        bool   `set:"ssl_require_crl" default:"yes" doc:"fail certificates of which ssl_ca has no revocation list"`
+	CertUsernameField string `set:"ssl_cert_username_field" default:"commonName" doc:"certificate field with the user name"`
 }
 
 // Passdb is one passdb section. Their order is the order of the search.
@@ -117,6 +122,7 @@ type InetListener struct {
 	Address string `set:"address" doc:"addresses, empty for listen"`
 	Port    Port   `set:"port" default:"0" doc:"port; 0 disables the listener"`
 	SSL     bool   `set:"ssl" default:"no" doc:"TLS from the first byte"`
+	HAProxy bool   `set:"haproxy" default:"no" doc:"expect a PROXY protocol header"`
 }
 
 // ServiceList decodes all services, the built-in ones included.

@@ -9,11 +9,6 @@ import (
 // whose absence would weaken security or lose mail.
 func TestRefusedValues(t *testing.T) {
 	for text, want := range map[string]string{
-		"ssl_require_crl = yes\n":                                                     "",
-		"ssl_verify_client_cert = yes\nssl_ca = </dev/null\n":                         "certificates of clients would not be verified",
-		"ssl_verify_client_cert = no\n":                                               "",
-		"service imap-login {\ninet_listener x {\nport = 1143\nhaproxy = yes\n}\n}\n": "service/inet_listener/haproxy is not supported",
-		"service imap-login {\ninet_listener x {\nport = 1143\nhaproxy = no\n}\n}\n":  "",
 		"namespace a {\nprefix = a/\nseparator = /\nalias_for =\n}\nnamespace {\n}\n": "deleting one of them would lose both",
 		"protocol lmtp {\nmail_plugins = $mail_plugins sieve\n}\n":                    "past the users' scripts",
 		"mail_plugins = $mail_plugins zlib\n":                                         "compressed mail could not be read",

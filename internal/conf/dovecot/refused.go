@@ -16,7 +16,6 @@ type refusal struct {
 
 var refused = []refusal{
 	{"auth_policy_server_url", anyChange, "logins it would refuse could succeed"},
-	{"auth_ssl_require_client_cert", yes, "clients without certificate could log in"},
 	{"auth_username_chars", anyChange, "user names it would refuse would reach the databases"},
 	{"disable_plaintext_auth", yes, "passwords could be sent in the clear"},
 	{"doveadm_allowed_commands", anyChange, "doveadm clients could run any command"},
@@ -30,8 +29,6 @@ var refused = []refusal{
 	{"mail_nfs_storage", yes, "changes by other machines would be overlooked"},
 	{"namespace/alias_for", isSet, "each mailbox would look like two, and deleting one of them would lose both"},
 	{"service/executable", hasPostLogin, "users could log in past the script"},
-	{"service/inet_listener/haproxy", yes, "every client would have the address, and the rights, of the proxy"},
-	{"ssl_verify_client_cert", yes, "certificates of clients would not be verified"},
 	{"valid_chroot_dirs", anyChange, "mail processes would see all files"},
 	{"plugin/mail_crypt_save_version", anyChange, "mail would be stored in the clear"},
 	{"plugin/mail_crypt_require_encrypted_user_key", anyChange, "keys would be stored in the clear"},

@@ -33,10 +33,10 @@ func (u fakeUsers) Lookup(_ context.Context, username string, _ Peer) (store.Use
 
 type testServer struct {
 	*Server
-	dir  string
-	sink *maillog.Sink
-	ln   net.Listener
-	done sync.WaitGroup
+	dir          string
+	sink         *maillog.Sink
+	ln, balanced net.Listener
+	done         sync.WaitGroup
 }
 
 // newTestServer starts a server that saves into a directory of the test, or
@@ -64,29 +64,43 @@ func newTestServer(t testing.TB, config string, mailer Mailer) *testServer {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	if s.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			conn, err := s.ln.Accept()
-			if err != nil {
-				return
-			}
-			s.done.Go(func() { s.Serve(ctx, conn, Listener{}) })
-		}
-	}()
+	s.ln = s.listen(ctx, t, Listener{})
+	s.balanced = s.listen(ctx, t, Listener{HAProxy: true})
 	t.Cleanup(func() {
 		stop()
 		s.ln.Close()
+		s.balanced.Close()
 		s.done.Wait()
 		s.sink.Close()
 	})
 	return s
 }
 
+func (s *testServer) listen(ctx context.Context, t testing.TB, l Listener) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			s.done.Go(func() { s.Serve(ctx, conn, l) })
+		}
+	}()
+	return ln
+}
+
 // Addr implements dialogue.Server.
-func (s *testServer) Addr(string) string { return s.ln.Addr().String() }
+func (s *testServer) Addr(name string) string {
+	if name == "hlmtp" {
+		return s.balanced.Addr().String()
+	}
+	return s.ln.Addr().String()
+}
 
 // Log implements dialogue.Server.
 func (s *testServer) Log() []string {

@@ -165,7 +165,7 @@ func (c *session) recipient(ctx context.Context, r *recipient, address string) {
 // from says on whose behalf a recipient is looked up.
 func (c *session) from(r *recipient) Peer {
 	return Peer{
-		Local: c.conn.LocalAddr(), Remote: net.TCPAddrFromAddrPort(c.remote), Session: r.session, Secured: c.tls != nil, Forward: r.forward,
+		Local: net.TCPAddrFromAddrPort(c.local), Remote: net.TCPAddrFromAddrPort(c.remote), Session: r.session, Secured: c.tls != nil, Forward: r.forward,
 	}
 }
 

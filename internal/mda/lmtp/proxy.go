@@ -158,7 +158,7 @@ func (c *session) proxyClient(ctx context.Context, to *route) *proxyClient {
 	if len(m.proxies.clients) == 0 {
 		m.proxies.began = time.Now()
 	}
-	p := &proxyClient{dest: to.destination, timeout: to.timeout}
+	p := &proxyClient{dest: to.destination, timeout: to.timeout, record: c.recorded}
 	m.proxies.clients = append(m.proxies.clients, p)
 	m.proxies.longest = max(m.proxies.longest, to.timeout)
 	ttl := proxyTTL

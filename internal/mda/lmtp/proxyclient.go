@@ -74,6 +74,8 @@ type proxyClient struct {
 	conn    net.Conn // TLS, if there is
 	in      *bufio.Reader
 
+	record func(conn net.Conn, setting, dir string) net.Conn
+
 	xclient    []string // attributes that the server takes
 	forwards   bool     // it takes XRCPTFORWARD
 	offersTLS  bool
@@ -149,10 +151,7 @@ func (p *proxyClient) start(ctx context.Context, s *Server, o *proxyOrigin) *pro
 
 // use makes conn what is spoken over, with a record in lmtp_proxy_rawlog_dir.
 func (p *proxyClient) use(s *Server, conn net.Conn) {
-	var err error
-	if p.conn, err = rawlog.Record(conn, s.set.ProxyRawlogDir); err != nil {
-		s.log.Errorf("lmtp_proxy_rawlog_dir: %v", err)
-	}
+	p.conn = p.record(conn, "lmtp_proxy_rawlog_dir", s.set.ProxyRawlogDir)
 	p.in = bufio.NewReaderSize(p.conn, maxProxyLine)
 }
 

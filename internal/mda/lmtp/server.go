@@ -15,6 +15,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mda/login/balancer"
 	"github.com/dovetail-mail/dovetail/internal/mda/login/trusted"
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
 )
@@ -74,7 +75,8 @@ type Config struct {
 
 // A Listener is where a client came in.
 type Listener struct {
-	TLS bool // TLS from the first byte
+	TLS     bool // TLS from the first byte
+	HAProxy bool // a PROXY header comes first
 }
 
 // A Server serves LMTP clients. It is safe for concurrent use.
@@ -88,6 +90,7 @@ type Server struct {
 	set     *Settings
 	host    string
 	trusted trusted.Networks
+	headers *balancer.Reader
 	pid     int
 	clients atomic.Uint64 // so far
 
@@ -113,7 +116,10 @@ func NewServer(cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	if s.trusted, err = trusted.Parse(set.TrustedNetworks); err != nil {
+	if s.headers, err = balancer.NewReader(cfg.Dovecot, "lmtp", s.log); err != nil {
+		return nil, err
+	}
+	if s.trusted, err = trusted.Parse("login_trusted_networks", set.TrustedNetworks); err != nil {
 		return nil, err
 	}
 	if set.UserConcurrencyLimit > 0 {
@@ -132,6 +138,13 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, l Listener) {
 		}
 	}()
 	c := newSession(s, conn)
+	if l.HAProxy {
+		h, ok := s.headers.Read(ctx, conn)
+		if !ok {
+			return
+		}
+		c.balanced(&h)
+	}
 	defer c.close()
 	c.run(ctx, l)
 }

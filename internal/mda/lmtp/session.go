@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/haproxy"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/rawlog"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
@@ -74,6 +75,15 @@ func newSession(s *Server, conn net.Conn) *session {
 		c.peer = c.remote.Addr().String()
 	}
 	return c
+}
+
+// balanced takes what a load balancer says of the connection. Whether the client is trusted is not decided by that but
+// by the connection itself, as Dovecot does: by who may do XCLIENT.
+func (c *session) balanced(h *haproxy.Header) {
+	if h.Client.IsValid() {
+		c.local, c.remote = h.Server, h.Client
+		c.peer = c.remote.Addr().String()
+	}
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -163,10 +173,19 @@ func (c *session) record(conn net.Conn, encrypted bool) {
 	if encrypted {
 		return
 	}
-	var err error
-	if c.stream, err = rawlog.Record(conn, c.srv.set.RawlogDir); err != nil {
-		c.srv.log.Errorf("lmtp_rawlog_dir: %v", err)
+	c.stream = c.recorded(conn, "lmtp_rawlog_dir", c.srv.set.RawlogDir)
+}
+
+// recorded returns conn with its record in the directory of a setting, which may have variables.
+func (c *session) recorded(conn net.Conn, setting, dir string) net.Conn {
+	dir, err := dovecot.ExpandVars(dir, c.vars())
+	if err == nil {
+		conn, err = rawlog.Record(conn, dir)
 	}
+	if err != nil {
+		c.srv.log.Errorf("%s: %v", setting, err)
+	}
+	return conn
 }
 
 // readFailed answers a line that could not be read. Only one that was too long
@@ -193,13 +212,17 @@ func (c *session) sendAway(code int, enhanced smtp.Enhanced, why string) {
 }
 
 func (c *session) greet() {
-	vars := &dovecot.Vars{Table: []dovecot.Var{
-		{Key: 'u', Name: "user"}, {Key: 's', Name: "service", Value: "lmtp"},
+	text, _ := dovecot.ExpandVars(c.srv.set.Greeting, c.vars()) // an unknown variable shows as such
+	c.reply(smtp.Reply{Code: 220, Text: c.srv.host + " " + text})
+}
+
+// vars are the variables of settings that are expanded for each client.
+func (c *session) vars() *dovecot.Vars {
+	return &dovecot.Vars{Table: []dovecot.Var{
+		{Key: 'u', Name: "user"}, {Key: 'n', Name: "username"}, {Key: 'd', Name: "domain"}, {Key: 's', Name: "service", Value: "lmtp"},
 		{Key: 'l', Name: "lip", Value: addrText(c.local)}, {Key: 'r', Name: "rip", Value: addrText(c.remote)},
 		{Key: 'p', Name: "pid", Value: strconv.Itoa(c.srv.pid)}, {Name: "session", Value: c.id}, {Name: "local_name"},
 	}}
-	text, _ := dovecot.ExpandVars(c.srv.set.Greeting, vars) // an unknown variable shows as such
-	c.reply(smtp.Reply{Code: 220, Text: c.srv.host + " " + text})
 }
 
 func addrText(ap netip.AddrPort) string {

@@ -165,6 +165,10 @@ func decodeBase64(text []byte) ([]byte, error) {
 // It returns false when the session is over.
 func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool) bool {
 	c.attempted()
+	if f := c.certRefused(); f != nil {
+		c.protocol.refuse(c, f)
+		return true
+	}
 	if !c.flush() { // replies to earlier commands do not wait for the password check
 		return false
 	}
@@ -174,7 +178,8 @@ func (c *session) exchange(ctx context.Context, initial []byte, hasInitial bool)
 	req := client.Request{
 		Mechanism: c.mech, Service: c.srv.service,
 		Local: c.local, Remote: c.remote, RealLocal: c.realLocal, RealRemote: c.realRemote,
-		Secured: c.secured, TLS: c.tlsConn != nil, Session: c.id, LocalName: c.localName,
+		Secured: c.secured, TLS: c.hasTLS(), Session: c.id, LocalName: c.localName,
+		ValidClientCert: c.certificate().valid, CertUsername: c.certificate().name,
 		ClientID: strings.Join(c.clientID, " "), ForwardFields: string(c.forwardFields),
 		Bindings: c.bindings(),
 		Initial:  initial, HasInitial: hasInitial,

@@ -144,8 +144,7 @@ type testServer struct {
 	mail  *fakeMail
 	log   string
 	sink  *maillog.Sink
-	plain net.Listener
-	tls   net.Listener
+	ports map[string]net.Listener
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 }
@@ -175,12 +174,18 @@ func newTestServer(t testing.TB, service, config string, change ...func(*Config)
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
-	s.plain = s.listen(ctx, t, Listener{Name: service})
-	s.tls = s.listen(ctx, t, Listener{Name: service + "s", TLS: true})
+	s.ports = map[string]net.Listener{}
+	for _, l := range []Listener{
+		{Name: service}, {Name: service + "s", TLS: true},
+		{Name: "h" + service, HAProxy: true}, {Name: "h" + service + "s", TLS: true, HAProxy: true},
+	} {
+		s.ports[l.Name] = s.listen(ctx, t, l)
+	}
 	t.Cleanup(func() {
 		s.stop()
-		s.plain.Close()
-		s.tls.Close()
+		for _, ln := range s.ports {
+			ln.Close()
+		}
 		s.done.Wait()
 		s.sink.Close()
 	})
@@ -206,10 +211,10 @@ func (s *testServer) listen(ctx context.Context, t testing.TB, l Listener) net.L
 
 // Addr implements dialogue.Server.
 func (s *testServer) Addr(name string) string {
-	if strings.HasSuffix(name, "s") {
-		return s.tls.Addr().String()
+	if name == "" {
+		name = s.service
 	}
-	return s.plain.Addr().String()
+	return s.ports[name].Addr().String()
 }
 
 // Log implements dialogue.Server.

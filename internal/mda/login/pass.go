@@ -24,7 +24,7 @@ func (c *session) pass(ctx context.Context, res *client.Result) bool {
 		ID: c.srv.nextID.Add(1), Service: c.srv.service,
 		AuthID: res.ID, AuthPID: res.PID, AuthCookie: res.Cookie,
 		Session: c.id, Local: c.local, Remote: c.remote,
-		Secured: c.secured, TLS: c.tlsConn != nil, LocalName: c.localName,
+		Secured: c.secured, TLS: c.hasTLS(), LocalName: c.localName,
 		Tag: c.tag, UntaggedCapability: c.askedForCaps, Input: c.in.pending(), ClientID: c.clientID,
 	}
 	passed, err := c.handOver(ctx, &l)

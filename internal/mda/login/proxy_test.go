@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
 // startBackend answers connections with a text each, line for line of what it is sent, and
@@ -60,7 +61,7 @@ func proxiedSession(t testing.TB, service string) *session {
 			}
 		}
 	}()
-	c, err := newSession(s.Server, near, Listener{})
+	c, err := newSession(s.Server, near, Listener{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,7 @@ func TestRevokedServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := func(revoked ...int64) []*x509.RevocationList {
+	list := func(revoked ...int64) tlsconf.RevocationLists {
 		l := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(time.Hour)}
 		for _, n := range revoked {
 			l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(n), RevocationTime: now})
@@ -182,19 +183,20 @@ func TestRevokedServer(t *testing.T) {
 		if l, err = x509.ParseRevocationList(der); err != nil {
 			t.Fatal(err)
 		}
-		return []*x509.RevocationList{l}
+		return tlsconf.RevocationLists{l}
 	}
 	for name, tt := range map[string]struct {
-		lists []*x509.RevocationList
+		lists tlsconf.RevocationLists
 		at    time.Time
 		want  string
 	}{
-		"no list":     {nil, now, "unable to get certificate CRL"},
-		"not on it":   {list(8), now, ""},
-		"on it":       {list(8, 7), now, "certificate revoked"},
-		"list is old": {list(8), now.Add(2 * time.Hour), "CRL has expired"},
+		"no list":       {nil, now, "unable to get certificate CRL"},
+		"not on it":     {list(8), now, ""},
+		"on it":         {list(8, 7), now, "certificate revoked"},
+		"on an old one": {list(7), now.Add(2 * time.Hour), "certificate revoked"},
+		"list is old":   {list(8), now.Add(2 * time.Hour), "CRL has expired"},
 	} {
-		err := checkRevoked([]*x509.Certificate{cert}, tt.lists, tt.at)
+		_, err := tt.lists.Check([]*x509.Certificate{cert}, true, tt.at)
 		if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}

@@ -1,10 +1,8 @@
 package login
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -54,18 +52,19 @@ func (c *session) outgoingTLS(host string, anyCert bool) (*tls.Config, error) {
 	if roots == nil {
 		roots = x509.NewCertPool() // nobody is trusted, not whom the system trusts
 	}
-	var lists []*x509.RevocationList
-	if set.RequireCRL {
-		if lists, err = revocationLists([]byte(set.CA)); err != nil {
-			return nil, err
-		}
+	lists, err := tlsconf.ParseRevocationLists([]byte(set.CA))
+	if err != nil {
+		return nil, err
 	}
 	config.VerifyConnection = func(cs tls.ConnectionState) error {
 		chain, err := verifyServer(cs.PeerCertificates, roots, host)
-		if err == nil && set.RequireCRL {
-			err = checkRevoked(chain, lists, time.Now())
+		if err != nil {
+			return err
 		}
-		return err
+		if cert, err := lists.Check(chain, set.RequireCRL, time.Now()); err != nil {
+			return invalidCertificate(err, cert)
+		}
+		return nil
 	}
 	return config, nil
 }
@@ -92,51 +91,6 @@ func verifyServer(chain []*x509.Certificate, roots *x509.CertPool, host string) 
 
 func invalidCertificate(err error, cert *x509.Certificate) error {
 	return fmt.Errorf("Received invalid SSL certificate: %w: %s (check ssl_client_ca_* settings?)", err, cert.Subject)
-}
-
-// revocationLists returns the revocation lists among authorities.
-func revocationLists(text []byte) ([]*x509.RevocationList, error) {
-	var all []*x509.RevocationList
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return all, nil
-		}
-		if block.Type != "X509 CRL" {
-			continue
-		}
-		list, err := x509.ParseRevocationList(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("ssl_ca: revocation list: %w", err)
-		}
-		all = append(all, list)
-	}
-}
-
-// checkRevoked wants each certificate of a chain to be in the domain of a revocation list
-// that does not name it (ssl_require_crl).
-func checkRevoked(chain []*x509.Certificate, lists []*x509.RevocationList, now time.Time) error {
-	for i, cert := range chain {
-		issuer := chain[min(i+1, len(chain)-1)]
-		var list *x509.RevocationList
-		for _, l := range lists {
-			if bytes.Equal(l.RawIssuer, cert.RawIssuer) && l.CheckSignatureFrom(issuer) == nil {
-				list = l
-			}
-		}
-		switch {
-		case list == nil:
-			return invalidCertificate(errors.New("unable to get certificate CRL"), cert)
-		case !list.NextUpdate.IsZero() && now.After(list.NextUpdate):
-			return invalidCertificate(errors.New("CRL has expired"), cert)
-		}
-		for _, entry := range list.RevokedCertificateEntries {
-			if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-				return invalidCertificate(errors.New("certificate revoked"), cert)
-			}
-		}
-	}
-	return nil
 }
 
 // certificateFor reports whether a certificate is for host. As Dovecot, it takes the

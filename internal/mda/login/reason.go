@@ -22,6 +22,9 @@ var failReasons = map[string]string{
 // such as "(auth failed, 2 attempts in 5 secs)". The order of the tests is
 // Dovecot's.
 func (c *session) parenthesis(now time.Time) string {
+	if text := c.certReason(); text != "" {
+		return text
+	}
 	if c.attempts == 0 {
 		return "(no auth attempts in " + seconds(now, c.created) + ")"
 	}

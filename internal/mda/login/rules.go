@@ -39,6 +39,7 @@ func (s *Server) rulesFor(local, remote netip.Addr, localName string) (*rules, e
 		return nil, err
 	}
 	if s.service == "imap" {
+		f.LocalName = "" // as with Dovecot, which has greeted when it knows the name
 		if err := s.Dovecot.Decode(f, &v.imap); err != nil {
 			return nil, err
 		}
@@ -64,7 +65,7 @@ func (s *Server) newRules(v *variant) (*rules, error) {
 		return nil, fmt.Errorf("login: no login service for %q", s.service)
 	}
 	var err error
-	if r.trusted, err = trusted.Parse(v.set.TrustedNetworks); err != nil {
+	if r.trusted, err = trusted.Parse("login_trusted_networks", v.set.TrustedNetworks); err != nil {
 		return nil, err
 	}
 	if v.set.SSL == "no" {

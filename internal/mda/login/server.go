@@ -16,8 +16,10 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/haproxy"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
+	"github.com/dovetail-mail/dovetail/internal/mda/login/balancer"
 )
 
 // An Authenticator is the auth server: a [*client.Client].
@@ -64,8 +66,9 @@ type Config struct {
 
 // A Listener is where a client came in.
 type Listener struct {
-	Name string // of the inet_listener
-	TLS  bool   // TLS from the first byte
+	Name    string // of the inet_listener
+	TLS     bool   // TLS from the first byte
+	HAProxy bool   // a PROXY header comes first
 }
 
 // A Server serves one protocol. It is safe for concurrent use.
@@ -74,10 +77,13 @@ type Server struct {
 	service string
 	log     *maillog.Logger
 	rules   sync.Map // variant: *rules
+	headers *balancer.Reader
 	proxies proxies
-	host    string
-	pid     int
-	nextID  atomic.Uint64
+
+	verifiers sync.Map // dovecot.SSL: *tlsconf.ClientVerifier
+	host      string
+	pid       int
+	nextID    atomic.Uint64
 
 	// relayPatience is how long a TLS client may leave output unread.
 	relayPatience time.Duration
@@ -94,6 +100,9 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	var err error
 	if s.host, err = os.Hostname(); err != nil {
+		return nil, err
+	}
+	if s.headers, err = balancer.NewReader(s.Dovecot, s.service, s.log); err != nil {
 		return nil, err
 	}
 	r, err := s.rulesFor(netip.Addr{}, netip.Addr{}, "")
@@ -130,7 +139,16 @@ type remainder interface{ run(ctx context.Context) }
 // login serves a client until it is authenticated. It returns nil unless bytes have to
 // be relayed then: those of a TLS client, or between a client and another server.
 func (s *Server) login(ctx context.Context, conn net.Conn, l Listener) remainder {
-	c, err := newSession(s, conn, l)
+	var h *haproxy.Header
+	if l.HAProxy {
+		header, ok := s.headers.Read(ctx, conn)
+		if !ok {
+			conn.Close()
+			return nil
+		}
+		h = &header
+	}
+	c, err := newSession(s, conn, l, h)
 	if err != nil {
 		s.log.Errorf("Error reading configuration: %v", err)
 		conn.Close()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dovetail-mail/dovetail/internal/auth/client"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
+	"github.com/dovetail-mail/dovetail/internal/haproxy"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -54,13 +55,17 @@ type session struct {
 	local, remote         netip.AddrPort
 	realLocal, realRemote netip.AddrPort
 
+	greeter *rules // the first ones
+
 	id        string
 	listener  string
 	localName string // TLS server name
 	tlsText   string // description of the TLS session or what failed
 	secured   bool   // TLS, or as good as it
 
-	fromTrusted bool // from login_trusted_networks
+	fromTrusted bool            // from login_trusted_networks
+	cert        certificate     // of the client
+	header      *haproxy.Header // of the load balancer before this server, if there is one
 
 	created   time.Time
 	user      string // as known so far
@@ -121,20 +126,21 @@ const (
 // An interruption ends a session from outside.
 type interruption struct{ text, cause string }
 
-func newSession(s *Server, conn net.Conn, l Listener) (*session, error) {
+// newSession begins a session; h is what a load balancer says of the connection, nil without one.
+func newSession(s *Server, conn net.Conn, l Listener, h *haproxy.Header) (*session, error) {
 	c := &session{srv: s, conn: conn, listener: l.Name, created: time.Now(), ttl: proxyTTL}
 	c.in.conn = conn
 	c.args.want = -1
 	c.realLocal, c.realRemote = addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
 	c.local, c.remote = c.realLocal, c.realRemote
+	c.balanced(h)
 	c.id = sessionID(c.created, c.remote)
 	var err error
 	if c.rules, err = s.rulesFor(c.local.Addr(), c.remote.Addr(), ""); err != nil {
 		return nil, err
 	}
-	c.fromTrusted = c.trusted.Contains(c.remote.Addr())
-	// A client on the server's own address could read the password anyway.
-	c.secured = c.fromTrusted || c.realLocal.Addr() == c.realRemote.Addr()
+	c.greeter = c.rules
+	c.judge()
 	conn.SetDeadline(c.created.Add(loginTimeout)) //nolint:errcheck // a closed connection shows in the first read
 	if l.TLS {
 		c.wrapTLS()
@@ -278,22 +284,28 @@ func (c *session) interrupt(text, cause string) {
 	}
 }
 
-// greetingText is login_greeting for this client.
+// greetingText is login_greeting for this client, as it was before TLS told a name: Dovecot has greeted then.
 func (c *session) greetingText() string {
-	if c.rules.greeting != "" {
-		return c.rules.greeting
+	if c.greeter.greeting != "" {
+		return c.greeter.greeting
 	}
-	text, _ := dovecot.ExpandVars(c.set.Greeting, c.vars()) // checked by newRules
+	defer func(name string) { c.localName = name }(c.localName)
+	c.localName = ""
+	text, _ := dovecot.ExpandVars(c.greeter.set.Greeting, c.vars()) // checked by newRules
 	return text
 }
 
 // securedText is %c of log lines.
 func (c *session) securedText() string {
 	switch {
+	case c.tlsConn != nil && c.balancedTLS():
+		return "TLS"
 	case c.tlsConn != nil && c.tlsText == "":
 		return "TLS handshaking"
 	case c.tlsConn != nil && !c.done:
 		return "TLS handshaking: " + c.tlsText
+	case c.tlsConn != nil && c.cert.wrong != "":
+		return "TLS: " + c.cert.wrong
 	case c.tlsConn != nil:
 		return "TLS"
 	case c.secured:
@@ -315,6 +327,9 @@ func (c *session) startTLS(ctx context.Context) bool {
 
 func (c *session) wrapTLS() {
 	c.gate = &gate{Conn: c.conn}
+	if c.header != nil {
+		c.gate.Conn = &behind{c.conn, net.TCPAddrFromAddrPort(c.local), net.TCPAddrFromAddrPort(c.remote)}
+	}
 	c.tlsConn = tls.Server(c.gate, c.rules.tls)
 }
 
@@ -326,9 +341,28 @@ func (c *session) handshake(ctx context.Context) bool {
 	cs := c.tlsConn.ConnectionState()
 	c.in.conn = c.tlsConn
 	c.forget()
+	c.checkCertificate(cs)
 	c.secured, c.done, c.written = true, true, 0
-	c.localName = cs.ServerName
-	c.tlsText = tlsconf.Describe(cs).String()
+	if cs.ServerName != "" && !c.rename(cs.ServerName) {
+		return false
+	}
+	if c.tlsText = tlsconf.Describe(cs).String(); c.balancedTLS() {
+		c.tlsText = balancedText
+	}
+	return true
+}
+
+// rename has the session go on with the settings for the name that the client asked for. It returns false when it is
+// over.
+func (c *session) rename(localName string) bool {
+	c.localName = localName
+	r, err := c.srv.rulesFor(c.local.Addr(), c.remote.Addr(), localName)
+	if err != nil {
+		c.srv.log.Errorf("Error reading configuration: %v", err)
+		c.finish(causeTLSInit)
+		return false
+	}
+	c.rules = r
 	return true
 }
 

@@ -22,6 +22,9 @@ type Settings struct {
 	ProxyRawlogDir          string        `set:"login_proxy_rawlog_dir" path:"yes" doc:"where login processes write down what goes over proxy connections"`
 	SourceIPs               string        `set:"login_source_ips" doc:"source addresses for outgoing proxy connections; leading ? skips unusable ones"`
 
+	SSLRequireClientCert bool `set:"auth_ssl_require_client_cert" default:"no" doc:"fail logins without verified client certificate"`
+	SSLUsernameFromCert  bool `set:"auth_ssl_username_from_cert" default:"no" doc:"take the user name from the client certificate"`
+
 	SSL string `set:"ssl" default:"yes" enum:"yes|no|required" doc:"TLS: off, available, or required for authentication"`
 }
 

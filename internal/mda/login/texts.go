@@ -16,6 +16,7 @@ const (
 	textPlainWarning   = "Plaintext authentication not allowed without SSL/TLS, but your client did it anyway. If anyone was listening, the password was exposed."
 	textNologin        = "Login disabled for this user"
 	textAuthz          = "Authorization failed"
+	textBadCert        = "Unable to validate certificate"
 	textReferral       = "Try this server instead."
 	textTempFail       = "Temporary authentication failure."
 	textInternal       = "Internal error occurred. Refer to server log for more information."

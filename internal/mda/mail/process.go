@@ -265,6 +265,7 @@ func (m *process) session(conn net.Conn, login *Login, set *servers, release fun
 	}
 	defer user.Close()
 	user.LookUpOwners(m.owners.lookup(set.userdb, service, m.log))
+	conn = recorded(conn, &login.Login, user, log)
 	switch service {
 	case "imap":
 		set.imap.Serve(ctx, conn, login.Login, user)
@@ -330,7 +331,7 @@ func (m *process) serveLMTP(l *master.Listener) {
 		go func() {
 			defer m.finished()
 			defer conn.Close()
-			m.set.Load().lmtp.Serve(m.ctx, conn, lmtp.Listener{TLS: l.TLS})
+			m.set.Load().lmtp.Serve(m.ctx, conn, lmtp.Listener{TLS: l.TLS, HAProxy: l.HAProxy})
 		}()
 	}
 }

@@ -135,7 +135,7 @@ func (c *session) cmdUIDL(ctx context.Context, args []byte) {
 	}
 	if err != nil {
 		c.log.Errorf("UIDL: %v", err)
-		c.end(errUIDL, endUIDL)
+		c.end("", endUIDL) // part of the answer may be out: only closing tells that it failed, as Dovecot does
 	}
 }
 
@@ -147,6 +147,11 @@ func (c *session) keepUIDLs(ctx context.Context, u *uidls) {
 }
 
 func (c *session) uidl(u *uidls, args []byte) error {
+	if u.used != nil {
+		if err := c.nameAll(u); err != nil {
+			return err
+		}
+	}
 	if len(args) > 0 {
 		m, n, ok := c.onlyMessage(args)
 		if !ok {
@@ -167,11 +172,33 @@ func (c *session) uidl(u *uidls, args []byte) error {
 	return nil
 }
 
+// nameAll makes the unique-ids of all messages, once: with pop3_uidl_duplicates=rename that of each depends on
+// those before it, whatever is asked for and was deleted meanwhile.
+func (c *session) nameAll(u *uidls) error {
+	if c.names != nil {
+		return nil
+	}
+	names := make([]string, len(c.msgs))
+	for i := range c.msgs {
+		var err error
+		if names[i], err = u.of(c.msgs[i].uid); err != nil {
+			return err
+		}
+	}
+	c.names = names
+	return nil
+}
+
 // uniqueListing writes what RFC 1939 7 calls so: number and unique-id.
 func (c *session) uniqueListing(u *uidls, n int, m *entry) error {
-	text, err := u.of(m.uid)
-	if err != nil {
-		return err
+	var text string
+	if c.names != nil {
+		text = c.names[n-1]
+	} else {
+		var err error
+		if text, err = u.of(m.uid); err != nil {
+			return err
+		}
 	}
 	c.out.buf = strconv.AppendInt(c.out.buf, int64(n), 10)
 	c.out.string(" ")

@@ -3,6 +3,7 @@ package pop3
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -15,11 +16,26 @@ import (
 // allLines is the number of body lines that RETR sends.
 const allLines = -1
 
-// Values of pop3_client_workarounds.
-const (
-	noNULs = "outlook-no-nuls" // Outlook hangs on NUL bytes: 0x80 stands for them
-	addEOH = "oe-ns-eoh"       // Outlook Express needs the empty line after the header
-)
+// workarounds are the words of pop3_client_workarounds.
+type workarounds struct {
+	noNULs bool // Outlook hangs on NUL bytes: 0x80 stands for them
+	addEOH bool // Outlook Express needs the empty line after the header
+}
+
+// workarounds reads the setting.
+func (set *Settings) workarounds() (w workarounds, err error) {
+	for word := range strings.FieldsFuncSeq(set.ClientWorkarounds, func(r rune) bool { return r == ' ' || r == ',' }) {
+		switch strings.ToLower(word) {
+		case "outlook-no-nuls":
+			w.noNULs = true
+		case "oe-ns-eoh":
+			w.addEOH = true
+		default:
+			return w, fmt.Errorf("pop3_client_workarounds: Unknown workaround: %s", word)
+		}
+	}
+	return w, nil
+}
 
 const readBuffer = 32 << 10
 
@@ -75,11 +91,10 @@ func (c *session) copy(body mailbox.Body, lines int64) error {
 	in := message.NewCRLFReader(io.NewSectionReader(body, 0, body.Size()))
 	out := smtp.NewDataWriter(&c.out)
 	top := topLines{left: lines, bol: true}
-	nuls := strings.Contains(c.set.ClientWorkarounds, noNULs)
 	for {
 		n, err := in.Read(buf[:])
 		piece, done := top.cut(buf[:n])
-		if nuls {
+		if c.workarounds.noNULs {
 			replaceNULs(piece)
 		}
 		if _, werr := out.Write(piece); werr != nil {
@@ -94,7 +109,7 @@ func (c *session) copy(body mailbox.Body, lines int64) error {
 			return err
 		}
 	}
-	if !top.body && strings.Contains(c.set.ClientWorkarounds, addEOH) {
+	if !top.body && c.workarounds.addEOH {
 		out.Write([]byte("\r\n")) //nolint:errcheck // Close returns it
 	}
 	return out.Close()

@@ -2,10 +2,11 @@ package pop3
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime/debug"
-	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -46,10 +47,11 @@ func NewServer(cfg Config) (*Server, error) {
 
 // check verifies what types cannot say.
 func (set *Settings) check() error {
-	for word := range strings.FieldsSeq(set.ClientWorkarounds) {
-		if word != noNULs && word != addEOH {
-			return fmt.Errorf("pop3_client_workarounds: Unknown workaround: %s", word)
-		}
+	if _, err := set.workarounds(); err != nil {
+		return err
+	}
+	if set.DeleteType == "flag" && set.DeletedFlag == "" {
+		return errors.New("pop3_delete_type=flag, but pop3_deleted_flag not set")
 	}
 	_, err := parseUIDLFormat(set.UIDLFormat)
 	return err
@@ -70,11 +72,16 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user
 	set, err := dovecot.Get[Settings](user.Config(), dovecot.Filter{
 		Service: "pop3", Local: h.Local.Addr(), Remote: h.Remote.Addr(), LocalName: h.LocalName,
 	})
+	if err == nil {
+		err = set.check() // the userdb may have changed them
+	}
 	if err != nil {
 		log.Errorf("Error reading configuration: %v", err)
+		io.WriteString(conn, "-ERR [SYS/TEMP] "+textInternal+"\r\n") //nolint:errcheck // it is closed either way
 		return
 	}
 	c := &session{srv: s, set: set, log: log, conn: conn, user: user, id: h.Session}
+	c.workarounds, _ = set.workarounds() // checked
 	c.run(ctx, h.Input)
 	conn.Close() // the client need not wait
 	user.AutoExpunge(context.WithoutCancel(ctx))

@@ -37,8 +37,11 @@ type session struct {
 	ended string // why the session is over; empty while it is not
 	bad   int
 
+	workarounds workarounds
+
 	box      *mailbox.Mailbox
 	msgs     []entry
+	names    []string // unique-ids with pop3_uidl_duplicates=rename, once they were asked for
 	deleted  int
 	seen     int   // messages that RETR will mark \Seen
 	total    int64 // sizes of messages that are not deleted
@@ -219,9 +222,6 @@ func (c *session) size(box *mailbox.Mailbox, uid uint32) (int64, error) {
 	msg, err := box.Message(uid)
 	if err != nil {
 		return 0, err
-	}
-	if c.set.FastSizeLookups {
-		return msg.PhysicalSize()
 	}
 	return msg.VirtualSize()
 }

@@ -7,7 +7,6 @@ type Settings struct {
 	NoFlagUpdates     bool   `set:"pop3_no_flag_updates" default:"no" doc:"do not mark retrieved messages as seen"`
 	EnableLast        bool   `set:"pop3_enable_last" default:"no" doc:"support the LAST command"`
 	LockSession       bool   `set:"pop3_lock_session" default:"no" doc:"lock the mailbox for the session"`
-	FastSizeLookups   bool   `set:"pop3_fast_size_lookups" default:"no" doc:"use physical sizes in LIST"`
 	ClientWorkarounds string `set:"pop3_client_workarounds" doc:"flags outlook-no-nuls, oe-ns-eoh"`
 	LogoutFormat      string `set:"pop3_logout_format" default:"top=%t/%p, retr=%r/%b, del=%d/%m, size=%s" doc:"statistics at the end of the session log line"`
 	UIDLFormat        string `set:"pop3_uidl_format" default:"%08Xu%08Xv" doc:"template of UIDLs"`

@@ -16,7 +16,6 @@ const (
 	errShutdown = "-ERR [SYS/TEMP] Server shutting down.\r\n"
 	errLocked   = "-ERR [IN-USE] Mailbox is locked by another POP3 session.\r\n"
 	errNoLock   = "-ERR [SYS/TEMP] Failed to create POP3 session lock.\r\n"
-	errUIDL     = "-ERR [SYS/TEMP] POP3 UIDLs couldn't be listed.\r\n"
 )
 
 const textInternal = "Internal error occurred. Refer to server log for more information."

@@ -121,7 +121,8 @@ func (u *uidls) make(uid uint32, msg *mailbox.Message) (string, error) {
 	return string(b), nil
 }
 
-// headerUIDL returns the first X-UIDL header of a message, unfolded, "" if it has none.
+// headerUIDL returns the first X-UIDL header of a message, unfolded, "" if it has none. Blanks at its end stay: clients
+// know the message by what Dovecot has told them.
 func headerUIDL(msg *mailbox.Message) (string, error) {
 	fields, err := msg.AppendFields(context.Background(), nil, []string{"X-UIDL"})
 	if err != nil {
@@ -130,7 +131,10 @@ func headerUIDL(msg *mailbox.Message) (string, error) {
 	unfolded := strings.NewReplacer("\r\n ", " ", "\r\n\t", "\t").Replace(string(fields))
 	line, _, _ := strings.Cut(unfolded, "\r\n")
 	_, value, _ := strings.Cut(line, ":")
-	return strings.Trim(value, " \t"), nil
+	if value = strings.TrimLeft(value, " \t"); strings.Trim(value, " \t") == "" {
+		return "", nil
+	}
+	return value, nil
 }
 
 func (u *uidls) append(b []byte, p *uidlPart, uid uint32, msg *mailbox.Message) ([]byte, error) {

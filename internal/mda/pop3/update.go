@@ -47,7 +47,7 @@ func (c *session) updateSeen(ctx context.Context) error {
 		return nil
 	}
 	_, err := c.box.SetFlags(ctx, mailbox.FlagChange{
-		UIDs: c.uids(func(m *entry) bool { return m.seen && !(m.deleted && c.set.DeleteType != "flag") }),
+		UIDs: c.uids(func(m *entry) bool { return m.seen && !m.deleted }),
 		Op:   mailbox.FlagsAdd, Flags: mailbox.Seen, UnchangedSince: mailbox.Unconditional,
 	})
 	return err

@@ -7,6 +7,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/auth"
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/master"
+	"github.com/dovetail-mail/dovetail/internal/mda/login/balancer"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -39,6 +40,9 @@ func (p *plan) check() error {
 		return err
 	}
 	server.Close()
+	if _, err := balancer.NewReader(p.cfg, "", nil); err != nil {
+		return err
+	}
 	return p.checkTLS()
 }
 

@@ -84,7 +84,7 @@ func (l *loginProcess) configure() error {
 		}
 		l.config = l.p.Config
 	}
-	tlsConfig, err := tlsconf.Dovecot(cfg, filter)
+	tlsConfig, err := tlsconf.DovecotLogin(cfg, filter)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (l *loginProcess) accept(listener *master.Listener) {
 			continue
 		}
 		l.clients.Go(func() {
-			l.server.Load().Serve(l.ctx, conn, login.Listener{Name: listener.Name, TLS: listener.TLS})
+			l.server.Load().Serve(l.ctx, conn, login.Listener{Name: listener.Name, TLS: listener.TLS, HAProxy: listener.HAProxy})
 		})
 	}
 }

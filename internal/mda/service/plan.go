@@ -161,9 +161,18 @@ func (p *plan) addService(s dovecot.Service, ssl *dovecot.SSL) error {
 		if l.Port == 0 || l.SSL && ssl.SSL == "no" {
 			continue
 		}
+		if l.HAProxy && !readsHeaders(s.Name) {
+			return fmt.Errorf("service(%s): inet_listener %s: haproxy=yes is known to the services imap-login, pop3-login and lmtp only", s.Name, l.Name)
+		}
 		p.listeners[s.Name] = append(p.listeners[s.Name], p.inetListeners(&s, &l)...)
 	}
 	return nil
+}
+
+// readsHeaders reports whether the process of a service knows the PROXY protocol. With others every client would have
+// the address, and the rights, of the balancer.
+func readsHeaders(service string) bool {
+	return roles[service].role == "login" || service == "lmtp"
 }
 
 func (p *plan) unixListener(s *dovecot.Service, l *dovecot.UnixListener) (master.ListenerSpec, error) {
@@ -196,7 +205,7 @@ func (p *plan) inetListeners(s *dovecot.Service, l *dovecot.InetListener) []mast
 	}
 	var specs []master.ListenerSpec
 	for host := range strings.FieldsFuncSeq(addresses, func(r rune) bool { return r == ' ' || r == ',' }) {
-		spec := master.ListenerSpec{Name: l.Name, Service: s.Name, UID: -1, GID: -1, TLS: l.SSL}
+		spec := master.ListenerSpec{Name: l.Name, Service: s.Name, UID: -1, GID: -1, TLS: l.SSL, HAProxy: l.HAProxy}
 		spec.Network, host = network(host)
 		spec.Address = net.JoinHostPort(host, strconv.Itoa(int(l.Port)))
 		specs = append(specs, spec)

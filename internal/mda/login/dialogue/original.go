@@ -12,7 +12,8 @@ import (
 )
 
 // Original is a running Dovecot with the listeners imap, imaps, pop3, pop3s and
-// lmtp on the loopback, and one static password, "pass", for every user.
+// lmtp on the loopback, the same with haproxy = yes as himap and so on, and one
+// static password, "pass", for every user.
 type Original struct {
 	dir   string
 	ports map[string]int
@@ -66,7 +67,7 @@ func StartOriginal(t *testing.T, usual, config string) *Original {
 
 // start starts Dovecot on ports of its own.
 func (o *Original) start(t *testing.T, conf, config string) error {
-	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "lmtp"} {
+	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "lmtp", "himap", "himaps", "hpop3", "hlmtp"} {
 		o.ports[name] = freePort(t)
 	}
 	if err := os.WriteFile(conf, []byte(o.config()+config), 0o644); err != nil {
@@ -92,7 +93,8 @@ func freePort(t *testing.T) int {
 }
 
 func (o *Original) config() string {
-	return strings.NewReplacer("DIR", o.dir, "IMAPS", fmt.Sprint(o.ports["imaps"]), "POP3S", fmt.Sprint(o.ports["pop3s"]),
+	return strings.NewReplacer("HIMAPS", fmt.Sprint(o.ports["himaps"]), "HIMAP", fmt.Sprint(o.ports["himap"]),
+		"HPOP3", fmt.Sprint(o.ports["hpop3"]), "HLMTP", fmt.Sprint(o.ports["hlmtp"]), "DIR", o.dir, "IMAPS", fmt.Sprint(o.ports["imaps"]), "POP3S", fmt.Sprint(o.ports["pop3s"]),
 		"IMAP", fmt.Sprint(o.ports["imap"]), "POP3", fmt.Sprint(o.ports["pop3"]), "LMTP", fmt.Sprint(o.ports["lmtp"])).Replace(`
 base_dir = DIR/run
 state_dir = DIR
@@ -122,6 +124,15 @@ service imap-login {
     port = IMAPS
     ssl = yes
   }
+  inet_listener himap {
+    port = HIMAP
+    haproxy = yes
+  }
+  inet_listener himaps {
+    port = HIMAPS
+    ssl = yes
+    haproxy = yes
+  }
 }
 service pop3-login {
   inet_listener pop3 {
@@ -131,10 +142,18 @@ service pop3-login {
     port = POP3S
     ssl = yes
   }
+  inet_listener hpop3 {
+    port = HPOP3
+    haproxy = yes
+  }
 }
 service lmtp {
   inet_listener lmtp {
     port = LMTP
+  }
+  inet_listener hlmtp {
+    port = HLMTP
+    haproxy = yes
   }
 }
 service anvil {

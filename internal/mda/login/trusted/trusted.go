@@ -1,5 +1,6 @@
 // Package trusted is login_trusted_networks: the networks whose clients count
-// as secured without TLS and may tell the address of the client they speak for.
+// as secured without TLS and may tell the address of the client they speak for. Lists of
+// networks in other settings are read here, too.
 package trusted
 
 import (
@@ -11,14 +12,14 @@ import (
 // Networks is a list of networks. Nil is empty.
 type Networks []netip.Prefix
 
-// Parse reads the value of login_trusted_networks: addresses and networks
-// ("192.0.2.0/24"), separated by blanks or commas.
-func Parse(list string) (Networks, error) {
+// Parse reads the value of a setting: addresses and networks ("192.0.2.0/24"), separated
+// by blanks or commas.
+func Parse(setting, list string) (Networks, error) {
 	var nets Networks
 	for word := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
 		prefix, err := parse(word)
 		if err != nil {
-			return nil, fmt.Errorf("login_trusted_networks: Invalid network '%s'", word)
+			return nil, fmt.Errorf("%s: Invalid network '%s'", setting, word)
 		}
 		nets = append(nets, prefix)
 	}
