@@ -22,6 +22,7 @@ const (
 	exCantCreate  = 73 // no quota, no space
 	exTempFail    = 75
 	exNoPerm      = 77
+	exConfig      = 78
 	exFatal       = 89 // of the configuration and the global options
 )
 

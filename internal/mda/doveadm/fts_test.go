@@ -58,3 +58,29 @@ func TestFullTextIndexes(t *testing.T) {
 		t.Errorf("rescan of no namespace says %+v", got)
 	}
 }
+
+// A lookup tells of each mailbox what it finds there. Debian's doveadm 2.3.19.1 crashes with its only index, squat: there
+// is nothing to compare with.
+func TestFullTextLookup(t *testing.T) {
+	h := newHome(t, "sdbox:~/mail")
+	h.setUp("", "mailbox", "create", "Box")
+	for i, text := range []string{"first message", "second message", "nothing", "last message", "Message once more"} {
+		box := []string{"INBOX", "Box"}[i/4]
+		h.setUp("Subject: x\n\n"+text+"\n", "save", "-m", box)
+	}
+	query := []string{"fts", "lookup", "body", "message"}
+	if ours := h.ours("", query...); ours.Code != exConfig || !strings.Contains(ours.Err, "fts not enabled for INBOX") {
+		t.Errorf("without the plugin lookup says %+v", ours)
+	}
+	h.appendConf("mail_plugins = fts fts_squat\nplugin {\n fts = squat\n}\n")
+	for word, want := range map[string]string{
+		"message": "INBOX: 1:2,4\nBox: 1\n",
+		"nothing": "INBOX: 3\nBox: no results\n",
+		"unheard": "INBOX: no results\nBox: no results\n",
+	} {
+		query[3] = word
+		if got := h.ours("", query...); got != (outcome{Out: want}) {
+			t.Errorf("lookup of %q: %+v, want %q", word, got, want)
+		}
+	}
+}

@@ -22,12 +22,16 @@ import (
 
 var _ = dovecot.RegisterPlugin("quota", "quota_status_success", "quota_status_nouser", "quota_status_overquota", "quota_status_toolarge")
 
+// quotaStatusService is the protocol whose settings the service has, not its users.
+const quotaStatusService = "quota-status"
+
 // maxPolicyLine bounds a line of a request.
 const maxPolicyLine = 8 << 10
 
 // quotaStatusSettings are those that are not the plugin's.
 type quotaStatusSettings struct {
-	RecipientDelimiter string `set:"recipient_delimiter" default:"+" doc:"characters that separate user and detail in an address"`
+	Plugin             map[string]string `set:"plugin" doc:"settings of plugins"`
+	RecipientDelimiter string            `set:"recipient_delimiter" default:"+" doc:"characters that separate user and detail in an address"`
 }
 
 var _ = dovecot.Register("quota-status", quotaStatusSettings{})
@@ -59,12 +63,13 @@ func ServeQuotaStatus(p *master.Process) error {
 	if err := cfg.UnmarshalBinary(p.Config); err != nil {
 		return err
 	}
-	set, err := dovecot.Get[quotaStatusSettings](cfg, dovecot.Filter{})
+	filter := dovecot.Filter{Service: quotaStatusService}
+	set, err := dovecot.Get[quotaStatusSettings](cfg, filter)
 	if err != nil {
 		return err
 	}
 	q := &quotaStatus{cfg: cfg, log: p.Log, delimiter: set.RecipientDelimiter, nouser: "REJECT Unknown user"}
-	if text, ok := cfg.Plugin()["quota_status_nouser"]; ok {
+	if text, ok := set.Plugin["quota_status_nouser"]; ok {
 		q.nouser = text
 	}
 	syscall.Umask(0o077)
@@ -165,6 +170,8 @@ func (q *quotaStatus) check(name string, size int64) (action string, found bool,
 		return "", false, err
 	}
 	defer r.users.close()
+	// As in the original the userdb sees the service, but users have settings of no protocol.
+	r.users.lookup.Service, r.users.service = quotaStatusService, ""
 	r.work = func(ctx context.Context, u *mailUser) error {
 		action, err = quotaAction(ctx, u.User, size)
 		return err

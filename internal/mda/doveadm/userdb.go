@@ -35,10 +35,12 @@ type userdb struct {
 	conn   *client.MasterClient // once it was needed
 	lost   bool                 // auth could not be reached
 	lookup client.Lookup        // on whose behalf users are looked up
+
+	service string // the protocol whose settings users have
 }
 
 func newUserdb(s *session) (*userdb, error) {
-	db := &userdb{s: s, lookup: client.Lookup{Service: "doveadm"}}
+	db := &userdb{s: s, lookup: client.Lookup{Service: "doveadm"}, service: "doveadm"}
 	core, err := dovecot.Get[dovecot.Master](s.cfg, dovecot.Filter{Service: "doveadm"})
 	if err != nil {
 		return nil, configError(err)
@@ -93,7 +95,7 @@ func (db *userdb) user(name string) (*store.UserInfo, error) {
 		return nil, err
 	}
 	info := mail.NewUserInfo(found)
-	info.Service = "doveadm"
+	info.Service = db.service
 	return &info, nil
 }
 

@@ -86,6 +86,7 @@ func (u *User) create(ctx context.Context, p place) error {
 		return err
 	}
 	u.mailLog.created(p.name)
+	u.told.changed(p.name)
 	return nil
 }
 

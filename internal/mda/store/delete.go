@@ -68,7 +68,7 @@ func (u *User) deleteMailbox(ctx context.Context, p place) error {
 	freed := func() {}
 	if err == nil {
 		guid := m.GUID()
-		freed = u.quota.deleting(ctx, m, p)
+		freed = u.deletingQuota(ctx, m, p)
 		m.Close()
 		p.ns.logChange(changeDeleteMailbox, guid)
 		defer u.forgetMetadata(ctx, guid)
@@ -86,6 +86,7 @@ func (u *User) deleteMailbox(ctx context.Context, p place) error {
 	if err == nil {
 		freed()
 		u.mailLog.deleted(p.name)
+		u.told.changed(p.name)
 	}
 	return err
 }

@@ -135,7 +135,19 @@ func (l *mailLog) Copied(src, dst *mailbox.Mailbox, uids []uint32) {
 	l.news(logCopy, "copy from "+sanitized(src.Location().Name, maxLoggedName), dst, uids)
 }
 
-// notifier returns what hears of changes in a mailbox that was opened for a purpose.
+// notifier returns what hears of changes in a mailbox that was opened for a purpose; nil for nothing.
+func (u *User) notifier(name string, why purpose) mailbox.Notifier {
+	switch {
+	case u.mailLog == nil && u.told == nil:
+		return nil
+	case u.told == nil:
+		return u.mailLog.notifier(why)
+	case u.mailLog == nil:
+		return statusNotifier{u.told, name}
+	}
+	return notifiers{u.mailLog.notifier(why), statusNotifier{u.told, name}}
+}
+
 func (l *mailLog) notifier(why purpose) mailbox.Notifier {
 	if why == toExpire {
 		return autoexpungeLog{l}

@@ -50,6 +50,7 @@ type Namespace struct {
 	conf          *Settings
 	subscriptions bool
 	owner         string      // of a shared one: that other user
+	charged       ownerQuota  // of him
 	inboxAny      bool        // another user's: the prefix is his INBOX
 	unusable      bool        // nothing can be in it
 	shared        *sharedRoot // those of all other users

@@ -49,14 +49,17 @@ func (u *User) openFor(ctx context.Context, name string, why purpose) (*mailbox.
 	if err != nil {
 		return nil, internal(err)
 	}
-	if u.mailLog != nil {
-		m.SetNotifier(u.mailLog.notifier(why))
+	if n := u.notifier(p.name, why); n != nil {
+		m.SetNotifier(n)
 	}
 	if u.lazy.covers(p) {
 		m.SetKeeper(&lazyKeeper{u.lazy, p})
 	}
 	u.access.protect(m, p, why)
-	u.quota.attach(m, p, why)
+	if err := u.attachQuota(m, p, why); err != nil {
+		m.Close()
+		return nil, internal(err)
+	}
 	u.fullText.attach(m, p)
 	return m, nil
 }
@@ -149,8 +152,12 @@ func (u *User) look(ns *Namespace, name string, children bool) (*node, error) {
 // createAuto makes a mailbox that should be there, and subscribes it if the
 // configuration says so.
 func (u *User) createAuto(ctx context.Context, p place) error {
-	if err := u.create(ctx, p); err != nil && !errors.Is(err, errExists) {
+	err := u.create(ctx, p)
+	if err != nil && !errors.Is(err, errExists) {
 		return err
+	}
+	if err == nil && p.ns.Inbox && p.name == inbox {
+		u.welcome(ctx)
 	}
 	if box := p.ns.auto(p.name); box != nil && box.Auto == "subscribe" {
 		return u.setSubscribed(ctx, p, true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
@@ -13,7 +14,8 @@ import (
 
 var (
 	_ = dovecot.RegisterPlugin("quota", "quota", "quota[0-9]", "quota[0-9][0-9]", "quota_vsizes", "quota_max_mail_size", "quota_exceeded_message",
-		"quota*_rule", "quota*_rule[0-9]*", "quota*_warning", "quota*_warning[0-9]*", "quota*_grace", "quota*_set")
+		"quota*_rule", "quota*_rule[0-9]*", "quota*_warning", "quota*_warning[0-9]*", "quota*_grace", "quota*_set",
+		"quota*_over_script", "quota*_over_flag", "quota*_over_flag_value", "quota*_over_flag_lazy_check")
 	_ = dovecot.RegisterPlugin("imap_quota")
 )
 
@@ -31,6 +33,7 @@ type userQuota struct {
 	exceeded string
 	roots    []*quotaRoot
 	account  *quotaAccount // nil without roots
+	clone    *quotaClone   // nil without the plugin quota_clone
 
 	configured bool // there is a root, though perhaps one that is of no use for this user
 }
@@ -40,6 +43,9 @@ type quotaRoot struct {
 	*quota.Root
 	ns      *Namespace // the only one; nil for all private ones
 	backend quotaBackend
+
+	over     *overFlag // nil if there is nothing to check, or until the user is open
+	overOnce sync.Once
 }
 
 // A quotaBackend keeps the usage of a root. Its methods are called with the account locked.
@@ -58,8 +64,10 @@ type quotaBackend interface {
 // newUserQuota returns that of a user; nil if the plugin is not asked for, or nothing is configured.
 func newUserQuota(u *User) (*userQuota, error) {
 	if !u.HasPlugin("quota") {
-		if u.HasPlugin("imap_quota") {
-			return nil, errors.New("Can't load plugin imap_quota_plugin: Plugin quota must be loaded also (you must set: mail_plugins=$mail_plugins quota)")
+		for _, name := range [...]string{"imap_quota", "quota_clone"} {
+			if u.HasPlugin(name) {
+				return nil, fmt.Errorf("Can't load plugin %s_plugin: Plugin quota must be loaded also (you must set: mail_plugins=$mail_plugins quota)", name)
+			}
 		}
 		return nil, nil
 	}
@@ -115,7 +123,8 @@ func (q *userQuota) settings() error {
 	if len(q.roots) > 0 {
 		q.account = quotaAccounts.take(q.u.info.Username)
 	}
-	return nil
+	q.clone, err = newQuotaClone(q)
+	return err
 }
 
 func (q *userQuota) addRoot(def *quota.Root) error {
@@ -153,6 +162,7 @@ func (q *userQuota) close() {
 	if q == nil {
 		return
 	}
+	q.clone.close()
 	for _, r := range q.roots {
 		r.backend.close()
 	}
@@ -208,7 +218,7 @@ func (q *userQuota) attach(m *mailbox.Mailbox, p place, why purpose) {
 
 // of returns what a mailbox has to ask; nil for nothing.
 func (q *userQuota) of(p place, why purpose) *boxQuota {
-	if q == nil || p.ns.Type == Shared {
+	if q == nil {
 		return nil
 	}
 	b := &boxQuota{q: q, ns: p.ns, grace: why == toDeliver}

@@ -46,6 +46,36 @@ func (u *User) QuotaRoots() (list []*QuotaRoot) {
 	return list
 }
 
+// QuotaRoot returns the root with a name; nil if there is none. To an administrator OWNER:NAME is one of
+// another user of whom he has opened a mailbox.
+func (u *User) QuotaRoot(name string) (*QuotaRoot, error) {
+	for _, r := range u.QuotaRoots() {
+		if r.Name == name {
+			return r, nil
+		}
+	}
+	owner, root, ok := strings.Cut(name, ":")
+	if !ok || u.quota == nil || !u.Admin() {
+		return nil, nil
+	}
+	for _, ns := range u.allNamespaces() {
+		if ns.owner != owner || ns.unusable {
+			continue
+		}
+		o, err := u.ownerQuota(ns)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range o.user.QuotaRoots() {
+			if r.Name == root {
+				r.Name = name
+				return r, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
 // QuotaRootsOf returns the roots in which messages of a mailbox count, if it exists or not.
 func (u *User) QuotaRootsOf(ns *Namespace) (list []*QuotaRoot) {
 	for _, r := range u.QuotaRoots() {
@@ -58,6 +88,11 @@ func (u *User) QuotaRootsOf(ns *Namespace) (list []*QuotaRoot) {
 
 // Resources returns how much is used.
 func (r *QuotaRoot) Resources(ctx context.Context) ([]QuotaResource, error) {
+	r.q.checkOver(ctx, r.r)
+	return r.resources(ctx)
+}
+
+func (r *QuotaRoot) resources(ctx context.Context) ([]QuotaResource, error) {
 	a := r.q.account
 	a.mu.Lock()
 	used, base, err := r.r.backend.usage(ctx)

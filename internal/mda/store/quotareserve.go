@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
@@ -221,6 +222,9 @@ func (b *boxQuota) settle(ctx context.Context, sum quota.Usage, added bool) {
 		}
 		p.warned = b.q.warn(ctx, r.quotaRoot, p.warned)
 	}
+	if added {
+		b.q.clone.changed(ctx)
+	}
 }
 
 // warn runs the command that a change of usage calls for, and returns the usage. The account is locked.
@@ -234,7 +238,7 @@ func (q *userQuota) warn(ctx context.Context, r *quotaRoot, before quota.Usage) 
 		return before
 	}
 	if w := r.Warning(before, after, base); w != nil {
-		q.u.background.Go(func() { q.execute(ctx, w.Command) })
+		q.u.background.Go(func() { q.execute(ctx, strings.Fields(w.Command)) })
 	}
 	return after
 }
@@ -243,7 +247,7 @@ func (q *userQuota) warn(ctx context.Context, r *quotaRoot, before quota.Usage) 
 func (b *boxQuota) Freeing(ctx context.Context) (freed func(mailbox.Freed)) {
 	ctx = context.WithoutCancel(ctx)
 	for _, r := range b.roots {
-		if r.backend.tracks() || r.Warns() {
+		if r.backend.tracks() || r.Warns() || b.q.clone != nil {
 			return func(f mailbox.Freed) { b.freed(ctx, f) }
 		}
 	}
@@ -287,6 +291,7 @@ func (b *boxQuota) freed(ctx context.Context, f mailbox.Freed) {
 			b.q.warnFreed(ctx, r.quotaRoot, diff)
 		}
 	}
+	b.q.clone.changed(ctx)
 }
 
 // warnFreed is warn where only the difference is known.

@@ -23,8 +23,7 @@ const (
 
 // execute runs the command of a warning: the first word names the socket of a service whose executable is
 // script, which gets the other words as arguments, or with "exec:" a program.
-func (q *userQuota) execute(ctx context.Context, command string) {
-	words := strings.Fields(command)
+func (q *userQuota) execute(ctx context.Context, words []string) {
 	if len(words) == 0 {
 		return
 	}
@@ -51,39 +50,58 @@ func (q *userQuota) execute(ctx context.Context, command string) {
 }
 
 // callScript has the service with a socket run its program.
-func (q *userQuota) callScript(ctx context.Context, path string, args []string) error {
-	if !filepath.IsAbs(path) {
-		core, err := dovecot.Get[dovecot.Master](q.u.cfg, dovecot.Filter{})
-		if err != nil {
-			return err
-		}
-		path = filepath.Join(core.BaseDir, path)
+func (q *userQuota) callScript(ctx context.Context, name string, args []string) error {
+	path, err := q.u.scriptSocket(name)
+	if err != nil {
+		return err
 	}
 	return tellScript(ctx, "unix", path, args)
 }
 
-// scriptHello begins what a service with the executable script is told: no answer is wanted.
-const scriptHello = "VERSION\tscript\t4\t0\nnoreply\n"
+// scriptSocket returns the path of the socket of a service whose executable is script.
+func (u *User) scriptSocket(name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
+	core, err := dovecot.Get[dovecot.Master](u.cfg, dovecot.Filter{})
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(core.BaseDir, name), nil
+}
+
+// scriptHello begins what such a service is told. In the next line "noreply" means that no answer is wanted.
+const scriptHello = "VERSION\tscript\t4\t0\n"
+
+// dialScript gives arguments to such a service. The caller closes the connection.
+func dialScript(ctx context.Context, network, address, reply string, args []string) (net.Conn, error) {
+	d := net.Dialer{Timeout: warningConnect}
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	text := []byte(scriptHello + reply + "\n")
+	for _, arg := range args {
+		text = append(appendTabEscaped(text, arg), '\n')
+	}
+	deadline, _ := ctx.Deadline()
+	err = conn.SetDeadline(deadline)
+	if err == nil {
+		_, err = conn.Write(append(text, '\n'))
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
 
 // tellScript gives arguments to such a service, and waits for the end of its program.
 func tellScript(ctx context.Context, network, address string, args []string) error {
-	d := net.Dialer{Timeout: warningConnect}
-	conn, err := d.DialContext(ctx, network, address)
+	conn, err := dialScript(ctx, network, address, "noreply", args)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	text := []byte(scriptHello)
-	for _, arg := range args {
-		text = append(appendTabEscaped(text, arg), '\n')
-	}
-	if _, err := conn.Write(append(text, '\n')); err != nil {
-		return err
-	}
 	if w, ok := conn.(interface{ CloseWrite() error }); ok {
 		if err := w.CloseWrite(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
 			return err

@@ -65,6 +65,7 @@ func (u *User) rename(ctx context.Context, src, dst place) error {
 	if err == nil {
 		u.stampRenamed(ctx, dst)
 		u.mailLog.renamed(src.name, dst.name)
+		u.told.changed(src.name, dst.name)
 	}
 	return err
 }

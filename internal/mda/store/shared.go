@@ -182,15 +182,21 @@ func (u *User) homeOf(root *Namespace, o *otherUser) (home string, found bool, e
 	if !usesHome(root.shared.location, o) {
 		return "", true, nil
 	}
+	home, found, err = u.lookUpHome(root, o)
+	if err == nil && found && home == "" {
+		err = errors.New("his home directory is not known")
+	}
+	return home, found, err
+}
+
+// lookUpHome asks where another user's home directory is, which may be nowhere.
+func (u *User) lookUpHome(ns *Namespace, o *otherUser) (home string, found bool, err error) {
 	found = true
 	if u.owners != nil {
 		home, found, err = u.owners(context.Background(), o.name)
 	}
-	if err == nil && found && home == "" && root.conf.Home != "" {
-		home, err = dovecot.ExpandVars(root.conf.Home, o.vars(""))
-	}
-	if err == nil && found && home == "" {
-		err = errors.New("his home directory is not known")
+	if err == nil && found && home == "" && ns.conf.Home != "" {
+		home, err = dovecot.ExpandVars(ns.conf.Home, o.vars(""))
 	}
 	return home, found, err
 }

@@ -36,12 +36,13 @@ type User struct {
 	log        *maillog.Logger
 	namespaces []*Namespace
 	owners     OwnerLookup
-	mailLog    *mailLog     // nil without the plugin
-	access     *access      // nil without the plugin acl: everything is allowed
-	quota      *userQuota   // nil without the plugin quota: there is always room
-	lazy       *lazyExpunge // nil without the plugin lazy_expunge
-	fullText   *fullText    // nil without the plugin fts
-	trash      *trash       // nil without the plugin trash
+	mailLog    *mailLog      // nil without the plugin
+	told       *notifyStatus // nil without the plugin notify_status
+	access     *access       // nil without the plugin acl: everything is allowed
+	quota      *userQuota    // nil without the plugin quota: there is always room
+	lazy       *lazyExpunge  // nil without the plugin lazy_expunge
+	fullText   *fullText     // nil without the plugin fts
+	trash      *trash        // nil without the plugin trash
 
 	background sync.WaitGroup // what goes on beside the session
 
@@ -73,6 +74,9 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 	if u.mailLog, err = newMailLog(u); err != nil {
 		return nil, err
 	}
+	if u.told, err = newNotifyStatus(u); err != nil {
+		return nil, err
+	}
 	if u.access, err = newAccess(u); err != nil {
 		return nil, err
 	}
@@ -92,6 +96,9 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 	if u.quota, err = newUserQuota(u); err != nil {
 		return nil, err
 	}
+	if err := u.checkOver(ctx); err != nil {
+		return nil, err
+	}
 	if login != nil {
 		u.background.Go(func() { login.write(ctx, u) })
 	}
@@ -101,8 +108,10 @@ func OpenUser(ctx context.Context, cfg *dovecot.Config, info UserInfo, pool *mai
 // Close releases the user's descriptors. Open mailboxes stay open.
 func (u *User) Close() {
 	u.background.Wait()
+	u.told.close()
 	u.quota.close()
 	for _, ns := range u.allNamespaces() {
+		ns.charged.close()
 		ns.close()
 	}
 }

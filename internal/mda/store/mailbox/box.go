@@ -41,6 +41,7 @@ type box struct {
 	values   boxCache
 	private  *private // nil without private flags
 
+	moved  atomic.Bool // the directories have another name now
 	full   atomic.Bool // changes by others could not be taken over, since the disk is full
 	todo   atomic.Bool // something is to be done when nothing is locked:
 	resync error       // have a Resyncer mend the mailbox; carry out requests in the log

@@ -87,6 +87,10 @@ func (m *Mailbox) Sync(ctx context.Context) (*Snapshot, error) {
 	return m.b.snap.Load(), nil
 }
 
+// Moved reports whether the mailbox has been renamed by a user of this pool since the handle was opened:
+// what has its name now is another mailbox, or nothing.
+func (m *Mailbox) Moved() bool { return m.b.moved.Load() }
+
 // Notify has fn called after each newly published snapshot, of own or foreign
 // changes. fn must not block and must not call the mailbox, except for Snapshot.
 func (m *Mailbox) Notify(fn func()) (cancel func()) {

@@ -338,7 +338,16 @@ func closeAll(boxes []*box) {
 // now on share nothing with them but the files.
 func (p *Pool) Renamed(old, new Location) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	moved := p.detach(old, new)
+	p.mu.Unlock()
+	for _, b := range moved {
+		b.moved.Store(true)
+		b.wake()
+	}
+}
+
+// detach forgets the mailboxes at the given places and returns those that handles are open of.
+func (p *Pool) detach(old, new Location) (used []*box) {
 	for _, loc := range []Location{old, new} {
 		for mode := range commit.Never + 1 {
 			b := p.boxes[loc.key(mode)]
@@ -350,9 +359,12 @@ func (p *Pool) Renamed(old, new Location) {
 				p.idle.Remove(b.idle)
 				b.idle = nil
 				go b.close()
+				continue
 			}
+			used = append(used, b)
 		}
 	}
+	return used
 }
 
 // Close drops what is kept of closed mailboxes. Handles still open stay usable.

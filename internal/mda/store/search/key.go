@@ -96,4 +96,8 @@ type Env struct {
 
 	FullText *FullText          // the index that spares reading messages; nil for none
 	Scores   map[uint32]float64 // how well messages match, filled in from it if not nil
+
+	// Progress, if not nil, is called before a message is opened: with how many were looked at and how many will
+	// be at most. An error ends the search.
+	Progress func(done, total int) error
 }

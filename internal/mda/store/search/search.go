@@ -40,6 +40,7 @@ func Each(ctx context.Context, m *mailbox.Mailbox, snap *mailbox.Snapshot, k *Ke
 		return err
 	}
 	first, last := q.bounds(snap)
+	s.first, s.last = first, last
 	if env.OldestOnly {
 		first = 0
 	}
@@ -66,6 +67,11 @@ func (s *searcher) match(ctx context.Context, m *mailbox.Mailbox, q *query, i in
 	}
 	if err := ctx.Err(); err != nil {
 		return false, err
+	}
+	if s.env.Progress != nil {
+		if err := s.env.Progress(i-s.first, s.last-s.first); err != nil {
+			return false, err
+		}
 	}
 	msg := &candidate{s: s, ctx: ctx, m: m, i: i}
 	defer msg.close()
@@ -106,6 +112,8 @@ type searcher struct {
 	snap   *mailbox.Snapshot
 	env    Env
 	fields []byte // of the message at hand
+
+	first, last int // the message numbers that are looked at: [first, last)
 }
 
 // A query is a Key with what can be computed once.
