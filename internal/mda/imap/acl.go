@@ -98,7 +98,7 @@ func (c *command) getACL() error {
 		return err
 	}
 	b := append(c.buf(), "* ACL "...)
-	b = imapwire.AppendAString(b, args[0])
+	b = c.appendEcho(b, args[0])
 	b = appendACL(b, l, m)
 	return c.put(append(b, "\r\n"...))
 }
@@ -193,7 +193,7 @@ func (c *command) myRights() error {
 		return noSuchBox(args[0])
 	}
 	b := append(c.buf(), "* MYRIGHTS "...)
-	b = imapwire.AppendAString(b, args[0])
+	b = c.appendEcho(b, args[0])
 	b = appendLetters(append(b, ' '), m.Mine.Names())
 	return c.put(append(b, "\r\n"...))
 }
@@ -208,8 +208,8 @@ func (c *command) listRights() error {
 		return err
 	}
 	b := append(c.buf(), "* LISTRIGHTS "...)
-	b = imapwire.AppendAString(b, args[0])
-	b = imapwire.AppendAString(append(b, ' '), args[1])
+	b = c.appendEcho(b, args[0])
+	b = c.appendEcho(append(b, ' '), args[1])
 	return c.put(append(b, " \"\" l r w s t p i e k x a c d\r\n"...))
 }
 

@@ -98,6 +98,12 @@ func (a *appending) messages() error {
 			}
 			continue
 		}
+		if before, is := utf8Message(args, ok); is && a.hasUTF8() {
+			if err := a.begin(before, a.utf8Text); err != nil {
+				return err
+			}
+			continue
+		}
 		if !ok {
 			switch {
 			case len(args) == 0 && len(a.saves) > 0:
@@ -140,6 +146,23 @@ func (a *appending) message(opt mailbox.SaveOptions, lit imapwire.LiteralHeader)
 	}
 	a.saves = append(a.saves, save)
 	return a.text(save)
+}
+
+// utf8Message returns the arguments before UTF8 (~{n}), if that is what a message of APPEND is (RFC 6855 4).
+func utf8Message(args imapwire.Args, more bool) (before imapwire.Args, ok bool) {
+	n := len(args)
+	if !more || n < 2 || args[n-1].Kind != imapwire.List || !args[n-2].Is("UTF8") {
+		return nil, false
+	}
+	return args[:n-2], true
+}
+
+// utf8Text streams such a message, which is stored as it is.
+func (a *appending) utf8Text(opt mailbox.SaveOptions) error {
+	if err := a.message(opt, a.dec.Literal()); err != nil {
+		return err
+	}
+	return a.dec.EndList()
 }
 
 // text streams a literal into a message.

@@ -39,13 +39,25 @@ func (a *appending) catenate(opt mailbox.SaveOptions, list imapwire.Args, more b
 		if !more {
 			return nil
 		}
+		utf8 := isUTF8Part(list)
 		if err := a.text(save); err != nil {
 			return err
+		}
+		if utf8 {
+			if err := a.dec.EndList(); err != nil {
+				return err
+			}
 		}
 		if list, _, more, err = a.dec.CatenateUntilLiteral(); err != nil {
 			return err
 		}
 	}
+}
+
+// isUTF8Part reports whether what was read of a list ends with UTF8, whose list a literal follows in (RFC 6855 4).
+func isUTF8Part(list imapwire.Args) bool {
+	n := len(list)
+	return n >= 2 && list[n-2].Is("UTF8") && list[n-1].Kind == imapwire.List
 }
 
 // inBadURL drops what a response code must not have (RFC 4469 5).
@@ -60,6 +72,9 @@ func inBadURL(r rune) rune {
 func (a *appending) catenateURLs(save *mailbox.Save, list imapwire.Args, more bool) error {
 	for ; len(list) > 0; list = list.Rest() {
 		if more && len(list) == 1 && list[0].Is("TEXT") {
+			return nil
+		}
+		if more && len(list) == 2 && isUTF8Part(list) && a.hasUTF8() {
 			return nil
 		}
 		kind := list[0]

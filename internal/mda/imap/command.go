@@ -49,6 +49,7 @@ var commands = []entry{
 	{"DELETE", authenticated, syncNone, "Delete completed.", (*command).delete},
 	{"DELETEACL", authenticated, syncNone, "Deleteacl complete.", (*command).deleteACL},
 	{"ENABLE", authenticated, syncNone, "Enabled.", (*command).enable},
+	{"ESEARCH", authenticated, syncNoExpunge, "Search completed.", (*command).esearch},
 	{"EXAMINE", authenticated, syncNone, "Examine completed.", (*command).selectBox},
 	{"EXPUNGE", selectedState, syncFull, "Expunge completed.", (*command).expunge},
 	{"FETCH", selectedState, syncNoExpunge, "Fetch completed.", (*command).fetch},
@@ -162,6 +163,8 @@ func (c *command) execute() error {
 	var err error
 	if c.state == selectedState && c.box == nil {
 		err = errNotSelected
+	} else if c.isUIDOnly() && c.usesNumbers() {
+		err = errUIDRequired
 	} else {
 		err = c.run(c)
 	}
@@ -263,9 +266,6 @@ func (c *command) failed(err error) error {
 	switch {
 	case errors.As(err, &r):
 		c.tagged(r.cond, r.code, r.text)
-		if r.cond == condBad {
-			return c.countBad()
-		}
 	case errors.As(err, &se):
 		if se.Err != nil && se.Code == store.CodeServerBug {
 			c.log.Errorf("%v", se.Err)

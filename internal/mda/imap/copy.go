@@ -76,11 +76,11 @@ func (c *command) transferArgs() (*transfer, error) {
 	if args.Count() < 2 {
 		return nil, errMissing
 	}
-	name, err := c.mailboxName(args.Rest())
+	spans, err := c.messages(args)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := c.messages(args)
+	name, err := c.mailboxName(args.Rest())
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,9 @@ func (c *command) create() error {
 	if err != nil {
 		return err
 	}
+	if err := c.newName(names[0]); err != nil {
+		return err
+	}
 	use, err := createUse(rest)
 	if err != nil {
 		return err

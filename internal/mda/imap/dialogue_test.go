@@ -38,7 +38,12 @@ import (
 // of the last URL from GENURLAUTH, can be sent, too. Those in
 // testdata/dialogue give the same with Dovecot; those in testdata/own show where
 // the server differs from it on purpose.
-var update = flag.Bool("update", false, "write what Dovecot answers to testdata/dialogue")
+//
+// What is in testdata/own is written with -own, to be read before it is believed.
+var (
+	update    = flag.Bool("update", false, "write what Dovecot answers to testdata/dialogue")
+	updateOwn = flag.Bool("own", false, "write what this server answers to testdata/own")
+)
 
 const dovecotIMAP = "/usr/lib/dovecot/imap"
 
@@ -50,6 +55,10 @@ func TestDialogues(t *testing.T) {
 				d := loadDialogue(t, file)
 				env := newTestServer(t, d.settings)
 				d.run(t, env.dial)
+				if *updateOwn && dir == "own" {
+					d.write(t, file)
+					return
+				}
 				d.compare(t)
 			})
 		}
@@ -67,14 +76,20 @@ func TestDialoguesDovecot(t *testing.T) {
 			d := loadDialogue(t, file)
 			d.run(t, newDovecot(t, d.settings))
 			if *update {
-				d.archive.Files[d.index].Data = []byte(d.got())
-				if err := os.WriteFile(file, txtar.Format(d.archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				d.write(t, file)
 				return
 			}
 			d.compare(t)
 		})
+	}
+}
+
+// write replaces the answers in the file.
+func (d *dialogue) write(t *testing.T, file string) {
+	t.Helper()
+	d.archive.Files[d.index].Data = []byte(d.got())
+	if err := os.WriteFile(file, txtar.Format(d.archive), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -216,7 +231,7 @@ func (d *dialogue) run(t *testing.T, dial func(t *testing.T) net.Conn) {
 			}
 		}
 		last := ""
-		if len(b.want) > 0 && !*update {
+		if len(b.want) > 0 && !*update && !*updateOwn {
 			last = b.want[len(b.want)-1]
 		}
 		d.read(b, c.Conn, c.r, last, tagOf(b.send))
@@ -273,7 +288,7 @@ func tagOf(send []string) string {
 // continuation request.
 func (d *dialogue) read(b *block, c net.Conn, r *bufio.Reader, last, tag string) {
 	wait := 30 * time.Second
-	if last == "" && *update {
+	if last == "" && (*update || *updateOwn) {
 		wait = 500 * time.Millisecond
 	}
 	c.SetReadDeadline(time.Now().Add(wait))

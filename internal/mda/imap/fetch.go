@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
-	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/message"
 )
@@ -20,7 +19,7 @@ func (c *command) fetch() error {
 	if err != nil {
 		return err
 	}
-	p, err := parseFetch(args.Rest(), c.uid, c.enabled&enabledQResync != 0)
+	p, err := parseFetch(args.Rest(), c.uid, c.isUIDOnly(), c.enabled&enabledQResync != 0)
 	if err != nil {
 		return err
 	}
@@ -296,7 +295,7 @@ func (f *fetcher) appendShort(b []byte, it item, flags mailbox.Flags) ([]byte, e
 	case itemFlags:
 		return f.box.appendFlags(b, f.view, f.index, flags), nil
 	case itemMailbox:
-		return imapwire.AppendAString(append(b, "X-MAILBOX "...), store.EncodeMUTF7(f.box.name)), nil
+		return f.appendName(append(b, "X-MAILBOX "...), f.box.name), nil
 	case itemRealUID:
 		b = append(b, "X-REAL-UID "...)
 		return strconv.AppendUint(b, uint64(f.uid), 10), nil

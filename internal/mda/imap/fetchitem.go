@@ -93,9 +93,9 @@ func (p *program) addSection(s section) {
 }
 
 // parseFetch reads the arguments after the message set.
-func parseFetch(args imapwire.Args, uid, qresync bool) (*program, error) {
+func parseFetch(args imapwire.Args, uid, uidOnly, qresync bool) (*program, error) {
 	p := &program{}
-	if uid {
+	if uid && !uidOnly { // else the reply has the uid anyway (RFC 9586 3.3)
 		p.add(itemUID)
 	}
 	if len(args) == 0 {

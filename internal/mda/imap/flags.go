@@ -68,9 +68,14 @@ func (b *selected) appendFlags(p []byte, snap *mailbox.Snapshot, i int, flags ma
 	return append(p, ')')
 }
 
-// appendFetchStart appends "* 7 FETCH (" for message i.
+// appendFetchStart appends "* 7 FETCH (" for message i or, to a client with UIDONLY,
+// "* 25 UIDFETCH (".
 func (s *session) appendFetchStart(b []byte, i int) []byte {
 	b = append(b, "* "...)
+	if s.isUIDOnly() {
+		b = strconv.AppendUint(b, uint64(s.box.view.UID(i)), 10)
+		return append(b, " UIDFETCH ("...)
+	}
 	b = strconv.AppendUint(b, uint64(i+1), 10)
 	return append(b, " FETCH ("...)
 }

@@ -7,14 +7,14 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
 )
 
-// list is LIST (RFC 3501 6.3.8, RFC 5258, RFC 6154, RFC 5819) and LSUB.
+// list is LIST (RFC 3501 6.3.8, RFC 5258, RFC 6154, RFC 5819, RFC 9590) and LSUB.
 func (c *command) list() error {
 	args, err := c.dec.Args(0)
 	if err != nil {
 		return err
 	}
 	q := listQuery{lsub: c.name == "LSUB"}
-	if err := q.parse(args); err != nil {
+	if err := q.parse(c.session, args); err != nil {
 		return err
 	}
 	if (q.lsub || q.extended) && len(q.Patterns) == 1 && q.Patterns[0] == "" {
@@ -35,20 +35,21 @@ func (c *command) list() error {
 		if q.lsub {
 			entries[i].Flags &^= store.FlagHasChildren | store.FlagHasNoChildren
 		}
-		if err := c.put(appendListEntry(c.buf(), c.name, &entries[i])); err != nil {
+		if err := c.put(c.appendListEntry(c.buf(), c.name, &entries[i])); err != nil {
 			return err
 		}
-		if q.status != 0 && entries[i].Flags&(store.FlagNoSelect|store.FlagNonExistent) == 0 {
-			if err := c.listStatus(entries[i].Name, q.status); err != nil {
-				return err
-			}
+		if entries[i].Flags&(store.FlagNoSelect|store.FlagNonExistent) != 0 {
+			continue
+		}
+		if err := c.listAlso(entries[i].Name, &q); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // appendListEntry appends one reply of LIST or LSUB.
-func appendListEntry(b []byte, command string, e *store.ListEntry) []byte {
+func (s *session) appendListEntry(b []byte, command string, e *store.ListEntry) []byte {
 	b = append(b, "* "...)
 	b = append(b, command...)
 	b = append(b, " ("...)
@@ -60,17 +61,30 @@ func appendListEntry(b []byte, command string, e *store.ListEntry) []byte {
 		b = imapwire.AppendString(b, string(e.Sep))
 	}
 	b = append(b, ' ')
-	b = imapwire.AppendAString(b, store.EncodeMUTF7(e.Name))
+	b = s.appendName(b, e.Name)
 	if e.Flags&store.FlagChildSubscribed != 0 {
 		b = append(b, ` (CHILDINFO ("SUBSCRIBED"))`...)
 	}
 	return append(b, "\r\n"...)
 }
 
+// listAlso tells what else is asked for of a mailbox.
+func (c *command) listAlso(name string, q *listQuery) error {
+	if q.status != 0 {
+		if err := c.listStatus(name, q.status); err != nil {
+			return err
+		}
+	}
+	if len(q.metadata) == 0 {
+		return nil
+	}
+	return c.listMetadata(name, q.metadata)
+}
+
 // listStatus is what LIST-STATUS adds to an entry. A mailbox that cannot be
 // opened has no status (RFC 5819 2).
 func (c *command) listStatus(name string, items statusItems) error {
-	b, err := c.appendStatus(c.buf(), name, store.EncodeMUTF7(name), items)
+	b, err := c.appendStatus(c.buf(), name, c.encodeName(name), items)
 	if err != nil {
 		return nil
 	}
@@ -83,9 +97,10 @@ type listQuery struct {
 	lsub     bool
 	extended bool // as RFC 5258 has it
 	status   statusItems
+	metadata []string // entries
 }
 
-func (q *listQuery) parse(args imapwire.Args) error {
+func (q *listQuery) parse(s *session, args imapwire.Args) error {
 	if len(args) > 0 && args[0].Kind == imapwire.List && !q.lsub {
 		q.extended = true
 		if err := q.selection(args.List()); err != nil {
@@ -94,14 +109,14 @@ func (q *listQuery) parse(args imapwire.Args) error {
 		args = args.Rest()
 	}
 	var err error
-	if q.Reference, args, err = nameArg(args, "Invalid reference"); err != nil {
+	if q.Reference, args, err = s.nameArg(args, "Invalid reference"); err != nil {
 		return err
 	}
 	if len(args) > 0 && args[0].Kind == imapwire.List && !q.lsub {
 		q.extended = true
 		for list := args.List(); len(list) > 0; {
 			var p string
-			if p, list, err = nameArg(list, "Invalid pattern list"); err != nil {
+			if p, list, err = s.nameArg(list, "Invalid pattern list"); err != nil {
 				return err
 			}
 			q.Patterns = append(q.Patterns, p)
@@ -109,7 +124,7 @@ func (q *listQuery) parse(args imapwire.Args) error {
 		args = args.Rest()
 	} else {
 		var p string
-		if p, args, err = nameArg(args, "Invalid pattern"); err != nil {
+		if p, args, err = s.nameArg(args, "Invalid pattern"); err != nil {
 			return err
 		}
 		q.Patterns = []string{p}
@@ -117,7 +132,7 @@ func (q *listQuery) parse(args imapwire.Args) error {
 	if len(args) > 0 && args[0].Is("RETURN") && len(args.Rest()) > 0 && args.Rest()[0].Kind == imapwire.List && !q.lsub {
 		q.extended = true
 		args = args.Rest()
-		if err := q.returns(args.List()); err != nil {
+		if err := q.returns(s, args.List()); err != nil {
 			return err
 		}
 		args = args.Rest()
@@ -134,9 +149,9 @@ func (q *listQuery) parse(args imapwire.Args) error {
 	return nil
 }
 
-// nameArg reads a reference or pattern, in UTF-8. What is not valid modified
-// UTF-7 matches nothing, but is no error.
-func nameArg(args imapwire.Args, text string) (string, imapwire.Args, error) {
+// nameArg reads a reference or pattern, in UTF-8. What is not valid
+// matches nothing, but is no error.
+func (s *session) nameArg(args imapwire.Args, text string) (string, imapwire.Args, error) {
 	if len(args) == 0 {
 		return "", nil, bad(text)
 	}
@@ -144,8 +159,8 @@ func nameArg(args imapwire.Args, text string) (string, imapwire.Args, error) {
 	if !ok {
 		return "", nil, bad(text)
 	}
-	name, ok := store.DecodeMUTF7(string(raw))
-	if !ok {
+	name, err := s.wireName(raw)
+	if err != nil {
 		name = string(raw)
 	}
 	return name, args.Rest(), nil
@@ -188,7 +203,7 @@ var returnOptions = map[string]store.ListReturn{
 	"SPECIAL-USE": store.ReturnSpecialUse,
 }
 
-func (q *listQuery) returns(list imapwire.Args) error {
+func (q *listQuery) returns(s *session, list imapwire.Args) error {
 	for ; len(list) > 0; list = list.Rest() {
 		if list[0].Kind != imapwire.Atom {
 			return bad("List options contains non-atoms.")
@@ -199,7 +214,17 @@ func (q *listQuery) returns(list imapwire.Args) error {
 				return bad("Missing STATUS return parameter")
 			}
 			var err error
-			if q.status, err = parseStatusItems(list.List()); err != nil {
+			if q.status, err = s.parseStatusItems(list.List()); err != nil {
+				return err
+			}
+			continue
+		}
+		if name == "METADATA" && s.hasMetadata() {
+			if list = list.Rest(); len(list) == 0 || list[0].Kind != imapwire.List {
+				return bad("Missing METADATA return parameter")
+			}
+			var err error
+			if q.metadata, err = entryNames(list.List()); err != nil {
 				return err
 			}
 			continue

@@ -2,7 +2,6 @@ package imap
 
 import (
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
-	"github.com/dovetail-mail/dovetail/internal/mda/store"
 )
 
 // mailboxName returns the mailbox name that begins args, in UTF-8.
@@ -20,9 +19,9 @@ func (c *command) mailboxName(args imapwire.Args) (string, error) {
 // decodeName returns a mailbox name in UTF-8. It removes the separator that
 // Thunderbird adds to names, where imap_client_workarounds says so.
 func (c *command) decodeName(raw []byte) (string, error) {
-	name, ok := store.DecodeMUTF7(string(raw))
-	if !ok {
-		return "", errNotMUTF7
+	name, err := c.wireName(raw)
+	if err != nil {
+		return "", err
 	}
 	if c.workarounds&workaroundExtraSep == 0 || name == "" || c.name == "CREATE" {
 		return name, nil

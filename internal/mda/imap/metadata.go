@@ -100,14 +100,19 @@ func (c *command) metadataQuery(args imapwire.Args) (*metadataQuery, error) {
 	} else if len(entries.Rest()) > 0 {
 		return nil, errArguments
 	}
-	for ; len(entries) > 0; entries = entries.Rest() {
-		name, err := checkEntryName(entries[0])
+	q.entries, err = entryNames(entries)
+	return q, err
+}
+
+func entryNames(list imapwire.Args) (names []string, err error) {
+	for ; len(list) > 0; list = list.Rest() {
+		name, err := checkEntryName(list[0])
 		if err != nil {
 			return nil, err
 		}
-		q.entries = append(q.entries, name)
+		names = append(names, name)
 	}
-	return q, nil
+	return names, nil
 }
 
 func (q *metadataQuery) options(list imapwire.Args) error {
@@ -301,7 +306,7 @@ func (r *metadataReply) writeEntry(box, entry string, value *string) {
 		b = append(b, ' ')
 	} else {
 		b = append(b, "* METADATA "...)
-		b = imapwire.AppendAString(b, store.EncodeMUTF7(box))
+		b = r.appendName(b, box)
 		b = append(b, " ("...)
 		r.begun = true
 	}
@@ -315,7 +320,7 @@ func (r *metadataReply) writeEntry(box, entry string, value *string) {
 
 // setMetadata is SETMETADATA (RFC 5464 4.3). Nothing is changed unless all names are right.
 func (c *command) setMetadata() error {
-	args, err := c.dec.Args(0)
+	args, err := c.dec.BinaryArgs()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,11 @@ func (c *command) namespace() error {
 				b = append(b, '(')
 			}
 			b = append(b, '(')
-			b = imapwire.AppendString(b, store.EncodeMUTF7(ns.Prefix))
+			if c.hasUTF8() && !isASCII(ns.Prefix) {
+				b = c.appendName(b, ns.Prefix)
+			} else {
+				b = imapwire.AppendString(b, store.EncodeMUTF7(ns.Prefix))
+			}
 			b = append(b, ' ')
 			b = imapwire.AppendString(b, string(ns.Sep))
 			b = append(b, ')')

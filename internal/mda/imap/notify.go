@@ -42,6 +42,7 @@ const (
 	notifySubscribed                    // those subscribed to, at any time
 	notifySubtree                       // names and what is below
 	notifyMailboxes                     // names
+	notifyChildren                      // names and the mailboxes directly below: ESEARCH (RFC 7377)
 )
 
 // A notifyFilter has events of some mailboxes told.
@@ -182,8 +183,8 @@ func (c *command) notifyNames(args imapwire.Args) (names []string, err error) {
 		if !ok {
 			return nil, errNotify
 		}
-		name, ok := store.DecodeMUTF7(string(raw))
-		if !ok {
+		name, err := c.wireName(raw)
+		if err != nil {
 			name = string(raw) // there is no such mailbox
 		}
 		names = append(names, canonicalName(name))
@@ -307,6 +308,8 @@ func (f *notifyFilter) matches(name string, ns *store.Namespace, subscribed bool
 		return subscribed
 	case notifyMailboxes:
 		return slices.Contains(f.names, name)
+	case notifyChildren:
+		return slices.Contains(f.names, name) || slices.ContainsFunc(f.names, func(top string) bool { return isBelow(name, top, ns.Sep) })
 	}
 	return slices.ContainsFunc(f.names, func(top string) bool {
 		rest, ok := strings.CutPrefix(name, top)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
 	"github.com/dovetail-mail/dovetail/internal/mda/store"
 )
 
@@ -129,7 +128,7 @@ func (c *command) tellAllStatus() error {
 		if !b.watched || b.status.UIDValidity == 0 || c.isSelected(&b.status) {
 			continue
 		}
-		if err := c.put(appendStatusItems(c.buf(), name, &b.status, m.items)); err != nil {
+		if err := c.put(c.appendStatusItems(c.buf(), name, &b.status, m.items)); err != nil {
 			return err
 		}
 	}
@@ -141,9 +140,9 @@ func (s *session) isSelected(status *store.Status) bool {
 }
 
 // appendStatusItems appends a STATUS reply.
-func appendStatusItems(b []byte, name string, status *store.Status, items statusItems) []byte {
+func (s *session) appendStatusItems(b []byte, name string, status *store.Status, items statusItems) []byte {
 	b = append(b, "* STATUS "...)
-	b = imapwire.AppendAString(b, store.EncodeMUTF7(name))
+	b = s.appendName(b, name)
 	before := byte('(')
 	for _, n := range statusNames {
 		if items&n.item != 0 {
@@ -210,7 +209,7 @@ func (s *session) notifyStatus(m *notifyBoxes, b *notifyBox) error {
 	if happened&events == 0 || items == 0 {
 		return nil
 	}
-	return s.put(appendStatusItems(s.buf(), b.Name, &now, items))
+	return s.put(s.appendStatusItems(s.buf(), b.Name, &now, items))
 }
 
 // statusChange returns what has happened to a mailbox, and what of its status tells that.
@@ -324,10 +323,10 @@ func (s *session) notifyName(m *notifyBoxes, e *store.ListEntry, from string) er
 	if events&notifyMailboxName == 0 {
 		return nil
 	}
-	b := appendListEntry(s.buf(), "LIST", e)
+	b := s.appendListEntry(s.buf(), "LIST", e)
 	if from != "" {
 		b = append(b[:len(b)-2], ` ("OLDNAME" (`...)
-		b = imapwire.AppendAString(b, store.EncodeMUTF7(from))
+		b = s.appendName(b, from)
 		b = append(b, "))\r\n"...)
 	}
 	return s.put(b)
@@ -360,7 +359,7 @@ func (s *session) notifySubscriptions(m *notifyBoxes, before map[string]bool) er
 		if m.subscribed[name] {
 			e.Flags |= store.FlagSubscribed
 		}
-		if err := s.put(appendListEntry(s.buf(), "LIST", &e)); err != nil {
+		if err := s.put(s.appendListEntry(s.buf(), "LIST", &e)); err != nil {
 			return err
 		}
 	}

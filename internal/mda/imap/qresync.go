@@ -160,7 +160,9 @@ func (c *command) resynchronize(q *qresync) error {
 		return err
 	}
 	p := &program{changedSince: q.modseq}
-	p.add(itemUID)
+	if !c.isUIDOnly() {
+		p.add(itemUID)
+	}
 	p.add(itemFlags)
 	p.add(itemModSeq)
 	spans, err := c.box.resolve(known, true)

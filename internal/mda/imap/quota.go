@@ -59,7 +59,7 @@ func (c *command) getQuotaRoot() error {
 		return errQuotaOthers
 	}
 	roots := append([]byte(nil), "* QUOTAROOT "...)
-	roots = imapwire.AppendAString(roots, wire)
+	roots = c.appendEcho(roots, wire)
 	var quotas []byte
 	for _, r := range c.user.QuotaRootsOf(ns) {
 		if r.Hidden {
@@ -108,12 +108,15 @@ func (c *command) appendQuota(b []byte, r *store.QuotaRoot) ([]byte, error) {
 
 // quotaRoot returns the root with a name.
 func (c *command) quotaRoot(name string) (*store.QuotaRoot, error) {
-	for _, r := range c.user.QuotaRoots() {
-		if r.Name == name {
-			return r, nil
-		}
+	r, err := c.user.QuotaRoot(name)
+	switch {
+	case err != nil:
+		c.log.Errorf("quota: %v", err)
+		return nil, errQuotaInternal
+	case r == nil:
+		return nil, errNoQuotaRoot
 	}
-	return nil, errNoQuotaRoot
+	return r, nil
 }
 
 // getQuota is GETQUOTA (RFC 9208 4.1.1).

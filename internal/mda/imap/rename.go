@@ -6,5 +6,8 @@ func (c *command) rename() error {
 	if err != nil {
 		return err
 	}
+	if err := c.newName(names[1]); err != nil {
+		return err
+	}
 	return c.user.Rename(c.ctx, names[0], names[1])
 }

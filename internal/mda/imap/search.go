@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/search"
 )
+
+var errIndexing = &reply{cond: condNo, code: "[INUSE] ", text: search.ErrIndexing.Error()}
 
 // search is SEARCH and UID SEARCH (RFC 3501 6.4.4), with RETURN (RFC 4731, 5182,
 // 5267) and MODSEQ (RFC 7162).
@@ -29,6 +32,9 @@ func (c *command) search() error {
 		return err
 	}
 	uids, err := c.find(key, modseq, opt)
+	if err == nil {
+		err = c.keepUpdated(opt, key, uids, nil)
+	}
 	if err != nil {
 		return err
 	}
@@ -38,13 +44,23 @@ func (c *command) search() error {
 // searchKey reads the keys of a search, whose texts are in the charset; without one args may begin
 // with it. modseq says that a key is about modseqs.
 func (c *command) searchKey(args imapwire.Args, charset string, opt searchOptions) (key *search.Key, modseq bool, err error) {
-	p := searchParser{box: c.box}
+	p := c.searchParser()
+	p.box = c.box
 	key, err = p.parse(args, charset)
 	// What is saved may be used in the keys, and is void after them (RFC 5182 2.1).
 	if badCharset := (*reply)(nil); opt.what&returnSave != 0 && (err == nil || errors.As(err, &badCharset)) {
 		c.box.saved = nil
 	}
 	return key, p.modseq, err
+}
+
+// searchParser returns a parser for the session.
+func (s *session) searchParser() searchParser {
+	p := searchParser{rev2: s.isRev2(), utf8: s.hasUTF8(), uidOnly: s.isUIDOnly()}
+	if s.hasMetadata() {
+		p.lookUp = s.filterText
+	}
+	return p
 }
 
 // find returns the uids of the messages that match, ascending.
@@ -56,16 +72,14 @@ func (c *command) find(key *search.Key, modseq bool, opt searchOptions) ([]uint3
 	}
 	env := c.searchEnv()
 	env.FullText = c.user.FullText(c.box.mbox)
+	env.Progress = c.newProgress().report
 	if opt.what&returnRelevancy != 0 {
 		c.scores = make(map[uint32]float64)
 		env.Scores = c.scores
 	}
 	uids, err := search.Run(c.ctx, c.box.mbox, c.box.told, key, env)
 	if errors.Is(err, search.ErrIndexing) {
-		return nil, &reply{cond: condNo, code: "[INUSE] ", text: search.ErrIndexing.Error()}
-	}
-	if err == nil {
-		err = c.keepUpdated(opt, key, uids)
+		return nil, errIndexing
 	}
 	return uids, err
 }
@@ -85,10 +99,12 @@ func (c *command) found(uids []uint32, modseq bool, opt searchOptions, name stri
 	if modseq {
 		r.modseq = r.highestModSeq()
 	}
-	switch opt.what {
-	case 0:
+	switch {
+	case opt.what == 0 && name == "* SEARCH" && c.isRev2():
+		r.what = returnAll // RFC 9051 7.3.4
+	case opt.what == 0:
 		return r.write(name)
-	case returnSave:
+	case opt.what == returnSave:
 		return nil
 	}
 	return r.writeExtended()
@@ -198,6 +214,7 @@ type searchResult struct {
 	uids   []uint32 // in the order of the answer
 	modseq uint64   // 0 if the query was not about modseqs
 	at     int      // in the view, of the last message numbered
+	in     *foundIn // of ESEARCH; nil for the selected mailbox
 }
 
 // take keeps the messages that the client knows of.
@@ -260,9 +277,15 @@ func (r *searchResult) toSave() []uint32 {
 }
 
 func (r *searchResult) highestModSeq() (highest uint64) {
+	var snap *mailbox.Snapshot
+	if r.in != nil {
+		snap = r.in.snap
+	} else {
+		snap = r.box.told
+	}
 	for _, uid := range r.told() {
-		if i, ok := r.box.told.Find(uid); ok {
-			highest = max(highest, r.box.told.ModSeq(i))
+		if i, ok := snap.Find(uid); ok {
+			highest = max(highest, snap.ModSeq(i))
 		}
 	}
 	return highest
@@ -293,6 +316,11 @@ func (r *searchResult) write(name string) error {
 func (r *searchResult) writeExtended() error {
 	b := append(r.buf(), "* ESEARCH (TAG "...)
 	b = imapwire.AppendString(b, r.tag)
+	if r.in != nil { // RFC 7377 2.1
+		b = r.appendName(append(b, " MAILBOX "...), r.in.name)
+		b = append(b, " UIDVALIDITY "...)
+		b = strconv.AppendUint(b, uint64(r.in.snap.UIDValidity()), 10)
+	}
 	b = append(b, ')')
 	if r.command.uid {
 		b = append(b, " UID"...)

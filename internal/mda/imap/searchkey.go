@@ -18,13 +18,23 @@ type searchParser struct {
 	charset string
 	depth   int
 	modseq  bool // a key is about modseqs
+	rev2    bool // IMAP4rev2: there is no \Recent (RFC 9051 E)
+	utf8    bool // texts are in UTF-8
+	many    bool // of several mailboxes: there is no box
+	uidOnly bool // there are no message numbers (RFC 9586)
 	name    string
 	args    imapwire.Args
+
+	lookUp  func(name string) (string, error) // of a filter; nil where there are none
+	filters int                               // used
 }
 
 // parse reads [CHARSET name], unless the charset is known already, and the keys.
 func (p *searchParser) parse(args imapwire.Args, charset string) (*search.Key, error) {
 	if charset == "" && len(args) > 0 && args[0].Is("CHARSET") {
+		if p.utf8 && !p.rev2 { // RFC 6855 3
+			return nil, bad("Cannot set search charset when using UTF8=ACCEPT")
+		}
 		if args = args.Rest(); len(args) == 0 || args[0].Kind == imapwire.List {
 			return nil, bad("Invalid charset argument.")
 		}
@@ -86,20 +96,25 @@ func (p *searchParser) key() (*search.Key, error) {
 	}
 	p.name = strings.ToUpper(string(arg.Data))
 	if p.name == "$" {
-		return p.saved(), nil
+		return p.saved()
 	}
 	if c := p.name[0]; '0' <= c && c <= '9' || c == '*' {
+		if p.uidOnly {
+			return nil, errUIDRequired
+		}
 		return p.set(arg.Data, false, "Invalid messageset")
 	}
-	if k, ok := search.Plain(p.name); ok {
+	if k, ok := search.Plain(p.name); ok && !(p.rev2 && aboutRecent(p.name)) {
 		return k, nil
 	}
 	parse, ok := searchKeys[p.name]
-	if !ok {
+	if !ok || p.name == "FILTER" && p.lookUp == nil {
 		return nil, bad("Unknown argument " + p.name)
 	}
 	return parse(p)
 }
+
+func aboutRecent(key string) bool { return key == "RECENT" || key == "NEW" || key == "OLD" }
 
 // list reads a list of keys in parentheses.
 func (p *searchParser) list() (*search.Key, error) {
@@ -141,6 +156,7 @@ func init() {
 		"UID":       (*searchParser).uid,
 		"NOT":       (*searchParser).not,
 		"FUZZY":     (*searchParser).fuzzy,
+		"FILTER":    (*searchParser).filter,
 		"OR":        (*searchParser).or,
 		"MODSEQ":    (*searchParser).modSeq,
 		// RFC 8474
@@ -190,14 +206,17 @@ func (p *searchParser) uid() (*search.Key, error) {
 		return nil, err
 	}
 	if string(value) == "$" {
-		return p.saved(), nil
+		return p.saved()
 	}
 	return p.set(value, true, "Invalid UID messageset")
 }
 
 // saved makes a key of the result that was saved before (RFC 5182).
-func (p *searchParser) saved() *search.Key {
-	return &search.Key{Op: search.UID, Ranges: p.box.uidRanges(p.box.savedSpans())}
+func (p *searchParser) saved() (*search.Key, error) {
+	if p.many {
+		return nil, errNotInMany
+	}
+	return &search.Key{Op: search.UID, Ranges: p.box.uidRanges(p.box.savedSpans())}, nil
 }
 
 // set makes a key of a message set. Numbers are resolved here, where the
@@ -206,6 +225,9 @@ func (p *searchParser) set(value []byte, uid bool, text string) (*search.Key, er
 	set, ok := imapwire.ParseSet(nil, value)
 	if !ok {
 		return nil, bad(text)
+	}
+	if p.many {
+		return uidKey(set, uid)
 	}
 	n := uint32(p.box.view.Len())
 	if !uid {
@@ -226,6 +248,18 @@ func (p *searchParser) set(value []byte, uid bool, text string) (*search.Key, er
 		return nil, bad(text)
 	}
 	return &search.Key{Op: search.UID, Ranges: p.box.uidRanges(spans)}, nil
+}
+
+// uidKey makes a key of uids of any mailbox.
+func uidKey(set []imapwire.Range, uid bool) (*search.Key, error) {
+	if !uid {
+		return nil, errNotInMany
+	}
+	ranges := make([]search.Range, len(set))
+	for i, r := range set {
+		ranges[i] = search.Range{Min: r.Min, Max: r.Max}
+	}
+	return &search.Key{Op: search.UID, Ranges: ranges}, nil
 }
 
 func (p *searchParser) date(op search.Op) (*search.Key, error) {
@@ -286,12 +320,12 @@ func (p *searchParser) text(op search.Op, field string) (*search.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &search.Key{Op: op, Field: field, Text: p.utf8(value)}, nil
+	return &search.Key{Op: op, Field: field, Text: p.toUTF8(value)}, nil
 }
 
 // utf8 converts text from the charset of the command, as if it were an encoded
 // word (RFC 2047) of it.
-func (p *searchParser) utf8(text []byte) string {
+func (p *searchParser) toUTF8(text []byte) string {
 	if p.charset == "" || strings.EqualFold(p.charset, "UTF-8") || strings.EqualFold(p.charset, "US-ASCII") {
 		return string(text)
 	}

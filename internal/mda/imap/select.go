@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
+	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 )
 
@@ -82,6 +83,9 @@ func (s *session) selectParams(args imapwire.Args) (condstore bool, resync *qres
 			if resync, err = parseQResync(list.List()); err != nil {
 				return false, nil, err
 			}
+			if s.isUIDOnly() && resync.samples != nil {
+				return false, nil, errUIDRequired
+			}
 		}
 	}
 	return condstore, resync, nil
@@ -107,7 +111,7 @@ func (s *session) openSelected(name string, readOnly bool) (*selected, error) {
 	if strings.EqualFold(name, "INBOX") {
 		name = "INBOX"
 	}
-	b := &selected{mbox: mbox, name: name, readOnly: readOnly}
+	b := &selected{mbox: mbox, name: name, readOnly: readOnly, noRecent: s.isRev2()}
 	first := snap.FirstRecent()
 	if !readOnly && first < snap.UIDNext() {
 		if first, err = mbox.ClaimRecent(s.ctx); err != nil {
@@ -129,6 +133,9 @@ func (c *command) tellSelected() error {
 	if err := c.writeFlagsAllowed(snap); err != nil {
 		return err
 	}
+	if err := c.tellSelectedName(); err != nil {
+		return err
+	}
 	b := c.buf()
 	line := func(before string, n uint64, after string) {
 		b = append(b, before...)
@@ -136,9 +143,11 @@ func (c *command) tellSelected() error {
 		b = append(b, after...)
 	}
 	line("* ", uint64(snap.Len()), " EXISTS\r\n")
-	line("* ", uint64(c.box.toldRecent), " RECENT\r\n")
-	if i, ok := snap.FirstUnseen(); ok {
-		line("* OK [UNSEEN ", uint64(i+1), "] First unseen.\r\n")
+	if !c.isRev2() { // RFC 9051 E
+		line("* ", uint64(c.box.toldRecent), " RECENT\r\n")
+		if i, ok := snap.FirstUnseen(); ok && !c.isUIDOnly() {
+			line("* OK [UNSEEN ", uint64(i+1), "] First unseen.\r\n")
+		}
 	}
 	line("* OK [UIDVALIDITY ", uint64(snap.UIDValidity()), "] UIDs valid\r\n")
 	line("* OK [UIDNEXT ", uint64(snap.UIDNext()), "] Predicted next UID\r\n")
@@ -147,6 +156,28 @@ func (c *command) tellSelected() error {
 	}
 	b = append(appendMailboxID(append(b, "* OK ["...), c.box.mbox.GUID()), "] Ok\r\n"...)
 	return c.put(b)
+}
+
+// tellSelectedName is the LIST reply that IMAP4rev2 has in SELECT (RFC 9051 6.3.2).
+func (c *command) tellSelectedName() error {
+	if !c.isRev2() {
+		return nil
+	}
+	q := store.ListQuery{Patterns: []string{c.box.name}, Return: store.ReturnChildren | store.ReturnSpecialUse}
+	entries, err := c.user.List(c.ctx, q)
+	if err != nil {
+		return err
+	}
+	for i := range entries { // the name may have wildcards
+		if entries[i].Name == c.box.name {
+			return c.put(c.appendListEntry(c.buf(), "LIST", &entries[i]))
+		}
+	}
+	ns, ok := c.user.Namespace(c.box.name)
+	if !ok {
+		return nil
+	}
+	return c.put(c.appendListEntry(c.buf(), "LIST", &store.ListEntry{Name: c.box.name, Sep: ns.Sep}))
 }
 
 // enableCondstore is what a command that uses CONDSTORE does first (RFC 7162

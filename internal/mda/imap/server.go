@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/dovecot"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
@@ -29,11 +30,13 @@ type Server struct {
 	prefix  *logprefix.Settings
 	has     features
 	workers workers
+
+	progressEvery time.Duration // how often INPROGRESS is told
 }
 
 // NewServer returns a server. It reports settings that no session could use.
 func NewServer(conf Config) (*Server, error) {
-	s := &Server{conf: conf}
+	s := &Server{conf: conf, progressEvery: progressInterval}
 	s.workers.init()
 	filter := dovecot.Filter{Service: "imap"}
 	var err error

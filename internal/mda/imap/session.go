@@ -52,6 +52,9 @@ type session struct {
 const (
 	enabledCondstore = 1 << iota
 	enabledQResync
+	enabledUTF8
+	enabledRev2
+	enabledUIDOnly
 )
 
 func newSession(ctx context.Context, srv *Server, nc net.Conn, set *Settings, user *store.User, log *maillog.Logger) *session {

@@ -36,9 +36,13 @@ func (c *command) sort() error {
 	if err != nil {
 		return err
 	}
+	ascending := slices.Clone(uids)
 	err = order.Sort(c.ctx, c.box.mbox, uids, program)
 	c.box.mbox.CommitCache(c.ctx)
 	if err != nil {
+		return err
+	}
+	if err := c.keepUpdated(opt, key, ascending, &sorted{program: program, uids: slices.Clone(uids)}); err != nil {
 		return err
 	}
 	return c.found(uids, modseq, opt, "* SORT")

@@ -21,6 +21,7 @@ const (
 	statusMailboxID
 	statusDeleted
 	statusDeletedStorage
+	statusAppendLimit
 )
 
 // statusNames are the items in the order of the reply, which is not that of the
@@ -39,9 +40,10 @@ var statusNames = []struct {
 	{statusMailboxID, "MAILBOXID"}, // RFC 8474
 	{statusDeleted, "DELETED"},     // RFC 9208 4.1.4, as the next
 	{statusDeletedStorage, "DELETED-STORAGE"},
+	{statusAppendLimit, "APPENDLIMIT"}, // RFC 7889 3.2
 }
 
-func parseStatusItems(list imapwire.Args) (items statusItems, err error) {
+func (s *session) parseStatusItems(list imapwire.Args) (items statusItems, err error) {
 	if len(list) == 0 {
 		return 0, bad("Empty status list.")
 	}
@@ -51,7 +53,7 @@ func parseStatusItems(list imapwire.Args) (items statusItems, err error) {
 		}
 		found := false
 		for _, n := range statusNames {
-			if list[0].Is(n.name) {
+			if list[0].Is(n.name) && s.hasStatusItem(n.item) {
 				items |= n.item
 				found = true
 			}
@@ -61,6 +63,17 @@ func parseStatusItems(list imapwire.Args) (items statusItems, err error) {
 		}
 	}
 	return items, nil
+}
+
+// hasStatusItem reports whether the client may ask for the item.
+func (s *session) hasStatusItem(item statusItems) bool {
+	switch item {
+	case statusRecent:
+		return !s.isRev2() // RFC 9051 E
+	case statusAppendLimit:
+		return s.user.MaxMailSize() > 0
+	}
+	return true
 }
 
 // status is STATUS (RFC 3501 6.3.10).
@@ -77,7 +90,7 @@ func (c *command) status() error {
 	if !ok || rest[0].Kind != imapwire.List {
 		return errArguments
 	}
-	items, err := parseStatusItems(rest.List())
+	items, err := c.parseStatusItems(rest.List())
 	if err != nil {
 		return err
 	}
@@ -98,7 +111,7 @@ func (c *command) status() error {
 }
 
 // appendStatus appends the STATUS reply of a mailbox. wire is the name as the
-// client wrote it.
+// client writes it.
 func (c *command) appendStatus(b []byte, name, wire string, items statusItems) ([]byte, error) {
 	status, err := c.user.Status(c.ctx, name, items&statusSize != 0)
 	if err != nil {
@@ -122,7 +135,7 @@ func (c *command) appendStatus(b []byte, name, wire string, items statusItems) (
 		}
 	}
 	b = append(b, "* STATUS "...)
-	b = imapwire.AppendAString(b, wire)
+	b = c.appendEcho(b, wire)
 	b = append(b, " ("...)
 	for _, n := range statusNames {
 		if items&n.item == 0 {
@@ -138,6 +151,8 @@ func (c *command) appendStatus(b []byte, name, wire string, items statusItems) (
 			value = uint64(deleted.Messages)
 		case statusDeletedStorage:
 			value = uint64(deleted.Storage)
+		case statusAppendLimit:
+			value = uint64(c.user.MaxMailSize())
 		}
 		b = append(b, n.name...)
 		b = append(b, ' ')

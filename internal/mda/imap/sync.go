@@ -24,6 +24,11 @@ func (s *session) syncBox(mode syncMode, expect *flagsExpected) error {
 	if err != nil {
 		return s.syncFailed(err)
 	}
+	if s.box.mbox.Moved() {
+		// What has the name now is not what the client sees: it would wait for new messages in vain.
+		s.byebye(byeBroken, byeBroken)
+		return s.ended
+	}
 	return s.tell(snap, mode, expect)
 }
 
@@ -141,7 +146,7 @@ func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
 	if gone == 0 || !s.tells(notifyMessageExpunge) {
 		return nil
 	}
-	if s.enabled&enabledQResync != 0 {
+	if s.enabled&(enabledQResync|enabledUIDOnly) != 0 {
 		b := append(s.buf(), "* VANISHED "...)
 		b = imapwire.AppendRanges(b, lost(view, snap))
 		return s.put(append(b, "\r\n"...))
@@ -233,6 +238,7 @@ func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *f
 	}
 	d := flagsDiff{told: told, snap: snap, condstore: s.enabled&enabledCondstore != 0}
 	d.aligned = n > 0 && n <= told.Len() && n <= snap.Len() && told.UID(n-1) == view.UID(n-1) && snap.UID(n-1) == view.UID(n-1)
+	withUID := (expect != nil && expect.uid || s.enabled&enabledQResync != 0) && !s.isUIDOnly()
 	for i := range n {
 		if d.aligned {
 			d.i, d.j = i, i
@@ -244,7 +250,7 @@ func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *f
 			continue
 		}
 		b := s.appendFetchStart(s.buf(), i)
-		if expect != nil && expect.uid || s.enabled&enabledQResync != 0 {
+		if withUID {
 			b = append(b, "UID "...)
 			b = strconv.AppendUint(b, uint64(view.UID(i)), 10)
 			b = append(b, ' ')

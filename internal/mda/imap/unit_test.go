@@ -49,11 +49,12 @@ func TestCapability(t *testing.T) {
 		{"replaced", Settings{Capability: "IMAP4rev1 FOO"}, features{specialUse: true}, "IMAP4rev1 FOO"},
 		{"added to", Settings{Capability: "+FOO BAR"}, features{}, builtinCapability + " FOO BAR LITERAL+"},
 		{"literal minus", Settings{LiteralMinus: true}, features{}, builtinCapability + " LITERAL-"},
-		{"metadata", Settings{Metadata: true}, features{specialUse: true, attributes: true}, builtinCapability + " LITERAL+ METADATA SPECIAL-USE"},
+		{"metadata", Settings{Metadata: true}, features{specialUse: true, attributes: true}, builtinCapability + " LITERAL+ METADATA LIST-METADATA FILTERS SPECIAL-USE"},
 		{"notify", Settings{}, features{notify: true}, builtinCapability + " LITERAL+ NOTIFY"},
-		{"urlauth", Settings{URLAuthHost: "*", Metadata: true}, features{attributes: true}, builtinCapability + " LITERAL+ URLAUTH URLAUTH=BINARY METADATA"},
+		{"urlauth", Settings{URLAuthHost: "*", Metadata: true}, features{attributes: true}, builtinCapability + " LITERAL+ URLAUTH URLAUTH=BINARY METADATA LIST-METADATA FILTERS"},
 		{"urlauth without dictionary", Settings{URLAuthHost: "*"}, features{}, builtinCapability + " LITERAL+"},
 		{"metadata without dictionary", Settings{Metadata: true}, features{}, builtinCapability + " LITERAL+"},
+		{"largest message", Settings{}, features{maxMail: 500}, builtinCapability + " LITERAL+ APPENDLIMIT=500"},
 		{"dictionary only", Settings{}, features{attributes: true}, builtinCapability + " LITERAL+"},
 	}
 	for _, tt := range tests {

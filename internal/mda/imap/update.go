@@ -2,6 +2,7 @@ package imap
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
@@ -12,13 +13,14 @@ import (
 // CLIENT_MAX_SEARCH_UPDATES.
 const maxSearchUpdates = 10
 
-// A searchUpdate is a search whose client is told how its result changes: SEARCH RETURN (UPDATE)
-// (RFC 5267 4.3).
+// A searchUpdate is a search whose client is told how its result changes: SEARCH RETURN (UPDATE) and SORT
+// RETURN (UPDATE) (RFC 5267 4.3).
 type searchUpdate struct {
 	tag   string
 	uid   bool
 	key   *search.Key
 	uids  []uint32 // the result, ascending
+	order *sorted  // of SORT; nil for SEARCH
 	fetch *program // what the client is sent of messages that are added, or nil
 }
 
@@ -60,7 +62,7 @@ func (c *command) mayUpdate(opt searchOptions) error {
 }
 
 // keepUpdated has the result of a search, ascending, kept up to date if the client wants that.
-func (c *command) keepUpdated(opt searchOptions, key *search.Key, uids []uint32) error {
+func (c *command) keepUpdated(opt searchOptions, key *search.Key, uids []uint32, order *sorted) error {
 	if opt.what&returnUpdate == 0 {
 		return nil
 	}
@@ -69,7 +71,7 @@ func (c *command) keepUpdated(opt searchOptions, key *search.Key, uids []uint32)
 		b = imapwire.AppendString(b, c.tag)
 		return c.put(append(b, "]\r\n"...))
 	}
-	c.box.updates = append(c.box.updates, &searchUpdate{tag: c.tag, uid: c.uid, key: key, uids: slices.Clone(uids), fetch: opt.fetch})
+	c.box.updates = append(c.box.updates, &searchUpdate{tag: c.tag, uid: c.uid, key: key, uids: slices.Clone(uids), order: order, fetch: opt.fetch})
 	return nil
 }
 
@@ -85,7 +87,7 @@ func (s *session) tellSearchExpunges(snap *mailbox.Snapshot) error {
 			}
 			return !ok
 		})
-		if err := s.tellSearchUpdate(u, gone, nil, 0); err != nil {
+		if err := s.tellSearchUpdate(u, s.removals(u, gone), nil, 0); err != nil {
 			return err
 		}
 	}
@@ -121,7 +123,12 @@ func (s *session) tellSearchChanges(told, snap *mailbox.Snapshot, first uint32) 
 				u.uids = slices.Insert(u.uids, at, uid)
 			}
 		}
-		if err := s.tellSearchUpdate(u, removed, added, first); err != nil {
+		gone := s.removals(u, removed)
+		come, err := s.additions(u, added)
+		if err != nil {
+			return s.syncFailed(err)
+		}
+		if err := s.tellSearchUpdate(u, gone, come, first); err != nil {
 			return err
 		}
 	}
@@ -159,20 +166,22 @@ func searchRanges(uids []uint32) (ranges []search.Range) {
 
 // tellSearchUpdate tells one change of one result (RFC 5267 4.3.1), after what the client wants to
 // know of those messages that are new, with uids from first on (4.3.5).
-func (s *session) tellSearchUpdate(u *searchUpdate, removed, added []uint32, first uint32) error {
+func (s *session) tellSearchUpdate(u *searchUpdate, removed, added []placed, first uint32) error {
 	if len(removed)+len(added) == 0 {
 		return nil
 	}
 	c := &command{session: s, entry: commandByName["SEARCH"], tag: u.tag, uid: u.uid}
 	if u.fetch != nil {
 		f := fetcher{command: c, program: u.fetch}
-		for _, uid := range added {
-			i, ok := s.box.view.Find(uid)
-			if !ok || uid < first {
-				continue
-			}
-			if err := f.run([]span{{i, i + 1}}); err != nil {
-				return err
+		for _, p := range added {
+			for _, uid := range p.uids {
+				i, ok := s.box.view.Find(uid)
+				if !ok || uid < first {
+					continue
+				}
+				if err := f.run([]span{{i, i + 1}}); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -183,15 +192,22 @@ func (s *session) tellSearchUpdate(u *searchUpdate, removed, added []uint32, fir
 	if u.uid {
 		b = append(b, " UID"...)
 	}
-	item := func(name string, uids []uint32) {
-		if len(uids) > 0 {
-			b = append(b, name...)
-			r.at = 0
-			b = imapwire.AppendSet(b, r.numbers(uids))
-			b = append(b, ')')
+	item := func(name string, changes []placed) {
+		if len(changes) == 0 {
+			return
 		}
+		b = append(b, name...)
+		for i, p := range changes {
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = strconv.AppendInt(b, int64(p.position), 10)
+			r.at = 0
+			b = imapwire.AppendSet(append(b, ' '), r.numbers(p.uids))
+		}
+		b = append(b, ')')
 	}
-	item(" REMOVEFROM (0 ", removed)
-	item(" ADDTO (0 ", added)
+	item(" REMOVEFROM (", removed)
+	item(" ADDTO (", added)
 	return s.put(append(b, "\r\n"...))
 }

@@ -18,6 +18,7 @@ type selected struct {
 	view, told *mailbox.Snapshot
 
 	recent     []imapwire.Range // uids that are \Recent in this session
+	noRecent   bool             // there is no \Recent in IMAP4rev2 (RFC 9051 E)
 	toldRecent int              // how many recent messages the client was told of
 	toldNext   uint32           // first uid of the messages that the client was told nothing of
 	keywords   int              // how many keywords the client was told of
@@ -44,7 +45,7 @@ func (b *selected) isRecent(uid uint32) bool {
 // addRecent makes the messages from first on that are in snap recent.
 func (b *selected) addRecent(first uint32, snap *mailbox.Snapshot) {
 	last := snap.UIDNext() - 1
-	if first > last {
+	if first > last || b.noRecent {
 		return
 	}
 	if n := len(b.recent); n > 0 && b.recent[n-1].Max+1 >= first {
@@ -52,6 +53,11 @@ func (b *selected) addRecent(first uint32, snap *mailbox.Snapshot) {
 		return
 	}
 	b.recent = append(b.recent, imapwire.Range{Min: first, Max: last})
+}
+
+// forgetRecent makes no message recent any more.
+func (b *selected) forgetRecent() {
+	b.noRecent, b.recent, b.toldRecent = true, nil, 0
 }
 
 // pruneRecent forgets ranges whose messages are all gone.

@@ -1,6 +1,9 @@
 package imapwire
 
-import "strconv"
+import (
+	"strconv"
+	"unicode/utf8"
+)
 
 // AppendString appends s as a quoted string, or as a literal if it contains what
 // a quoted string cannot.
@@ -41,4 +44,32 @@ func AppendAString[T string | []byte](b []byte, s T) []byte {
 		}
 	}
 	return append(b, s...)
+}
+
+// AppendUTF8 is [AppendAString] for a client that has enabled UTF-8 (RFC 6855 3): what is not in ASCII is quoted
+// if it is valid.
+func AppendUTF8(b []byte, s string) []byte {
+	ascii := true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '\r' || c == '\n' || c == 0:
+			return AppendLiteral(b, s)
+		case c >= 0x80:
+			ascii = false
+		}
+	}
+	switch {
+	case ascii:
+		return AppendAString(b, s)
+	case !utf8.ValidString(s):
+		return AppendLiteral(b, s)
+	}
+	b = append(b, '"')
+	for i := range len(s) {
+		if s[i] == '"' || s[i] == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, s[i])
+	}
+	return append(b, '"')
 }

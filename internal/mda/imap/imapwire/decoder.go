@@ -39,6 +39,7 @@ var (
 	errCount       = &Error{Text: "Too many arguments"}
 	errCR          = &Error{Text: "CR sent without LF"}
 	errTooLong     = &Error{Text: "Too long argument"}
+	errLiteral8    = &Error{Text: "literal8 not allowed here"}
 	errLiteral     = &Error{Text: "Invalid literal size"}
 	errLiteralSize = &Error{Text: "Literal size too large", Fatal: true}
 	errNonSync     = &Error{Text: "Non-synchronizing literal size too large", Fatal: true}
@@ -246,6 +247,23 @@ func validTag(b []byte) bool {
 		}
 	}
 	return len(b) > 0
+}
+
+// Literal returns the header of the literal that [Decoder.ArgsUntilLiteral] stopped at.
+func (d *Decoder) Literal() LiteralHeader { return d.lit }
+
+// EndList reads the end of the list that a literal was in, which has been read.
+func (d *Decoder) EndList() error {
+	c, err := d.peek()
+	if err != nil {
+		return err
+	}
+	if c != ')' {
+		return errOpen
+	}
+	d.pos++
+	d.mark = d.pos
+	return nil
 }
 
 // Line reads the rest of the line, or a whole line, as it is, without its line

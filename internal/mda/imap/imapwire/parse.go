@@ -28,6 +28,12 @@ func (d *Decoder) Args(max int) (Args, error) {
 	return p.run()
 }
 
+// BinaryArgs reads the arguments up to the end of the line. Literals may be binary (RFC 3516 4.2).
+func (d *Decoder) BinaryArgs() (Args, error) {
+	p := parser{Decoder: d, binary: true}
+	return p.run()
+}
+
 // ArgsUntilLiteral reads the arguments up to the end of the line or the next
 // literal that is not inside a list. The literal is read with [Decoder.OpenLiteral],
 // which ends the validity of the arguments, or skipped by [Decoder.EndLine].
@@ -54,6 +60,7 @@ type parser struct {
 	stopped bool
 	inside  bool // inside a list, which ends the arguments
 	closed  bool // that has ended
+	binary  bool // literal8 is allowed
 }
 
 func (p *parser) run() (Args, error) {
@@ -133,20 +140,20 @@ func (p *parser) next() error {
 	return p.atom()
 }
 
-// literal8 reads "~{123}" (RFC 3516) where literals are streamed: only there they may have NULs.
+// literal8 reads "~{123}" (RFC 3516) where it is allowed. What else begins with "~" is an atom.
 func (p *parser) literal8() (ok bool, err error) {
-	if !p.stops() {
-		return false, nil
-	}
 	p.pos++
-	if c, err := p.peek(); err != nil || c == '{' {
-		if err == nil {
-			err = p.literal()
-		}
+	c, err := p.peek()
+	switch {
+	case err != nil:
 		return true, err
+	case c != '{':
+		p.pos--
+		return false, nil
+	case !p.binary && !p.stops():
+		return true, errLiteral8
 	}
-	p.pos--
-	return false, nil
+	return true, p.literal()
 }
 
 // stops reports whether a literal that begins here is to be streamed.
@@ -158,12 +165,19 @@ func (p *parser) stops() bool {
 	switch {
 	case !p.stop:
 		return false
-	case len(p.open) == depth:
+	case len(p.open) == depth, p.inUTF8(depth):
 		return true
 	case len(p.open) != depth+1 || len(p.args) == 0:
 		return false
 	}
 	return p.isAtom(len(p.args)-1, "TEXT")
+}
+
+// inUTF8 reports whether a literal that begins here is the text of UTF8 (RFC 6855 4), a message of APPEND or a
+// part of CATENATE.
+func (p *parser) inUTF8(depth int) bool {
+	n := len(p.args)
+	return n > 1 && len(p.open) > 0 && int(p.open[len(p.open)-1]) == n-1 && len(p.open) <= depth+2 && p.isAtom(n-2, "UTF8")
 }
 
 // isAtom reports whether argument i is an atom that is the word.
