@@ -62,7 +62,8 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 		return nil
 	}
 	kept, _ := snap.Find(b.view.UIDNext())
-	if mode == syncNoExpunge && kept < b.view.Len() ||
+	expunged := kept < b.view.Len()
+	if expunged && (mode == syncNoExpunge || !s.tells(notifyMessageExpunge)) ||
 		mode == syncNoNewMail && snap.UIDNext() != b.view.UIDNext() {
 		return s.tellHeldBack(snap, expect)
 	}
@@ -97,7 +98,8 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 }
 
 // tellHeldBack tells of changed flags only: the client does not get to know of
-// expunged messages now, and so not of new ones.
+// expunged messages now, and so not of new ones. Who asked by NOTIFY not to be told goes
+// on with the numbers that he knows: with others he might change the wrong message.
 func (s *session) tellHeldBack(snap *mailbox.Snapshot, expect *flagsExpected) error {
 	b := s.box
 	if err := s.tellKeywords(snap); err != nil {
@@ -143,7 +145,7 @@ func (s *session) tellKeywords(snap *mailbox.Snapshot) error {
 func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
 	view := s.box.view
 	gone := view.Len() - kept
-	if gone == 0 || !s.tells(notifyMessageExpunge) {
+	if gone == 0 {
 		return nil
 	}
 	if s.enabled&(enabledQResync|enabledUIDOnly) != 0 {
