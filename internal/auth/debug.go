@@ -127,10 +127,10 @@ func (c *passChain) logGenerated(user, plain string) {
 // logCredentials shows, with auth_debug_passwords=yes, the password found for a mechanism
 // that checks it itself.
 func (c *passChain) logCredentials() {
-	if !c.server.set.DebugPasswords || c.found == "" {
+	if !c.server.set.DebugPasswords || c.found.data == "" {
 		return
 	}
-	text := c.found
+	text := c.found.data
 	if _, err := hex.DecodeString(text); err != nil { // not one that is kept in hex anyway
 		text = hex.EncodeToString([]byte(text))
 	}

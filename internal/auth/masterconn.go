@@ -227,7 +227,13 @@ func (m *masterConn) replyUser(kind string, id uint32, req *db.Request, res resu
 			return append(b, '\n')
 		})
 	}
-	return m.reply(kind, "FAIL", id)
+	return m.send(kind, func(b []byte) []byte {
+		b = wire.AppendID(append(b, "FAIL"...), id)
+		if reason, ok := req.Userdb.Get("reason"); ok && req.TempFail {
+			b = wire.AppendField(b, "reason", reason)
+		}
+		return append(b, '\n')
+	})
 }
 
 func (m *masterConn) reply(kind, verb string, id uint32) error {

@@ -51,7 +51,7 @@ func (c *clientConn) isPending(req *request) bool {
 // store has the passdb that gave the credentials replace them, then lets the user in.
 func (r *request) store(stored string) {
 	defer r.conn.shared.onetime.leave(r)
-	p := r.chain.giver
+	p := r.chain.found.from
 	setter, ok := p.driver.(db.Setter)
 	if !ok {
 		r.Errorf("passdb doesn't support credentials updates")

@@ -50,14 +50,16 @@ type passChain struct {
 	fetched  bool // its driver has answered with secret
 	unknown  bool // its driver does not know the user, and the decoy is not compared yet
 	secret   db.Secret
-	success  bool    // one said yes
-	verified bool    // the password was right; no more checks
-	internal bool    // one failed temporarily
-	missed   bool    // one does not know the user
-	fetch    string  // scheme of the password asked for, or empty
-	found    string  // that password
-	giver    *passdb // which had it
-	hashUser string  // the name in it; empty for the user
+	success  bool        // one said yes
+	verified bool        // the password was right; no more checks
+	internal bool        // one failed temporarily
+	missed   bool        // one does not know the user
+	fetch    string      // scheme of the password asked for, or empty
+	found    credentials // that password, of the one asked, if it has one
+	unfit    bool        // the one asked has credentials that prove nothing
+	earlier  credentials // the same of the first that had one and let others add to it
+	first    string      // scheme of the first password that a lookup has found
+	hashUser string      // the name in it; empty for the user
 
 	recalled recollection // of the one asked
 }
@@ -68,6 +70,7 @@ func (s *Server) newPassChain(req *db.Request, p purpose) passChain {
 	if req.LoginUser != "" {
 		c.dbs = s.masterdbs
 	}
+	req.Begin()
 	c.skip()
 	return c
 }
@@ -97,6 +100,9 @@ func (c *passChain) run(ctx context.Context, mayWait bool) (r result, done bool)
 			return 0, false
 		}
 		if r, done := c.conclude(p, r); done {
+			if c.found.data == "" && !c.unfit {
+				c.found = c.earlier
+			}
 			c.logCredentials()
 			return r, true
 		}
@@ -208,7 +214,8 @@ func (c *passChain) enter(p *passdb) {
 
 // query has the driver answer. It is done if that decides.
 func (c *passChain) query(ctx context.Context, p *passdb) (done bool, err error) {
-	c.req.Save()
+	c.req.Enter()
+	c.recalled.user = c.req.User
 	c.req.Fields.Remove("password") // of an earlier passdb
 	c.req.Scheme = c.fetch
 	c.req.Listen()
@@ -253,7 +260,13 @@ func (c *passChain) checksHash(p *passdb) bool {
 // anyPassword reports whether the passdb takes any password. It must then have
 // none, lest a forgotten nopassword opens an account that has one.
 func (c *passChain) anyPassword() bool {
-	return c.req.NoAuthenticate || (c.req.NoPassword && c.secret.Stored == "")
+	return c.req.NoAuthenticate || (c.req.NoPassword && !c.hasPassword())
+}
+
+// hasPassword reports whether the passdb has a password that is not empty.
+func (c *passChain) hasPassword() bool {
+	_, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
+	return data != ""
 }
 
 // compare decides from what was fetched.
@@ -265,17 +278,16 @@ func (c *passChain) compare(ctx context.Context, p *passdb) error {
 	if r.NoAuthenticate {
 		return nil
 	}
-	if r.NoPassword && c.secret.Stored != "" && c.purpose == purposeVerify {
+	if r.NoPassword && c.hasPassword() {
 		r.Errorf("nopassword set but password is non-empty")
+		r.Fields.Remove("nopassword")
 	}
-	if c.fetch != "" && !c.verified {
-		c.giver = p
-		return c.give() // later ones only add fields: the proof is about these credentials
-	}
-	if !c.checksHash(p) {
-		if c.purpose == purposeLookup && c.secret.Stored != "" {
-			return c.knownScheme()
-		}
+	switch {
+	case c.fetch != "":
+		return c.give(p)
+	case c.purpose == purposeLookup:
+		return c.knownScheme()
+	case !c.checksHash(p):
 		return nil
 	}
 	if c.secret.Stored == "" {
@@ -306,43 +318,6 @@ func (c *passChain) verify(ctx context.Context, scheme, data string) error {
 		return check()
 	}
 	return s.hashers.through(ctx, c.req, check)
-}
-
-// knownScheme is the check that remains in a lookup without password.
-func (c *passChain) knownScheme() error {
-	scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
-	if err := password.Check(scheme, data); err != nil {
-		c.req.Errorf("%v", err)
-		return db.ErrNotSupported
-	}
-	return nil
-}
-
-// give finds what a mechanism that asked for credentials can use.
-func (c *passChain) give() error {
-	if c.secret.Stored == "" && c.req.NoPassword {
-		return db.ErrNotSupported
-	}
-	if err := c.knownScheme(); err != nil {
-		return err
-	}
-	scheme, data := password.Split(c.secret.Stored, c.secret.DefaultScheme)
-	switch {
-	case strings.EqualFold(scheme, c.fetch):
-		c.found = data
-		return nil
-	case !password.IsPlain(scheme):
-		c.req.Infof("Requested %s scheme, but we have only %s", c.fetch, scheme)
-		return db.ErrNotSupported
-	}
-	user := c.hashUser
-	if user == "" {
-		user = c.req.User
-	}
-	c.logGenerated(user, data)
-	var err error
-	c.found, err = password.Generate(c.fetch, data, password.Options{User: user})
-	return err
 }
 
 // judge turns an answer into a result, and logs what is wrong.
@@ -396,8 +371,8 @@ func (c *passChain) conclude(p *passdb, r result) (result, bool) {
 		}
 		req.Failed = false
 	}
-	if r != resultOK && c.giver == p {
-		c.found, c.giver = "", nil // credentials are worth what their passdb says
+	if r != resultOK && c.found.data != "" {
+		c.found, c.unfit = credentials{}, true // credentials are worth what their passdb says
 	}
 	next, final := p.onFailure, false
 	switch r {
@@ -435,9 +410,13 @@ func (c *passChain) remember(next rule, r result) {
 	if next.goOn && (next.outcome == outcomeOK || next.outcome == outcomeKeep && r == resultOK) {
 		c.verified = true
 	}
+	c.req.Fields.Remove("nopassword")
+	c.req.Fields.Remove("noauthenticate")
 	c.fetched, c.secret, c.recalled = false, db.Secret{}, recollection{}
 	c.req.NoPassword, c.req.NoAuthenticate = false, false
-	if r != resultOK && r != resultNext {
+	if r == resultOK || r == resultNext {
+		c.req.Save()
+	} else {
 		c.req.Rollback()
 	}
 }
@@ -452,6 +431,10 @@ func (c *passChain) advance(goOn bool, r result) (result, bool) {
 	c.skip()
 	switch {
 	case goOn && c.i < len(c.dbs):
+		if c.verified && c.earlier.data == "" {
+			c.earlier = c.found
+		}
+		c.found, c.unfit = credentials{}, false
 		return r, false
 	case r == resultNext:
 		c.req.Errorf("Last passdb had noauthenticate field, cannot authenticate user")
@@ -461,7 +444,7 @@ func (c *passChain) advance(goOn bool, r result) (result, bool) {
 	case c.internal:
 		// The one that failed may have had the right password.
 		return resultInternal, true
-	case r == resultOK && c.purpose == purposeVerify:
+	case r == resultOK && c.purpose == purposeVerify && c.fetch == "":
 		return resultMismatch, true // right, but the rules do not make that a success
 	case r == resultUnsupported && c.missed:
 		return resultUnknown, true // one that has such passwords does not know the user
@@ -475,5 +458,6 @@ func (c *passChain) becomeLoginUser() {
 	r := c.req
 	c.server.log.Infof("Master user logging in as %s", r.LoginUser)
 	r.MasterUser, r.User, r.LoginUser = r.User, r.LoginUser, ""
+	r.Save() // a passdb that refuses that one does not make it want to be somebody again
 	c.dbs, c.i = c.server.passdbs, 0
 }

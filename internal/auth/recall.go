@@ -21,6 +21,7 @@ type recollection struct {
 	used  bool     // the chain goes by the entry
 	entry memory
 	heard []db.Field // what the passdb said instead
+	user  string     // who it was asked about
 }
 
 // cacheTemplate is the key of a section: what the driver depends on and what its
@@ -102,7 +103,6 @@ func (c *passChain) use(p *passdb, entry memory) (r result, done bool) {
 	}
 	stored, fields, _ := wire.CutString(entry.value)
 	m.heard = db.ParseFields(fields)
-	c.req.Save()
 	c.secret = db.Secret{Stored: wire.Unescape(stored)}
 	c.fetched = true
 	if stored == "" {
@@ -158,6 +158,7 @@ func (c *passChain) disregard() {
 func (c *passChain) settle(p *passdb, err error) result {
 	m := &c.recalled
 	r := c.judge(p, err)
+	c.forget(p, r)
 	switch {
 	case !m.kept:
 	case m.used:
@@ -286,11 +287,11 @@ func (s *Server) recallUser(u *userdb, req *db.Request) (m userRecollection, r r
 		req.Debugf("userdb cache expired")
 		return m, 0, false
 	}
-	return m, m.use(u, req, entry), true
+	return m, m.use(req, entry), true
 }
 
 // use goes by an entry.
-func (m *userRecollection) use(u *userdb, req *db.Request, entry memory) result {
+func (m *userRecollection) use(req *db.Request, entry memory) result {
 	req.Debugf("userdb cache hit: %s", entry.value)
 	if entry.value == "" {
 		return resultUnknown
@@ -299,10 +300,6 @@ func (m *userRecollection) use(u *userdb, req *db.Request, entry memory) result 
 		for _, f := range db.ParseFields(entry.value) {
 			req.SetUserdbField(f)
 		}
-	}
-	if err := u.overrideFields.SetUserdbFields(req); err != nil {
-		req.Errorf("%v", err)
-		return resultInternal
 	}
 	return resultOK
 }
@@ -329,7 +326,7 @@ func (m *userRecollection) settle(u *userdb, req *db.Request, r result, fields [
 			break
 		}
 		req.Userdb.Rollback()
-		r = m.use(u, req, entry)
+		r = m.use(req, entry)
 		req.Infof("Falling back to expired data from cache")
 	}
 	return r

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -216,7 +217,7 @@ func (r *request) begin() {
 	case s.set.SSLRequireCert && !r.ValidCert:
 		r.refuse("", "Client didn't present valid SSL certificate")
 		return
-	case s.set.SSLUsernameFromCert && r.ValidCert && r.certUsername == "":
+	case s.set.SSLRequireCert && s.set.SSLUsernameFromCert && r.certUsername == "":
 		r.refuse("", "SSL certificate didn't contain username")
 		return
 	case r.badInitial:
@@ -347,6 +348,10 @@ func (r *request) askPassdbs() {
 // fields; anonymous is nobody they know.
 func (r *request) accept(step sasl.Step) {
 	if r.chain.fetch != "" { // the passdbs were asked, and gave what the proof is about
+		if !r.chain.success { // which is right, but the rules do not make that a success
+			r.fail(resultMismatch)
+			return
+		}
 		r.final = step.Data
 		if step.Store != "" {
 			go r.guard(func() { r.store(step.Store) })
@@ -409,6 +414,10 @@ func (r *request) ask(mayWait bool) {
 	}
 }
 
+// errNoCredentials is what is wrong where the passdbs let the user in and none has a
+// password that could be proven.
+var errNoCredentials = errors.New("invalid credentials length")
+
 // resume gives the mechanism the credentials that it asked for.
 func (r *request) resume() {
 	mech, ok := r.exchange.(sasl.CredentialServer)
@@ -420,7 +429,10 @@ func (r *request) resume() {
 		r.mechanismFailed(sasl.Step{}, sasl.Alarm("user is locked, race attack?"))
 		return
 	}
-	step, err := mech.Credentials([]byte(r.chain.found))
+	step, err := mech.Credentials([]byte(r.chain.found.data))
+	if err == nil && r.chain.found.data == "" {
+		err = errNoCredentials
+	}
 	if err != nil {
 		r.mechanismFailed(step, err)
 		return

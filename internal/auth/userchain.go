@@ -19,17 +19,13 @@ const (
 // lookupUser asks the userdbs in turn and leaves their fields in the request.
 func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLookup) result {
 	success, internal := false, false
-	var r result
-	for i, u := range s.userdbs {
-		// As in Dovecot, the first is asked whatever its skip says.
-		if i > 0 && ((u.skip == "found" && success) || (u.skip == "notfound" && !success)) {
-			continue
-		}
-		req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
-		req.Debugf("Performing userdb lookup")
-		r = s.askUserdb(ctx, u, req, kind)
-		req.Section = u.name // if passdbs were asked in between
-		req.Debugf("Finished userdb lookup")
+	if len(s.userdbs) == 0 {
+		return s.concludeUser(req, kind, success, internal)
+	}
+	i := 0 // as in Dovecot, the first is asked whatever its skip says
+	for {
+		u := s.userdbs[i]
+		r := s.consult(ctx, u, req, kind)
 		next := u.onFailure
 		switch r {
 		case resultOK:
@@ -38,21 +34,68 @@ func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLooku
 			next = u.onTemp
 			internal = true
 		}
-		if r != resultOK {
-			req.Userdb.Rollback()
-		}
 		switch next.outcome {
 		case outcomeOK:
 			success = true
 		case outcomeFail:
 			success = false
 		}
-		if !next.goOn {
+		i = s.nextUserdb(i, success)
+		last := !next.goOn || i == len(s.userdbs)
+		if !u.finish(req, r, success, last) {
+			return resultInternal
+		}
+		if last {
+			return s.concludeUser(req, kind, success, internal)
+		}
+	}
+}
+
+// consult asks one userdb.
+func (s *Server) consult(ctx context.Context, u *userdb, req *db.Request, kind userLookup) result {
+	req.Section, req.Number, req.Verbose = u.name, u.number, u.verbose
+	req.Debugf("Performing userdb lookup")
+	r := s.askUserdb(ctx, u, req, kind)
+	req.Section = u.name // if passdbs were asked in between
+	req.Debugf("Finished userdb lookup")
+	return r
+}
+
+// nextUserdb returns the number of the userdb after i that wants the request.
+func (s *Server) nextUserdb(i int, success bool) int {
+	for i++; i < len(s.userdbs); i++ {
+		if u := s.userdbs[i]; (u.skip != "found" || !success) && (u.skip != "notfound" || success) {
 			break
 		}
 	}
+	return i
+}
+
+// finish adds the override_fields and keeps what the userdb said, or forgets it. Of the last
+// one, as in Dovecot, both depend on whether the rules call the whole a success. It fails
+// if the override_fields cannot be expanded.
+func (u *userdb) finish(req *db.Request, r result, success, last bool) bool {
 	switch {
-	case success && req.TempFail:
+	case last && !success:
+		return true
+	case !last && r != resultOK:
+		req.Userdb.Rollback()
+		return true
+	}
+	if err := u.overrideFields.SetUserdbFields(req); err != nil {
+		req.Errorf("Failed to expand override_fields: %v", err)
+		return false
+	}
+	if !last {
+		req.Userdb.Save()
+	}
+	return true
+}
+
+// concludeUser is the answer of all userdbs.
+func (s *Server) concludeUser(req *db.Request, kind userLookup, success, internal bool) result {
+	switch {
+	case req.TempFail:
 		return resultInternal
 	case success:
 		return resultOK
@@ -66,7 +109,6 @@ func (s *Server) lookupUser(ctx context.Context, req *db.Request, kind userLooku
 
 // askUserdb asks one userdb.
 func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind userLookup) result {
-	req.Userdb.Save()
 	recalled, r, found := s.recallUser(u, req)
 	if found {
 		return r
@@ -85,9 +127,6 @@ func (s *Server) askUserdb(ctx context.Context, u *userdb, req *db.Request, kind
 		err = u.lookup(ctx, req)
 	}
 	heard = append(heard, req.Heard()...)
-	if err == nil {
-		err = u.overrideFields.SetUserdbFields(req)
-	}
 	return recalled.settle(u, req, s.judgeUserdb(u, req, err), heard)
 }
 
@@ -110,6 +149,9 @@ func (s *Server) judgeUserdb(u *userdb, req *db.Request, err error) result {
 		if !db.IsTold(err) {
 			s.logUnknown(u, req)
 		}
+		return resultUnknown
+	case errors.Is(err, db.ErrNoFields) && len(s.userdbs) > 1:
+		req.Debugf("passdb didn't return userdb entries, trying the next userdb")
 		return resultUnknown
 	}
 	req.Errorf("%v", err)

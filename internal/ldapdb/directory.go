@@ -58,13 +58,6 @@ type conn struct {
 	used   time.Time
 }
 
-// idleConns are connections waiting for the next bind.
-type idleConns struct {
-	mu     sync.Mutex
-	list   []*conn
-	closed bool
-}
-
 // Open returns the directory that a file describes. It does not connect.
 func Open(set *ext.LDAP) (*Directory, error) {
 	d := &Directory{set: set, deref: parseDeref(set.Deref)}
@@ -268,7 +261,7 @@ func (d *Directory) bindService(c *conn) error {
 	case set.SASLBind && strings.EqualFold(set.SASLMech, "EXTERNAL"):
 		err = c.ExternalBind()
 	case set.SASLBind:
-		err = c.MD5Bind(d.servers[0].host, set.DN, set.DNPass)
+		err = c.MD5Bind(d.servers[c.server].host, set.DN, set.DNPass)
 	case set.DNPass == "":
 		err = c.UnauthenticatedBind(set.DN)
 	default:
@@ -287,9 +280,9 @@ func orNone(dn string) string {
 	return dn
 }
 
-// connect connects to the first server that answers, also to bind, if that is not nil: one
-// that takes connections and is silent is as good as none.
-func (d *Directory) connect(bind func(*conn) error) (*conn, error) {
+// connect connects to the first server that answers, also to begin: one that takes
+// connections and is silent is as good as none.
+func (d *Directory) connect(begin func(*conn) error) (*conn, error) {
 	d.mu.Lock()
 	first := d.first
 	d.mu.Unlock()
@@ -302,21 +295,29 @@ func (d *Directory) connect(bind func(*conn) error) (*conn, error) {
 			continue
 		}
 		c.server = n
-		if bind != nil {
-			if err := bind(c); err != nil {
-				c.abort()
-				if !lost(err) {
-					return nil, err
-				}
-				errs = append(errs, fmt.Errorf("%s: %w", d.servers[n].address, err))
-				continue
+		if err := begin(c); err != nil {
+			c.abort()
+			if !lost(err) {
+				return nil, err
 			}
+			errs = append(errs, fmt.Errorf("%s: %w", d.servers[n].address, err))
+			continue
 		}
 		c.net.SetDeadline(time.Time{}) //nolint:errcheck // the next request tells
 		c.SetTimeout(d.timeout)
+		if i > 0 {
+			d.prefer(n) // lest every connection waits for the dead ones before it
+		}
 		return c, nil
 	}
 	return nil, fmt.Errorf("Can't connect to server: %w", errors.Join(errs...))
+}
+
+// prefer has the next connections begin with server n.
+func (d *Directory) prefer(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.first = n
 }
 
 // dial connects to a server. Until the deadline is removed all that is done on the
@@ -359,81 +360,6 @@ func (c impatient) Write(b []byte) (int, error) {
 	timer := time.AfterFunc(writeTimeout, func() { c.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // it is lost anyway
 	defer timer.Stop()
 	return c.Conn.Write(b)
-}
-
-// Bind checks a password: ErrMismatch and ErrNoEntry are the directory's word, any
-// other error leaves it open. An empty password is a mismatch without asking, since
-// a bind without password always succeeds (RFC 4513 5.1.2); so is an empty dn.
-func (d *Directory) Bind(ctx context.Context, dn, password string) error {
-	if dn == "" || password == "" {
-		return ErrMismatch
-	}
-	for {
-		c := d.idle.take()
-		fresh := c == nil
-		if fresh {
-			var err error
-			if c, err = d.connect(nil); err != nil {
-				return err
-			}
-		}
-		stop := context.AfterFunc(ctx, c.abort)
-		err := c.Conn.Bind(dn, password)
-		if !stop() {
-			return fmt.Errorf("ldap_bind() failed: %w", ctx.Err())
-		}
-		switch {
-		case err == nil:
-			d.idle.put(c)
-			return nil
-		case ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials):
-			d.idle.put(c)
-			return ErrMismatch
-		case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject), ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidDNSyntax):
-			d.idle.put(c)
-			return ErrNoEntry
-		}
-		c.abort()
-		if fresh || !lost(err) || ctx.Err() != nil {
-			return fmt.Errorf("ldap_bind() failed: %w", err)
-		}
-	}
-}
-
-// take returns a connection that is likely to work, or nil.
-func (l *idleConns) take() *conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.list) > 0 {
-		c := l.list[len(l.list)-1]
-		l.list = l.list[:len(l.list)-1]
-		if !c.IsClosing() && time.Since(c.used) < idleTime {
-			return c
-		}
-		c.abort()
-	}
-	return nil
-}
-
-func (l *idleConns) put(c *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed || len(l.list) >= maxIdle {
-		c.abort()
-		return
-	}
-	c.used = time.Now()
-	l.list = append(l.list, c)
-}
-
-func (l *idleConns) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	for _, c := range l.list {
-		c.abort()
-	}
-	l.list = nil
 }
 
 // Escape makes a value a part of a filter or DN that means nothing but itself: as

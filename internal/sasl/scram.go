@@ -178,7 +178,7 @@ var nameEscapes = strings.NewReplacer("=", "=3D", ",", "=2C")
 func (s *scramServer) Credentials(secret []byte) (Step, error) {
 	f := strings.Split(string(secret), ",")
 	if len(f) != 4 {
-		return Step{}, fmt.Errorf("sasl: stored %s password is not iterations,salt,key,key", s.h.scheme)
+		return Step{}, fmt.Errorf("Invalid %s passdb entry format", s.h.scheme)
 	}
 	iterations, err := strconv.ParseUint(f[0], 10, 31)
 	if err != nil {

@@ -49,9 +49,17 @@ type Verifier interface {
 	Verify(ctx context.Context, req *Request, password string) error
 }
 
+// A Forgetful Passdb is one that Dovecot asks in another process, which says nothing
+// about a user whose credentials it refuses to give: what was said is forgotten.
+type Forgetful interface {
+	Passdb
+	ForgetsRefused() bool
+}
+
 // A Secret is a stored password.
 type Secret struct {
 	Stored        string // with or without {SCHEME}
+	Empty         bool   // Stored is empty, and that is the password
 	DefaultScheme string
 }
 

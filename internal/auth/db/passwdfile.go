@@ -105,13 +105,14 @@ func (f *fileDB) Fetch(_ context.Context, r *Request) (Secret, error) {
 	if err != nil {
 		return Secret{DefaultScheme: f.scheme}, err
 	}
+	r.stored = entry.password
 	for _, field := range entry.extra {
 		if err := expandExtra(r, &field); err != nil {
 			return Secret{}, err
 		}
 		r.SetField(field)
 	}
-	return Secret{Stored: entry.password, DefaultScheme: f.scheme}, nil
+	return Secret{Stored: entry.password, Empty: entry.password == "", DefaultScheme: f.scheme}, nil
 }
 
 func (f *fileDB) LookupUser(_ context.Context, r *Request) error {

@@ -40,7 +40,6 @@ type Request struct {
 	DelayUntil     time.Time // answer not before
 	HasUserdb      bool      // the passdbs gave userdb fields
 	TempFail       bool      // the userdb refuses to answer now
-	TempFailReason string
 
 	Section string // name of the database asked, for log lines and %!
 	Number  int    // of that database
@@ -56,6 +55,7 @@ type Request struct {
 
 	saved  saved
 	answer answer
+	stored string // password that the passdb asked has given so far
 }
 
 // saved is what a database that refuses the login must not have changed.
@@ -64,7 +64,16 @@ type saved struct {
 	hasUserdb bool
 }
 
-// Save keeps the request as it is for [Request.Rollback].
+// Begin is called before the first passdb is asked: the fields of the client stay.
+func (r *Request) Begin() {
+	r.Fields.Save()
+	r.saved = saved{r.LoginUser, r.HasUserdb}
+}
+
+// Enter is called before each passdb is asked.
+func (r *Request) Enter() { r.stored = "" }
+
+// Save keeps the request as it is for [Request.Rollback]: a passdb has accepted it.
 func (r *Request) Save() {
 	r.Fields.Save()
 	r.Userdb.Save()

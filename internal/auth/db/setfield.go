@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/auth/password"
 	"github.com/dovetail-mail/dovetail/internal/auth/wire"
 )
 
@@ -41,10 +42,12 @@ func (r *Request) setField(field Field) {
 		}
 		return
 	case "password":
+		r.stored = value
 		r.hide(field)
 		return
 	case "password_noscheme":
 		field.Name, field.Value = "password", "{PLAIN}"+value
+		r.stored = field.Value
 		r.hide(field)
 		return
 	case "login_user":
@@ -65,16 +68,24 @@ func (r *Request) setField(field Field) {
 		return
 	case "fail":
 		r.Failed = true
+		r.hide(field)
 		return
 	case "delay_until":
 		r.setDelayUntil(value)
 		r.hide(field)
 		return
 	case "nopassword":
+		if r.hasPassword() && !r.NoAuthenticate {
+			r.Errorf("nopassword set but password is non-empty")
+			return
+		}
 		r.NoPassword = true
+		r.Fields.Set(field) // the chain removes it, where the answer is not final
 		return
 	case "noauthenticate":
 		r.NoAuthenticate = true
+		r.hide(field)
+		r.Fields.Set(Field{Name: "nopassword"})
 		return
 	case "passdb_import":
 		for item := range strings.SplitSeq(value, "\t") {
@@ -87,6 +98,13 @@ func (r *Request) setField(field Field) {
 		return
 	}
 	r.Fields.Set(field)
+}
+
+// hasPassword reports whether the passdb asked has given a password so far that is not
+// empty.
+func (r *Request) hasPassword() bool {
+	_, data := password.Split(r.stored, "")
+	return data != ""
 }
 
 // hide keeps a field that is nobody else's business.
@@ -135,7 +153,7 @@ func (r *Request) setUser(field, value string) bool {
 // setLoginUser makes the user a master user, who goes on as another once the
 // passdb has found the password right. One who did so already stays who it is.
 func (r *Request) setLoginUser(target string) {
-	if target != "" && target != r.User && r.MasterUser == "" {
+	if target != "" && r.MasterUser == "" {
 		r.LoginUser = target
 	}
 }
@@ -242,9 +260,6 @@ func (r *Request) setUserdbField(field Field) {
 		return
 	case "tempfail":
 		r.TempFail = true
-		if value != "yes" {
-			r.TempFailReason = value
-		}
 		return
 	case "userdb_import":
 		for item := range strings.SplitSeq(value, "\t") {

@@ -15,6 +15,7 @@ import (
 type sqlDB struct {
 	pool     *sqldb.Pool
 	scheme   string
+	worker   bool
 	password sqlQuery
 	user     sqlQuery
 	iterate  sqlQuery
@@ -75,7 +76,7 @@ func openSQL(env *Env, path string) (*sqlDB, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sqlDB{scheme: set.DefaultPassScheme}
+	s := &sqlDB{scheme: set.DefaultPassScheme, worker: *set.Driver != "pgsql"}
 	if s.pool, err = env.sql.open(*set.Driver, *set.Connect); err != nil {
 		return nil, err
 	}
@@ -107,6 +108,9 @@ func openSQL(env *Env, path string) (*sqlDB, error) {
 }
 
 func (s *sqlDB) Blocking() bool { return true }
+
+// ForgetsRefused implements [Forgetful]: Dovecot asks all but PostgreSQL in a worker.
+func (s *sqlDB) ForgetsRefused() bool { return s.worker }
 
 // Fetch implements [Fetcher] with password_query.
 func (s *sqlDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
@@ -149,7 +153,7 @@ func (s *sqlDB) Fetch(ctx context.Context, r *Request) (Secret, error) {
 		r.Infof("No password returned (and no nopassword)")
 		return Secret{}, Told(ErrMismatch)
 	}
-	return Secret{Stored: stored, DefaultScheme: s.scheme}, nil
+	return Secret{Stored: stored, Empty: ok && stored == "", DefaultScheme: s.scheme}, nil
 }
 
 // LookupUser implements [Userdb] with user_query.

@@ -30,7 +30,7 @@ func (p *staticPassdb) Fetch(_ context.Context, r *Request) (Secret, error) {
 		return Secret{}, nil
 	}
 	password, err := r.Expand(p.password)
-	return Secret{Stored: password, DefaultScheme: "PLAIN"}, err
+	return Secret{Stored: password, Empty: password == "", DefaultScheme: "PLAIN"}, err
 }
 
 // staticUserdb gives every user the same fields.
