@@ -72,7 +72,7 @@ type Envelope struct {
 	Arrival        time.Time // when the message began to arrive; zero means now
 	// Durable, unless nil, is called when the message is durable, before anything is
 	// delivered: where the message came from can then be removed, once and for all.
-	Durable func()
+	Durable func() `json:"-"`
 }
 
 // A State says what is left to do for a recipient.
