@@ -252,7 +252,7 @@ var (
 	mailDate  = regexp.MustCompile(`\w{3}, [ \d]\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4} \(\w+\)`)
 	numbers   = regexp.MustCompile(`pid=\d+|\]:\d{5}\b|size=\d+`)
 	// What depends on the moment, on names that Dovecot chooses and on the TLS library.
-	accidents = regexp.MustCompile(`, conn_use=\d+|/tmp/dovetail-test-\d+|(> )\S{22}( Saved)|(: TLSv1.3 with cipher ).*`)
+	accidents = regexp.MustCompile(`, conn_use=\d+|/tmp/dovetail-test-\d+|(> )\S{22}(?::[TR]\d+)*( Saved)|(: TLSv1.3 with cipher ).*`)
 	// Addresses in reports have a type of their own where they are not ASCII.
 	utf8Type = regexp.MustCompile(`((?:Final|Original)-Recipient: ?)utf-8;`)
 	// A recipient that is deferred on a kept connection is tried again on another.
