@@ -44,6 +44,7 @@ var tools = map[string]tool{
 	"doveconf":       doveconf.Main,
 	"postfix":        func(args []string, _ io.Reader, _, stderr io.Writer) int { return mtaservice.Command(args, stderr) },
 	"postqueue":      queuetool.Postqueue,
+	"mailq":          queuetool.Mailq,
 	"postsuper":      queuetool.Postsuper,
 	"postcat":        queuetool.Postcat,
 	"qshape":         queuetool.Qshape,

@@ -12,7 +12,7 @@ import (
 // These tools run others of this binary, which is why they are not in the list of
 // tools from the beginning.
 func init() {
-	for _, name := range []string{"sendmail", "mailq", "newaliases"} {
+	for _, name := range []string{"sendmail", "newaliases"} {
 		tools[name] = func(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return sendmail.Main(name, runTool, args, stdin, stdout, stderr)
 		}

@@ -1,5 +1,5 @@
 // Package queuetool is the commands that show and change the mail queue:
-// postqueue(1), postsuper(1) and postcat(1), and the server in the mta
+// postqueue(1), mailq(1), postsuper(1) and postcat(1), and the server in the mta
 // that they talk to. Their options, output and exit statuses are Postfix's.
 //
 // # Protocol

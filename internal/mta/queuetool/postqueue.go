@@ -16,8 +16,11 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
-// exitUnavailable is EX_UNAVAILABLE of sysexits(3).
-const exitUnavailable = 69
+// Exit statuses of sysexits(3).
+const (
+	exitUnavailable = 69
+	exitTempFail    = 75
+)
 
 const postqueueUsage = "usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site"
 
@@ -102,6 +105,28 @@ func (c *client) flush(cmd *command, req *Request) int {
 		return cmd.Fatalf("%v", err)
 	}
 	return 0
+}
+
+// mailqOptions are those of sendmail(1), which mailq is by another name. All
+// but -C and those that ask for something else say nothing to it.
+const mailqOptions = "A:B:C:F:GIL:N:O:R:UV:X:b:e:f:h:imno:p:q:r:tvx"
+
+// Mailq is mailq(1): postqueue -p.
+func Mailq(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	cmd := newCommand("mailq", exitTempFail, stderr)
+	list := []string{"-p"}
+	rest, ok := cmd.Options(args, mailqOptions, func(opt byte, value string) {
+		if opt == 'C' {
+			list = append(list, "-c", value)
+		}
+	})
+	switch {
+	case !ok:
+		return cmd.Fatalf("usage: mailq [options]")
+	case len(rest) > 0:
+		return cmd.Fatalf("display queue mode requires no recipient")
+	}
+	return Postqueue(list, stdin, stdout, stderr)
 }
 
 // A lister writes the queue as postqueue -p and -j do.
