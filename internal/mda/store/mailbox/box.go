@@ -89,6 +89,7 @@ func (b *box) openLocked(ctx context.Context) error {
 	if b.ready {
 		return b.check()
 	}
+	defer b.pool.Alone(creating(&b.loc))()
 	if err := b.openDirs(ctx); err != nil {
 		b.closeFiles()
 		return err

@@ -132,6 +132,7 @@ func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Ident
 	if err != nil {
 		return err
 	}
+	defer p.Alone(creating(&loc))()
 	if m, ok := format.(DirMaker); ok {
 		err = m.MakeDir(&loc)
 	} else {
@@ -156,6 +157,10 @@ func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Ident
 	}
 	return nil
 }
+
+// creating is the key that whoever creates a mailbox holds, and whoever begins to use it: a directory
+// that has no index yet would look damaged, and be mended while it is being made.
+func creating(loc *Location) string { return "create\x00" + loc.Dir }
 
 // makeDir makes the message directory.
 func makeDir(loc *Location) error {
