@@ -62,8 +62,7 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 		return nil
 	}
 	kept, _ := snap.Find(b.view.UIDNext())
-	expunged := kept < b.view.Len()
-	if expunged && (mode == syncNoExpunge || !s.tells(notifyMessageExpunge)) ||
+	if mode == syncNoExpunge && kept < b.view.Len() ||
 		mode == syncNoNewMail && snap.UIDNext() != b.view.UIDNext() {
 		return s.tellHeldBack(snap, expect)
 	}
@@ -98,8 +97,7 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 }
 
 // tellHeldBack tells of changed flags only: the client does not get to know of
-// expunged messages now, and so not of new ones. Who asked by NOTIFY not to be told goes
-// on with the numbers that he knows: with others he might change the wrong message.
+// expunged messages now, and so not of new ones.
 func (s *session) tellHeldBack(snap *mailbox.Snapshot, expect *flagsExpected) error {
 	b := s.box
 	if err := s.tellKeywords(snap); err != nil {
@@ -145,7 +143,7 @@ func (s *session) tellKeywords(snap *mailbox.Snapshot) error {
 func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
 	view := s.box.view
 	gone := view.Len() - kept
-	if gone == 0 {
+	if gone == 0 || !s.tells(notifyMessageExpunge) {
 		return nil
 	}
 	if s.enabled&(enabledQResync|enabledUIDOnly) != 0 {
