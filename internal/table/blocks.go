@@ -18,7 +18,8 @@ const (
 // owner makes another one then.
 type blockReader struct {
 	file   *os.File
-	since  time.Time // from then on blocks are kept
+	hold   func() error // called before the file is read; may be nil
+	since  time.Time    // from then on blocks are kept
 	keep   bool
 	blocks map[int64][]byte
 }
@@ -31,7 +32,7 @@ func newBlockReader(f *os.File, info os.FileInfo) *blockReader {
 func (r *blockReader) ReadAt(b []byte, off int64) (n int, err error) {
 	if !r.keep {
 		if r.keep = time.Now().After(r.since); !r.keep {
-			return r.file.ReadAt(b, off)
+			return r.read(b, off)
 		}
 		r.blocks = make(map[int64][]byte)
 	}
@@ -56,7 +57,7 @@ func (r *blockReader) block(number int64) ([]byte, error) {
 		return b, nil
 	}
 	b := make([]byte, blockSize)
-	n, err := r.file.ReadAt(b, number*blockSize)
+	n, err := r.read(b, number*blockSize)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
@@ -65,6 +66,15 @@ func (r *blockReader) block(number int64) ([]byte, error) {
 	}
 	r.blocks[number] = b[:n]
 	return b[:n], nil
+}
+
+func (r *blockReader) read(b []byte, off int64) (int, error) {
+	if r.hold != nil {
+		if err := r.hold(); err != nil {
+			return 0, err
+		}
+	}
+	return r.file.ReadAt(b, off)
 }
 
 // Block returns size bytes at off without copying them, if they are one of the blocks that are

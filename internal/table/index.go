@@ -68,7 +68,11 @@ type indexTable struct {
 	checked time.Time
 	index   index
 	form    nulForm
+	held    bool // the file is locked
+	changed bool // the look-up found the file changed since it began
 }
+
+var errChanged = errors.New("file was changed meanwhile")
 
 // nulForm says whether keys end in NUL. It is found out by the first hit.
 type nulForm uint8
@@ -127,7 +131,7 @@ func (t *indexTable) open() error {
 	return nil
 }
 
-// inspect reads what there is to know before lookups.
+// inspect reads what there is to know before lookups. The caller has locked f.
 func (t *indexTable) inspect(f *os.File) (os.FileInfo, index, error) {
 	info, err := f.Stat()
 	if err == nil && info.Size() == 0 {
@@ -136,7 +140,9 @@ func (t *indexTable) inspect(f *os.File) (os.FileInfo, index, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	in, err := t.read(newBlockReader(f, info))
+	blocks := newBlockReader(f, info)
+	in, err := t.read(blocks)
+	blocks.hold = t.hold
 	return info, in, err
 }
 
@@ -191,7 +197,8 @@ func fileUnlock(f *os.File) {
 
 func noLock(*os.File, bool) error { return nil }
 
-// begin locks the file for reading, after it has made sure that it is the one to be read.
+// begin makes sure that the file is the one to be read. What is kept of its blocks may be read
+// without a lock then: a look-up tells what there was at this moment. Whoever began ends with end.
 func (t *indexTable) begin() error {
 	if now := time.Now(); now.Sub(t.checked) >= checkInterval {
 		t.checked = now
@@ -202,28 +209,45 @@ func (t *indexTable) begin() error {
 			}
 		}
 	}
-	for again := false; ; again = true {
-		if err := t.lock(t.file, false); err != nil {
-			return err
+	t.changed = false
+	now, err := fstat(t.file)
+	if err == nil && now.Nlink == 0 { // replaced
+		if info, err := t.o.stat(t.path); err == nil && !os.SameFile(info, t.info) {
+			return t.open()
 		}
-		now, err := fstat(t.file)
-		switch {
-		case err == nil && !again && now.Nlink == 0: // replaced
-			if info, err := t.o.stat(t.path); err == nil && !os.SameFile(info, t.info) {
-				if err := t.open(); err != nil { // which lets the lock go, with the file
-					t.unlock(t.file)
-					return err
-				}
-				continue
-			}
-		case err == nil && t.rewritten(&now): // as Postfix's postmap does
-			t.form = nulUnknown
-			t.info, t.index, err = t.reread()
-		}
-		if err != nil {
-			t.unlock(t.file)
-		}
+	}
+	if err == nil && t.rewritten(&now) { // as Postfix's postmap does
+		err = t.reread()
+	}
+	return err
+}
+
+// hold locks the file, which is about to be read. If it was written to since begin, what begin
+// found of it does not go with what would be read now: the look-up has to begin again.
+func (t *indexTable) hold() error {
+	if t.held {
+		return nil
+	}
+	if err := t.lock(t.file, false); err != nil {
 		return err
+	}
+	now, err := fstat(t.file)
+	if err == nil && t.rewritten(&now) {
+		t.changed, err = true, errChanged
+	}
+	if err != nil {
+		t.unlock(t.file)
+		return err
+	}
+	t.held = true
+	return nil
+}
+
+// end lets the lock go.
+func (t *indexTable) end() {
+	if t.held {
+		t.held = false
+		t.unlock(t.file)
 	}
 }
 
@@ -232,13 +256,20 @@ func (t *indexTable) rewritten(now *syscall.Stat_t) bool {
 	return now.Size != t.info.Size() || !time.Unix(now.Mtim.Unix()).Equal(t.info.ModTime())
 }
 
-// reread reads what open has read, and keeps it as it was if that cannot be.
-func (t *indexTable) reread() (os.FileInfo, index, error) {
+// reread reads what open has read, and keeps it as it was if that cannot be. It leaves the file
+// locked, so that the look-up cannot find it changed another time.
+func (t *indexTable) reread() error {
+	if err := t.lock(t.file, false); err != nil {
+		return err
+	}
 	info, in, err := t.inspect(t.file)
 	if err != nil {
-		return t.info, t.index, err
+		t.unlock(t.file)
+		return err
 	}
-	return info, in, nil
+	t.held = true
+	t.info, t.index, t.form = info, in, nulUnknown
+	return nil
 }
 
 // Lookup implements [Table].
@@ -254,10 +285,19 @@ func (t *indexTable) Lookup(_ context.Context, key string) (string, bool, error)
 }
 
 func (t *indexTable) lookup(key string) (string, bool, error) {
-	if err := t.begin(); err != nil {
-		return "", false, err
+	for {
+		if err := t.begin(); err != nil {
+			return "", false, err
+		}
+		value, found, err := t.find(key)
+		t.end()
+		if !t.changed {
+			return value, found, err
+		}
 	}
-	defer t.unlock(t.file)
+}
+
+func (t *indexTable) find(key string) (string, bool, error) {
 	if t.form != nulNo {
 		value, found, err := t.index.Lookup(append([]byte(key), 0))
 		if err != nil {
@@ -296,7 +336,10 @@ func (t *indexTable) Walk(fn func(key, value string) error) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
-	defer t.unlock(t.file)
+	defer t.end()
+	if err := t.hold(); err != nil {
+		return err
+	}
 	return t.index.Walk(func(key, value []byte) error { return fn(text(key), text(value)) })
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,9 +97,9 @@ func TestTCP(t *testing.T) {
 // A server that cannot be reached, or hangs up, is asked again some times, and then the lookup fails.
 func TestTCPServerGone(t *testing.T) {
 	t.Parallel()
-	tries := 0
+	var tries atomic.Int32
 	addr := serve(t, "tcp", "127.0.0.1:0", func(in *bufio.Reader, out io.Writer) error {
-		if tries++; tries < 3 {
+		if tries.Add(1) < 3 {
 			return io.EOF
 		}
 		if _, err := in.ReadString('\n'); err != nil {
