@@ -17,12 +17,19 @@ import (
 	"github.com/dovetail-mail/dovetail/test/harness"
 )
 
-// inspected measures what a transport takes of mail that it looks at: ten restrictions, three
-// of which ask tables, header checks, and a milter that hears everything and changes nothing.
+// openDKIM is what OpenDKIM 2.11 asks of the milter protocol: neither HELO nor DATA nor unknown
+// commands, leave to answer "skip", and the blanks before the values of headers.
+const openDKIM = 0x100702
+
+// inspected measures what a transport takes of mail that it looks at: ten restrictions, three of
+// which ask tables, header checks, and a milter that hears what OpenDKIM does and changes nothing.
 func inspected(options ...string) func(*env, harness.Program) []float64 {
 	return func(e *env, p harness.Program) []float64 {
-		m, err := miltertest.Start(miltertest.Script{Forgets: true})
+		// A port would be unfair: Postfix writes twice before it reads, and TCP delays the second of them.
+		l, err := net.Listen("unix", filepath.Join(harness.Dir(e), "milter"))
 		e.check(err)
+		e.check(os.Chmod(l.Addr().String(), 0o666))
+		m := miltertest.Serve(l, miltertest.Script{Steps: openDKIM, Forgets: true})
 		defer m.Close()
 		return e.acceptanceOf(harness.StartTransport(e, p, harness.TransportOptions{Main: inspections(e, m.Addr)}), connections, options)
 	}
@@ -49,7 +56,7 @@ func inspections(e *env, milter string) string {
 		"smtpd_sender_restrictions = reject_non_fqdn_sender, check_sender_access " + table("senders", "user%d@example.test REJECT\n") + "\n" +
 		"smtpd_recipient_restrictions = reject_non_fqdn_recipient, reject_unauth_destination, reject_unlisted_recipient\n" +
 		"smtpd_data_restrictions = reject_multi_recipient_bounce\n" +
-		"header_checks = regexp:" + checks + "\nsmtpd_milters = inet:" + milter + "\n"
+		"header_checks = regexp:" + checks + "\nsmtpd_milters = unix:" + milter + "\n"
 }
 
 // handshakes measures what a transport takes from clients that connect, start TLS, send a

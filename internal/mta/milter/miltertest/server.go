@@ -2,6 +2,7 @@
 package miltertest
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
@@ -41,10 +42,10 @@ var noReply = map[byte]uint32{
 	'C': 1 << 12, 'H': 1 << 13, 'M': 1 << 14, 'R': 1 << 15, 'T': 1 << 16, 'U': 1 << 17, 'N': 1 << 18, 'B': 1 << 19, 'L': 1 << 7,
 }
 
-// A Server is a milter on a port of the loopback.
+// A Server is a milter that listens.
 type Server struct {
 	Script
-	Addr string // host:port
+	Addr string // host:port, or the name of a socket
 	l    net.Listener
 	mu   sync.Mutex
 	gone sync.Cond // a connection is
@@ -52,16 +53,21 @@ type Server struct {
 	seen []string
 }
 
-// Start starts a milter. Close it.
+// Start starts a milter on a port. Close it.
 func Start(s Script) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
+	return Serve(l, s), nil
+}
+
+// Serve starts a milter that listens. Close it.
+func Serve(l net.Listener, s Script) *Server {
 	srv := &Server{Script: s, Addr: l.Addr().String(), l: l}
 	srv.gone.L = &srv.mu
 	go srv.accept()
-	return srv, nil
+	return srv
 }
 
 // Close ends the milter.
@@ -101,9 +107,10 @@ func (s *Server) accept() {
 func (s *Server) serve(conn net.Conn) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Minute))
+	in := bufio.NewReader(conn)
 	for {
 		var head [4]byte
-		if _, err := io.ReadFull(conn, head[:]); err != nil {
+		if _, err := io.ReadFull(in, head[:]); err != nil {
 			return
 		}
 		n := binary.BigEndian.Uint32(head[:])
@@ -112,7 +119,7 @@ func (s *Server) serve(conn net.Conn) {
 			return
 		}
 		p := make([]byte, n)
-		if _, err := io.ReadFull(conn, p); err != nil {
+		if _, err := io.ReadFull(in, p); err != nil {
 			return
 		}
 		if !s.Forgets {
