@@ -45,6 +45,13 @@ var benchmarks = []*benchmark{
 	{rows: []row{{"IMAP logins, imap processes used again", "logins/s", goal{}}}, run: loginsReused},
 	{rows: []row{{"IMAP logins through LDAP, 50 clients", "logins/s", times(3)}}, run: ldapLogins},
 	{rows: []row{{"IMAP logins through MariaDB, 50 clients", "logins/s", times(3)}}, run: sqlLogins},
+	{rows: []row{{"FETCH FLAGS", "messages/s", times(4)}}, run: reading("FETCH 1:* FLAGS")},
+	{rows: []row{{"FETCH ENVELOPE and BODYSTRUCTURE", "messages/s", times(10)}}, run: reading("FETCH 1:* (ENVELOPE BODYSTRUCTURE)")},
+	{rows: []row{{"FETCH ENVELOPE and BODYSTRUCTURE, the first time", "messages/s", times(10)}}, run: firstReading("FETCH 1:* (ENVELOPE BODYSTRUCTURE)")},
+	{rows: []row{{"FETCH whole messages", "messages/s", times(3)}}, run: reading("FETCH 1:* BODY.PEEK[]")},
+	{rows: []row{{"STORE flags", "messages/s", times(4)}}, run: reading("STORE 1:* +FLAGS.SILENT (\\Flagged)", "STORE 1:* -FLAGS.SILENT (\\Flagged)")},
+	{rows: []row{{"SEARCH TEXT without index", "messages/s", times(5)}}, run: reading("SEARCH TEXT nowhere")},
+	{rows: []row{{"POP3 RETR", "messages/s", times(3)}}, run: retrieving},
 	{rows: []row{{"IMAP idle session", "KB", atMost(30)}}, run: idleMemory},
 	{rows: []row{
 		{"Start with 100,000 deferred messages", "s", atMost(5)},

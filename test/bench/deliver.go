@@ -155,8 +155,9 @@ func message(n int) []byte {
 // A client is one connection of a generator.
 type client struct {
 	net.Conn
-	in  *bufio.Reader
-	out []byte // what exchange sends
+	in   *bufio.Reader
+	out  []byte // what exchange sends
+	sink []byte // where discard reads
 }
 
 func dial(ctx context.Context, addr string) (*client, error) {
