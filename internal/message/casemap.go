@@ -10,17 +10,15 @@ import (
 // AppendCasemap appends UTF-8 text as i;unicode-casemap compares it (RFC 5051):
 // in title case and decomposed.
 func AppendCasemap(b, text []byte) []byte {
-	for i := 0; i < len(text); {
-		if c := text[i]; c < utf8.RuneSelf {
-			if c >= 'a' && c <= 'z' {
-				c -= 'a' - 'A'
-			}
-			b = append(b, c)
-			i++
+	for len(text) > 0 {
+		if text[0] < utf8.RuneSelf {
+			var n int
+			b, n = appendUpper(b, text)
+			text = text[n:]
 			continue
 		}
-		r, size := utf8.DecodeRune(text[i:])
-		i += size
+		r, size := utf8.DecodeRune(text)
+		text = text[size:]
 		var raw [utf8.UTFMax]byte
 		n := utf8.EncodeRune(raw[:], unicode.ToTitle(r))
 		b = norm.NFKD.Append(b, raw[:n]...)

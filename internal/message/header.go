@@ -44,6 +44,11 @@ func NewHeaderReader(r io.Reader, max int) *HeaderReader {
 	return &HeaderReader{r: br, max: max}
 }
 
+// Reset makes h iterate over another header, as a new one with the same limit would.
+func (h *HeaderReader) Reset(r *bufio.Reader) {
+	*h = HeaderReader{r: r, max: h.max, raw: h.raw[:0]}
+}
+
 // Next returns the next field, which is valid until the next call, or false at
 // the end of the header. Lines without a colon are returned as fields without
 // a name.

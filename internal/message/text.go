@@ -40,11 +40,18 @@ func NewTextReader(p *Part, body io.Reader) io.Reader {
 	if p.Flags&Text == 0 && p.MediaType() != "text/plain" {
 		return r
 	}
-	t, ok := decoderOf(p.Charset())
-	if !ok {
-		t, _ = decoderOf("utf-8")
+	charset := p.Charset()
+	decode := func(r io.Reader) io.Reader {
+		t, ok := decoderOf(charset)
+		if !ok {
+			t, _ = decoderOf("utf-8")
+		}
+		return transform.NewReader(r, t)
 	}
-	return &lenientReader{r: transform.NewReader(r, t)}
+	if extendsASCII(charset) {
+		return &lenientReader{r: &asciiReader{r, decode}}
+	}
+	return &lenientReader{r: decode(r)}
 }
 
 // NewDecodedReader returns the body of a part with its content transfer encoding undone.

@@ -214,7 +214,7 @@ func (c *candidate) header(q *query) (bool, error) {
 	found := false
 	err = eachField(c.s.fields, func(f *message.Field) bool {
 		found = strings.EqualFold(string(f.Name), q.Field) &&
-			(q.Text == "" || q.needle.in(decoded(f.Value())))
+			(q.Text == "" || q.needle.in(decoded(f.Value()), &c.s.scratch))
 		return !found
 	})
 	return found, err

@@ -223,7 +223,7 @@ func (ft *FullText) read(c *candidate, words *fts.Message) error {
 		},
 		text: func(r io.Reader) error {
 			defer body.End()
-			return eachPiece(r, func(piece []byte) error {
+			return eachPiece(r, &c.s.scratch, func(piece []byte) error {
 				if size += int64(len(piece)); ft.MaxSize > 0 && size > ft.MaxSize {
 					return errLarge
 				}

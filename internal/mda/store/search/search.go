@@ -112,6 +112,7 @@ type searcher struct {
 	snap   *mailbox.Snapshot
 	env    Env
 	fields []byte // of the message at hand
+	scratch
 
 	first, last int // the message numbers that are looked at: [first, last)
 }

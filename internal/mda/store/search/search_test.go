@@ -265,7 +265,7 @@ func runDovecot(t *testing.T, home string, in *bytes.Buffer) string {
 func TestNeedleAcrossReads(t *testing.T) {
 	long := strings.Repeat("x", 16<<10-3) + "Grüße" + strings.Repeat("y", 20000)
 	for needle, want := range map[string]bool{"grüße": true, "XGR": true, "eyy": true, "absent": false, "": true} {
-		if got, err := newNeedle(needle).contains(strings.NewReader(long)); err != nil || got != want {
+		if got, err := newNeedle(needle).contains(strings.NewReader(long), new(scratch)); err != nil || got != want {
 			t.Errorf("%q: %v %v", needle, got, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -21,19 +22,31 @@ func newNeedle(text string) needle {
 	return message.AppendCasemap(nil, []byte(text))
 }
 
+// A scratch is what looking for strings uses again, from text to text.
+type scratch struct {
+	piece  []byte // as read
+	window []byte // normalized
+	value  []byte // of a field
+	line   []byte // a field
+	in     *bufio.Reader
+	reader *message.HeaderReader
+}
+
 // in reports whether UTF-8 text contains the string.
-func (n needle) in(text []byte) bool {
-	return bytes.Contains(message.AppendCasemap(nil, text), n)
+func (n needle) in(text []byte, b *scratch) bool {
+	b.window = message.AppendCasemap(b.window[:0], text)
+	return bytes.Contains(b.window, n)
 }
 
 // contains reports whether the text read from r contains the string. Only the
 // end of what was read is kept.
-func (n needle) contains(r io.Reader) (found bool, err error) {
+func (n needle) contains(r io.Reader, b *scratch) (found bool, err error) {
 	if len(n) == 0 {
 		return true, nil
 	}
-	var window []byte
-	err = eachPiece(r, func(piece []byte) error {
+	window := b.window[:0]
+	defer func() { b.window = window }()
+	err = eachPiece(r, b, func(piece []byte) error {
 		window = message.AppendCasemap(window, piece)
 		if bytes.Contains(window, n) {
 			return errFound
@@ -50,8 +63,11 @@ func (n needle) contains(r io.Reader) (found bool, err error) {
 }
 
 // eachPiece calls fn with the text read from r, in pieces of whole characters.
-func eachPiece(r io.Reader, fn func([]byte) error) error {
-	buf := make([]byte, 16<<10)
+func eachPiece(r io.Reader, b *scratch, fn func([]byte) error) error {
+	if b.piece == nil {
+		b.piece = make([]byte, 16<<10)
+	}
+	buf := b.piece
 	rest := 0 // bytes at the begin of buf that are an incomplete character
 	for {
 		got, err := r.Read(buf[rest:])
@@ -107,7 +123,7 @@ func (c *candidate) text(q *query) (bool, error) {
 		return true, nil
 	}
 	w := textWalk{text: func(r io.Reader) error {
-		found, err := q.needle.contains(r)
+		found, err := q.needle.contains(r, &c.s.scratch)
 		if found {
 			return errFound
 		}
@@ -115,7 +131,7 @@ func (c *candidate) text(q *query) (bool, error) {
 	}}
 	if q.Op == TextOp {
 		w.field = func(_ *message.Part, _, line []byte) error {
-			if q.needle.in(line) {
+			if q.needle.in(line, &c.s.scratch) {
 				return errFound
 			}
 			return nil
@@ -136,7 +152,7 @@ type textWalk struct {
 	body  mailbox.Body
 	field func(p *message.Part, name, line []byte) error // nil if headers do not count
 	text  func(io.Reader) error
-	line  []byte
+	*scratch
 }
 
 func (c *candidate) walk(w *textWalk) (err error) {
@@ -147,6 +163,7 @@ func (c *candidate) walk(w *textWalk) (err error) {
 	if w.body, err = c.open(); err != nil {
 		return err
 	}
+	w.scratch = &c.s.scratch
 	return w.part(&s.Root)
 }
 
@@ -174,16 +191,30 @@ func searchable(p *message.Part) bool {
 	return kind == "text" || kind == "message" || kind == ""
 }
 
+// fields returns an iterator over the header of a part, which is valid until the next call.
+func (w *textWalk) fields(p *message.Part) *message.HeaderReader {
+	in := io.NewSectionReader(w.body, p.Offset, p.Header.Physical)
+	if w.in == nil {
+		w.in = bufio.NewReader(in)
+		w.reader = message.NewHeaderReader(w.in, maxField)
+		return w.reader
+	}
+	w.in.Reset(in)
+	w.reader.Reset(w.in)
+	return w.reader
+}
+
 // header goes through the header of a part: each field is a line, decoded.
 func (w *textWalk) header(p *message.Part) error {
-	h := message.NewHeaderReader(io.NewSectionReader(w.body, p.Offset, p.Header.Physical), maxField)
+	h := w.fields(p)
 	for {
 		f, ok := h.Next()
 		if !ok {
 			return h.Err()
 		}
 		w.line = append(append(w.line[:0], f.Name...), ": "...)
-		w.line = append(w.line, decoded(f.Value())...)
+		w.value = message.AppendUnfolded(w.value[:0], f.Value())
+		w.line = message.DecodeHeader(w.line, w.value)
 		if err := w.field(p, f.Name, w.line); err != nil {
 			return err
 		}
