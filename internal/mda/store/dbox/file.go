@@ -61,6 +61,7 @@ type File struct {
 	ctime  time.Time
 	head   []byte   // the first bytes of the body, as many as are needed to see how it is stored
 	meta   Metadata // nil until it was read
+	ahead  ahead
 }
 
 // Open opens the file of a message in dir. ErrNotExist, ErrCorrupt.
@@ -85,12 +86,11 @@ func Open(dir *index.Dir, name string) (*File, error) {
 }
 
 func (f *File) readHeader() error {
-	b := make([]byte, maxFileHeader)
-	n, err := f.f.ReadAt(b, 0)
-	if err != nil && err != io.EOF {
+	b, err := f.ahead.read(f.f, 0, f.end)
+	if err != nil {
 		return err
 	}
-	h, err := parseHeader(b[:n])
+	h, err := parseHeader(b[:min(len(b), maxFileHeader)])
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (f *File) readHeader() error {
 	if f.size > f.end-f.offset {
 		return corrupt("body of %d bytes, but only %d are there", f.size, f.end-f.offset)
 	}
-	f.head = headOf(b[h.bodyAt:n], f.size)
+	f.head = headOf(b[h.bodyAt:], f.size)
 	return nil
 }
 
@@ -140,17 +140,21 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	if max := f.size - off; int64(len(p)) > max {
-		n, err := f.f.ReadAt(p[:max], f.offset+off)
+		n, err := f.readAt(p[:max], f.offset+off)
 		if err == nil {
 			err = io.EOF
 		}
 		return n, err
 	}
-	return f.f.ReadAt(p, f.offset+off)
+	return f.readAt(p, f.offset+off)
 }
 
 // Close closes the file.
-func (f *File) Close() error { return f.f.Close() }
+func (f *File) Close() error {
+	f.ahead.drop()
+	f.head = nil
+	return f.f.Close()
+}
 
 // Metadata reads the metadata, once.
 func (f *File) Metadata() (Metadata, error) {
@@ -162,7 +166,7 @@ func (f *File) Metadata() (Metadata, error) {
 		return nil, fmt.Errorf("%s: %w", f.path, corrupt("metadata of %d bytes", f.end-at))
 	}
 	b := make([]byte, f.end-at)
-	n, err := f.f.ReadAt(b, at)
+	n, err := f.readAt(b, at)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}

@@ -143,31 +143,30 @@ func OpenAt(dir *index.Dir, name string, offset, size int64) (*File, error) {
 		return nil, err
 	}
 	f := &File{f: os.NewFile(uintptr(fd), name), path: dir.File(name), end: offset + size}
-	if err = f.readAt(offset); err != nil {
+	if err = f.readMessageHeader(offset); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s, offset %d: %w", f.path, offset, err)
 	}
 	return f, nil
 }
 
-// readAt reads the message header at offset.
-func (f *File) readAt(offset int64) error {
+// readMessageHeader reads the message header at offset.
+func (f *File) readMessageHeader(offset int64) error {
 	h, err := ReadFileHeader(f.f)
 	if err != nil {
 		return fileEnded(err)
 	}
-	m := make([]byte, h.MessageHeader+compress.HeadSize)
-	n, err := f.f.ReadAt(m, offset)
-	if n < h.MessageHeader {
+	m, err := f.ahead.read(f.f, offset, f.end)
+	if len(m) < h.MessageHeader {
 		return fileEnded(err)
 	}
-	if f.size, err = parseMessageHeader(m); err != nil {
+	if f.size, err = parseMessageHeader(m[:min(len(m), h.MessageHeader+compress.HeadSize)]); err != nil {
 		return err
 	}
 	f.offset = offset + int64(h.MessageHeader)
 	if f.size > f.end-f.offset {
 		return corrupt("body of %d bytes, but only %d are there", f.size, f.end-f.offset)
 	}
-	f.head = headOf(m[h.MessageHeader:n], f.size)
+	f.head = headOf(m[h.MessageHeader:], f.size)
 	return nil
 }
