@@ -12,13 +12,23 @@ import (
 type credentials struct {
 	data string // in the scheme asked for; empty if there are none
 	from *passdb
+	user string // whose they are: not the user as whom a master user logs in
 }
 
 // give finds what a mechanism that asked for credentials can use. As in Dovecot those of
 // the last passdb that has any count; earlier ones only if it has none. Those in a scheme
 // that is not the mechanism's prove nothing, and hide earlier ones.
+//
+// A master user proves its own password: that of the user as whom it logs in, which Dovecot
+// takes, would let that user pose as the master.
 func (c *passChain) give(p *passdb) error {
 	r := c.req
+	switch {
+	case r.MasterUser != "" && c.verified:
+		return nil // this one only adds fields
+	case r.MasterUser != "":
+		return db.ErrMismatch // nobody proves two passwords at once
+	}
 	if c.secret.Stored == "" && (r.NoPassword || !c.secret.Empty) {
 		if c.earlier.data != "" {
 			return nil // this one only adds fields
@@ -33,7 +43,7 @@ func (c *passChain) give(p *passdb) error {
 	}
 	switch {
 	case strings.EqualFold(scheme, c.fetch):
-		c.found = credentials{data, p}
+		c.found = credentials{data, p, r.User}
 		return nil
 	case !password.IsPlain(scheme):
 		r.Infof("Requested %s scheme, but we have only %s", c.fetch, scheme)
@@ -48,7 +58,7 @@ func (c *passChain) give(p *passdb) error {
 	}
 	c.logGenerated(user, data)
 	made, err := password.Generate(c.fetch, data, password.Options{User: user})
-	c.found = credentials{made, p}
+	c.found = credentials{made, p, r.User}
 	return err
 }
 

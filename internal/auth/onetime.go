@@ -21,7 +21,7 @@ type onetime struct {
 func (o *onetime) enter(r *request) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	name := strings.ToLower(r.User)
+	name := r.onetimeUser()
 	if other := o.users[name]; other != nil && other != r && other.conn.isPending(other) {
 		return false
 	}
@@ -36,9 +36,19 @@ func (o *onetime) enter(r *request) bool {
 func (o *onetime) leave(r *request) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if name := strings.ToLower(r.User); o.users[name] == r {
+	if name := r.onetimeUser(); o.users[name] == r {
 		delete(o.users, name)
 	}
+}
+
+// onetimeUser is the name under which the request has its place: that of whose password is
+// used up.
+func (r *request) onetimeUser() string {
+	name := r.chain.found.user
+	if name == "" {
+		name = r.User
+	}
+	return strings.ToLower(name)
 }
 
 // isPending reports whether an exchange is under way.
@@ -48,7 +58,8 @@ func (c *clientConn) isPending(req *request) bool {
 	return c.requests[req.id] == req && req.state != stateDone
 }
 
-// store has the passdb that gave the credentials replace them, then lets the user in.
+// store has the passdb that gave the credentials replace them, then lets the user in. They
+// are a master user's, if one logs in.
 func (r *request) store(stored string) {
 	defer r.conn.shared.onetime.leave(r)
 	p := r.chain.found.from
@@ -59,12 +70,15 @@ func (r *request) store(stored string) {
 		return
 	}
 	r.chain.enter(p)
+	user := r.User
+	r.User = r.chain.found.user
 	ctx, cancel := context.WithTimeout(r.conn.ctx, lookupTimeout)
 	defer cancel()
 	err := p.gate.through(ctx, &r.Request, func() error {
 		return setter.SetCredentials(ctx, &r.Request, "{"+r.chain.fetch+"}"+stored)
 	})
 	r.conn.server().flushCache(r.User)
+	r.User = user
 	if err != nil {
 		r.Errorf("%v", err)
 		r.fail(resultInternal)

@@ -214,12 +214,13 @@ func (c *passChain) keep(p *passdb, r result) {
 	default:
 		return
 	}
+	_, verifies := p.driver.(db.Verifier) // itself: nopassword means nothing there
 	stored := c.secret.Stored
 	if stored != "" {
 		scheme, data := password.Split(stored, c.secret.DefaultScheme)
 		stored = "{" + scheme + "}" + data
 	}
-	if stored == "" && !c.req.NoPassword {
+	if stored == "" && (verifies || !c.req.NoPassword) {
 		var ok bool
 		if stored, ok = c.provenPassword(p, r); !ok {
 			if r == resultMismatch {
@@ -229,7 +230,7 @@ func (c *passChain) keep(p *passdb, r result) {
 		}
 	}
 	value := wire.AppendEscaped(nil, stored)
-	if fields := withoutPassword(m.heard); len(fields) > 0 {
+	if fields := withoutPassword(m.heard, verifies); len(fields) > 0 {
 		value = db.AppendFields(append(value, '\t'), fields)
 	}
 	if len(value) == 0 {
@@ -249,10 +250,12 @@ func (c *passChain) provenPassword(p *passdb, r result) (string, bool) {
 	return "{" + scheme + "}" + hash, err == nil
 }
 
-func withoutPassword(fields []db.Field) []db.Field {
+// withoutPassword leaves out the stored password, and nopassword if something is to be
+// compared all the same.
+func withoutPassword(fields []db.Field, needed bool) []db.Field {
 	var rest []db.Field
 	for _, f := range fields {
-		if !f.IsPassword() {
+		if !f.IsPassword() && !(needed && f.Name == "nopassword") {
 			rest = append(rest, f)
 		}
 	}

@@ -299,13 +299,12 @@ func (r *request) identify(step sasl.Step) bool {
 	}
 	r.hasOriginal = true
 	names := r.conn.server().names
-	name := step.Authcid
+	var err error
 	if cert := r.certUsername; cert != "" && r.ValidCert && r.conn.server().set.SSLUsernameFromCert {
-		name = cert // whatever the client says
-	}
-	err := names.set(&r.Request, name)
-	if name != step.Authcid {
+		err = names.setWhole(&r.Request, cert) // whatever the client says
 		r.OriginalUser = step.Authcid
+	} else {
+		err = names.set(&r.Request, step.Authcid)
 	}
 	if step.Action == sasl.Accept {
 		r.OriginalUser = "" // EXTERNAL: the client said nothing

@@ -75,22 +75,26 @@ func (u *usernames) normalize(req *db.Request, name string) (string, error) {
 // set gives the request its user: who authenticates, and from the part before
 // the separator, as whom.
 func (u *usernames) set(req *db.Request, name string) error {
-	login, hasLogin := "", false
 	if u.separator != "" {
-		if before, after, ok := strings.Cut(name, u.separator[:1]); ok {
-			login, name, hasLogin = before, after, true
+		if login, name, ok := strings.Cut(name, u.separator[:1]); ok {
+			if err := u.setWhole(req, name); err != nil {
+				return err
+			}
+			return u.setLogin(req, login)
 		}
 	}
+	return u.setWhole(req, name)
+}
+
+// setWhole is set for a name in which nothing separates: that of a certificate is nobody's wish
+// to log in as somebody else.
+func (u *usernames) setWhole(req *db.Request, name string) error {
 	req.OriginalUser = name
 	user, err := u.normalize(req, name)
-	if err != nil {
-		return err
+	if err == nil {
+		req.User = user
 	}
-	req.User = user
-	if hasLogin {
-		return u.setLogin(req, login)
-	}
-	return nil
+	return err
 }
 
 // setLogin says as whom a master user wants to log in.

@@ -30,6 +30,9 @@ func (r *Request) setField(field Field) {
 		return
 	}
 	if name, ok := strings.CutSuffix(name, ":remove"); ok {
+		if name == "nopassword" { // the password counts after all
+			r.NoPassword = false
+		}
 		r.Fields.Remove(name)
 		return
 	}
