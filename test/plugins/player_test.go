@@ -34,6 +34,8 @@ var verbs = map[string]func(p *player, args string){
 	"deliver": (*player).deliver, // DETAIL SUBJECT: deliver a message by LMTP, to the mailbox DETAIL or, for "-", without
 	"until":   (*player).until,   // TEXT | COMMAND: wait until a new session answers the IMAP command with a line that has the text
 	"wait":    (*player).wait,    // TEXT: wait until the log has a line about the user with the text
+	"sorted":  (*player).sorted,  // COMMAND: show the answer in the order of its lines
+	"names":   (*player).names,   // show what is below the user's directory mail, but no files of mailboxes
 	"log":     (*player).log,     // show what was logged about the user since, but not logins and disconnects; after a session
 	"stats":   (*player).stats,   // show how the last session ended
 	"cat":     (*player).cat,     // show a file below the user's home
@@ -294,6 +296,42 @@ func (p *player) write(path, text string) {
 	path = filepath.Join(p.mb.Mail, p.name, path)
 	harness.Write(p.t, path, text)
 	if err := os.Chown(path, mailUID, mailUID); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *player) sorted(command string) {
+	untagged, status, err := p.c.IMAP(command)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for i := range untagged {
+		untagged[i] = strings.NewReplacer(" \\Marked", "", " \\UnMarked", "").Replace(untagged[i])
+	}
+	slices.Sort(untagged)
+	p.show(untagged...)
+	p.show(status)
+}
+
+func (p *player) names(string) {
+	root := filepath.Join(p.mb.Mail, p.name, "mail")
+	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := e.Name()
+		switch {
+		case slices.Contains([]string{"cur", "new", "tmp", ".imap", ".dovetail-journal", "mailbox", "maildirfolder"}, name), strings.HasPrefix(name, "dovecot"), strings.HasPrefix(name, "u."), strings.HasPrefix(name, "..DOVECOT"):
+			if e.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		rel, _ := filepath.Rel(root, path)
+		p.show(rel)
+		return nil
+	})
+	if err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -33,6 +33,9 @@ func (a *access) aclListPath(ns *Namespace) string {
 
 // storageName is a mailbox's name in files of the namespace.
 func (ns *Namespace) storageName(name string) string {
+	if ns.st.escapesDirs() {
+		return strings.Join(ns.subscriptionParts(name), string(ns.st.separator()))
+	}
 	relative := ns.relative(name)
 	if sep := ns.st.separator(); sep != ns.Sep {
 		relative = strings.ReplaceAll(relative, string(ns.Sep), string(sep))

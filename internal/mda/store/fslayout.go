@@ -96,10 +96,11 @@ func (w *treeWalk) scan(n *node) (id dirID, err error) {
 
 // child makes the node for a directory.
 func (ns *Namespace) child(n *node, dir string) *node {
-	part := ns.st.decode(dir)
 	c := &node{disk: path.Join(n.disk, dir), exists: true}
-	if c.name = ns.full(part); n.disk != "" {
-		c.name = n.name + string(ns.Sep) + part
+	if n.disk == "" {
+		c.name = ns.fullDir(dir)
+	} else {
+		c.name = n.name + string(ns.Sep) + ns.st.decode(ns.st.partOf(dir))
 	}
 	return c
 }

@@ -41,7 +41,7 @@ func (ns *Namespace) changeList(fn func(*listindex.Change)) {
 
 // listCreated adds a name.
 func (p place) listCreated(flags listindex.Flags) {
-	parts, err := p.ns.split(p.ns.relative(p.name))
+	parts, err := p.ns.listed(p.name)
 	if err != nil {
 		return
 	}
@@ -75,7 +75,7 @@ func addName(c *listindex.Change, parts []string, flags, parent listindex.Flags)
 
 // listDeleted removes a name, or says that only others are below it.
 func (p place) listDeleted(gone bool) {
-	parts, err := p.ns.split(p.ns.relative(p.name))
+	parts, err := p.ns.listed(p.name)
 	if err != nil {
 		return
 	}
@@ -98,8 +98,8 @@ func (p place) listDeleted(gone bool) {
 
 // listRenamed gives a name and those below it another one.
 func listRenamed(src, dst place) {
-	from, err1 := src.ns.split(src.ns.relative(src.name))
-	to, err2 := dst.ns.split(dst.ns.relative(dst.name))
+	from, err1 := src.ns.listed(src.name)
+	to, err2 := dst.ns.listed(dst.name)
 	if err1 != nil || err2 != nil {
 		return
 	}
@@ -193,6 +193,8 @@ func removeMissing(c *listindex.Change, n *listindex.Node, found map[*listindex.
 // listParts returns the parts of the name of a node as the list index has them.
 func (ns *Namespace) listParts(n *node) []string {
 	switch {
+	case ns.isOtherInbox(n.name):
+		return nil
 	case n.disk == "":
 		parts, err := ns.split(ns.relative(n.name))
 		if err != nil {
@@ -202,7 +204,7 @@ func (ns *Namespace) listParts(n *node) []string {
 	case n.disk == inboxDisk:
 		return []string{inbox}
 	case ns.st.inRoot():
-		return strings.Split(n.disk[1:], ".")
+		return ns.partsOf(strings.Split(n.disk[1:], "."))
 	}
-	return strings.Split(path.Clean(n.disk), "/")
+	return ns.partsOf(strings.Split(path.Clean(n.disk), "/"))
 }

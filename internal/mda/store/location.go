@@ -55,7 +55,7 @@ type storage struct {
 	volatile      string
 	utf8          bool
 	brokenChar    byte
-	escapeChar    byte // LAYOUT=index: begins what stands for a character that names on disk cannot have
+	escapeChar    byte // begins what stands for a character that names on disk cannot have; 0 for none
 	listSep       byte // LAYOUT=index: between the parts of a name
 	iterIndex     bool // list the index tree
 	noNoselect    bool

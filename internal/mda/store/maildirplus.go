@@ -81,14 +81,27 @@ func (plusLayout) tree(ns *Namespace, _ []glob) (*node, error) {
 	dirs, err := folders(root)
 	slices.Sort(dirs) // so that most nodes are added behind the last
 	for _, dir := range dirs {
-		name, ok := ns.folderName(dir)
-		if !ok || ns.Inbox && name == inbox {
-			continue // the root is INBOX
+		n := ns.folderNode(top, dir)
+		if n == nil {
+			continue
 		}
-		n := ns.insert(top, ns.full(name))
 		n.disk, n.exists, n.selectable = dir, true, true
 	}
 	return top, err
+}
+
+// folderNode returns the node of a folder, nil where no name leads there.
+func (ns *Namespace) folderNode(top *node, dir string) *node {
+	name, ok := ns.folderName(dir)
+	switch {
+	case !ok:
+		return nil
+	case !ns.Inbox || name != inbox:
+		return ns.insert(top, ns.full(name))
+	case ns.isOtherInbox(ns.fullDir(dir[1:])):
+		return top.get(ns.Prefix + inbox)
+	}
+	return nil // the root is INBOX
 }
 
 // folderName returns the name of a folder, without the prefix of the namespace. It is
@@ -99,7 +112,7 @@ func (ns *Namespace) folderName(dir string) (string, bool) {
 		if part == "" {
 			return "", false
 		}
-		parts[i] = ns.st.decode(part)
+		parts[i] = ns.st.decode(ns.st.partOf(part))
 	}
 	return strings.Join(parts, string(ns.Sep)), true
 }

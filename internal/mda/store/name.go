@@ -70,14 +70,14 @@ func (ns *Namespace) canonical(name string) string {
 	return name
 }
 
-// split checks a name without its prefix and returns the directory names.
+// split checks a name without its prefix and returns its parts as the list index has them.
 func (ns *Namespace) split(relative string) ([]string, error) {
 	switch {
 	case relative == "":
 		return nil, invalidName("Name is empty")
 	case relative[0] == ns.Sep:
 		return nil, invalidName("Begins with hierarchy separator")
-	case relative[0] == '~' && !ns.st.anyName && ns.st.layout != layoutIndex:
+	case relative[0] == '~' && !ns.st.anyName && ns.st.escapeChar == 0:
 		return nil, invalidName("Begins with '~'")
 	case !utf8.ValidString(relative):
 		return nil, invalidName("Not valid UTF-8")
@@ -90,7 +90,7 @@ func (ns *Namespace) split(relative string) ([]string, error) {
 			return nil, err
 		}
 		parts[i] = ns.st.encode(part)
-		if len(parts[i]) > maxPart {
+		if len(ns.st.dirOf(parts[i])) > maxPart {
 			return nil, errTooLong
 		}
 	}
@@ -99,12 +99,17 @@ func (ns *Namespace) split(relative string) ([]string, error) {
 
 // diskName returns the path of a mailbox below the directory of the mailboxes.
 func (ns *Namespace) diskName(name string, parts []string) (string, error) {
+	if ns.st.escapesDirs() {
+		parts = ns.dirsOf(name, parts)
+	}
 	switch {
 	case ns.st.layout == layoutIndex:
 		return indexLayout{}.diskName(ns, parts)
+	case ns.isOtherInbox(name):
 	case ns.relative(name) == inbox && (ns.st.inbox != "" || ns.st.inboxInRoot && ns.hasInbox()):
 		return inboxDisk, nil
-	case ns.st.inRoot():
+	}
+	if ns.st.inRoot() {
 		disk := "." + strings.Join(parts, ".")
 		if len(disk) > maxPart {
 			return "", errTooLong
@@ -115,7 +120,7 @@ func (ns *Namespace) diskName(name string, parts []string) (string, error) {
 }
 
 func (ns *Namespace) checkPart(part string) error {
-	if ns.st.inRoot() {
+	if ns.st.inRoot() && !ns.st.escapesDirs() {
 		switch {
 		case strings.IndexByte(part, '.') >= 0:
 			return &Error{Code: CodeCannot, Text: "Character not allowed in mailbox name: '.'"}
@@ -123,23 +128,21 @@ func (ns *Namespace) checkPart(part string) error {
 			return invalidName("Name must not have '/' characters")
 		}
 	}
-	switch part {
-	case "":
+	switch {
+	case part == "":
 		return invalidName("Has adjacent hierarchy separators")
-	}
-	if ns.st.layout == layoutIndex {
+	case ns.st.layout == layoutIndex:
 		return checkCharacters(part) // no directory has the name
 	}
-	switch part {
-	case ".":
+	dir := ns.st.dirOf(part)
+	switch {
+	case dir == ".":
 		return invalidName("Contains '.' part")
-	case "..":
+	case dir == "..":
 		return invalidName("Contains '..' part")
-	}
-	if ns.st.reserved(part) && !ns.st.anyName {
+	case ns.st.reserved(dir) && !ns.st.anyName:
 		return invalidName("Contains reserved name")
-	}
-	if strings.IndexByte(part, '/') >= 0 {
+	case strings.IndexByte(dir, '/') >= 0:
 		return &Error{Code: CodeCannot, Text: "Character not allowed in mailbox name: '/'"}
 	}
 	return checkCharacters(part)

@@ -17,6 +17,11 @@ func (u *User) makeNamespaces(t *template, location string) error {
 		}
 		u.info.Home = home
 	}
+	escape, err := u.listEscape(&t.box)
+	if err != nil {
+		return err
+	}
+	u.escape = escape
 	location = cmp.Or(location, t.set.Location)
 	for i := range t.set.Namespaces {
 		set := &t.set.Namespaces[i]
@@ -91,6 +96,7 @@ func (u *User) makeNamespace(t *template, set *namespaceSettings, location strin
 		err = ns.makeSharedRoot(set, location)
 	} else if ns.st, err = parseLocation(location, owner{u.info.Username, u.info.Home}); err == nil {
 		ns.st.minIndex, ns.st.public = int64(t.box.MboxMinIndexSize), ns.Type == Public
+		ns.st.setEscape(u.escape)
 		ns.setSeparator(set.Separator)
 	} else {
 		err = fmt.Errorf("Namespace '%s': %w", prefix, err)

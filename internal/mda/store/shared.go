@@ -232,6 +232,7 @@ func (u *User) makeShared(root *Namespace, o *otherUser, prefix string) (*Namesp
 	if err != nil {
 		return nil, err
 	}
+	st.setEscape(u.escape)
 	st.setSeparator(ns.Sep)
 	st.minIndex = int64(root.set.MboxMinIndexSize)
 	ns.st = st

@@ -70,7 +70,7 @@ func (u *User) status(ctx context.Context, p place, size bool, open func() (*mai
 
 // statusCached reports whether the list index has the status of a mailbox.
 func (u *User) statusCached(p place) bool {
-	if p.ns.Inbox && p.name == inbox && !p.ns.conf.ListIndexInbox {
+	if p.ns.Inbox && p.name == inbox && !p.ns.conf.ListIndexInbox || p.ns.isOtherInbox(p.name) {
 		return false
 	}
 	if p.ns.st.indexPrivate != "" {
@@ -174,7 +174,7 @@ func (s *stamps) valid(have *listindex.Status, p place) bool {
 
 // listStatus returns the status that the list index has.
 func (u *User) listStatus(ctx context.Context, p place, size bool) (s Status, ok bool) {
-	parts, err := p.ns.split(p.ns.relative(p.name))
+	parts, err := p.ns.listed(p.name)
 	if err != nil {
 		return s, false
 	}
@@ -209,7 +209,7 @@ func (u *User) listStatus(ctx context.Context, p place, size bool) (s Status, ok
 
 // keepStatus writes a status into the list index. files is their state before it was read.
 func (u *User) keepStatus(ctx context.Context, p place, s *Status, size bool, files stamps) error {
-	parts, err := p.ns.split(p.ns.relative(p.name))
+	parts, err := p.ns.listed(p.name)
 	if err != nil {
 		return err
 	}

@@ -151,15 +151,21 @@ func (ns *Namespace) subscriptionPath() string {
 
 // subscriptionParts returns a full name as a file of ns has it.
 func (ns *Namespace) subscriptionParts(name string) []string {
+	if ns.isOtherInbox(name) {
+		return []string{ns.st.otherInboxDir()}
+	}
 	parts := strings.Split(ns.relative(name), string(ns.Sep))
 	for i := range parts {
-		parts[i] = ns.st.escapePart(ns.st.encode(parts[i]), i == 0)
+		parts[i] = ns.st.escapePart(ns.st.encode(parts[i]))
 	}
 	return parts
 }
 
 // subscriptionName reverses subscriptionParts.
 func (ns *Namespace) subscriptionName(parts []string) string {
+	if len(parts) == 1 && ns.isOtherInbox(ns.fullDir(parts[0])) {
+		return ns.Prefix + inbox
+	}
 	decoded := make([]string, len(parts))
 	for i := range parts {
 		decoded[i] = ns.st.decode(unescapePart(parts[i], ns.st.escapeChar))

@@ -24,6 +24,7 @@ type UserInfo struct {
 	Local, Remote netip.Addr
 	SessionID     string
 	AuthUser      string // who authenticated, where that is not Username
+	Restored      bool   // the session had hibernated: nobody has logged in
 }
 
 // A User is an open user: namespaces and what they lead to. Methods may be
@@ -43,6 +44,7 @@ type User struct {
 	lazy       *lazyExpunge  // nil without the plugin lazy_expunge
 	fullText   *fullText     // nil without the plugin fts
 	trash      *trash        // nil without the plugin trash
+	escape     byte          // listescape_char with the plugin listescape, else 0
 
 	background sync.WaitGroup // what goes on beside the session
 
