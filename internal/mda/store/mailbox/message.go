@@ -116,6 +116,7 @@ func (msg *Message) VirtualSize() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	msg.addValue(cache.VirtualSize, binary.LittleEndian.AppendUint64(nil, uint64(d.Virtual)))
 	return d.Virtual, nil
 }
 
