@@ -9,7 +9,6 @@ var noEffect = map[string]string{
 	"config_cache_size":                   "there is no config process",
 	"default_vsz_limit":                   "the sizes of all input are limited one by one",
 	"dotlock_use_excl":                    "dotlocks are always created exclusively",
-	"imap_hibernate_timeout":              "an idle session needs no process of its own",
 	"import_environment":                  "processes keep TZ and LANG of the environment of dovecot",
 	"libexec_dir":                         "all daemons are one program",
 	"lmtp_verbose_replies":                "details of failures are in the log",

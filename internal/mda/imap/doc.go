@@ -24,6 +24,11 @@
 // stacks serve all sessions. IDLE needs no goroutine either: the mailbox's
 // notification ends the wait by moving the read deadline.
 //
+// With imap_hibernate_timeout a session that has been in IDLE for so long is reduced
+// to an [Asleep] (hibernate.go): no goroutine, no open mailbox or user, but what is
+// needed to tell later what has changed (hibernatebox.go), some hundred bytes for a mailbox
+// whose uids have few gaps. Package mail waits for its client.
+//
 // # Failures
 //
 // A panic ends its session, is logged with its stack, and nothing else. What a

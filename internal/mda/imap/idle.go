@@ -10,8 +10,9 @@ import (
 // between commands; a change of the mailbox wakes it.
 type idle struct {
 	command
-	notify time.Time // when OK Still here is due; zero for never
-	cancel func()    // of the mailbox's notifications
+	notify    time.Time // when OK Still here is due; zero for never
+	hibernate time.Time // when the session may hibernate; zero for never
+	cancel    func()    // of the mailbox's notifications
 }
 
 // idle is IDLE. Its arguments are ignored.
@@ -21,6 +22,7 @@ func (c *command) idle() error {
 	}
 	i := &idle{command: *c}
 	i.keepAlive()
+	i.hibernateLater()
 	if c.box != nil {
 		i.cancel = c.box.mbox.Notify(c.wake)
 	}
@@ -36,10 +38,25 @@ func (i *idle) keepAlive() {
 	}
 }
 
+// hibernateLater sets when the session may hibernate: when nothing has happened for some time.
+func (i *idle) hibernateLater() {
+	if d := i.set.HibernateTimeout; d > 0 {
+		i.hibernate = time.Now().Add(d)
+	}
+}
+
+// due returns when something is to be done without input, the zero time for never.
+func (i *idle) due() time.Time {
+	if i.notify.IsZero() || !i.hibernate.IsZero() && i.hibernate.Before(i.notify) {
+		return i.hibernate
+	}
+	return i.notify
+}
+
 // idleStillHere keeps connection trackers on the way from forgetting the
 // connection.
 func (s *session) idleStillHere() {
-	if s.idling.notify.IsZero() {
+	if s.idling.notify.IsZero() || time.Now().Before(s.idling.notify) {
 		return
 	}
 	s.write(replyStill)
@@ -51,12 +68,16 @@ func (s *session) idleSync() {
 	if s.box == nil {
 		return
 	}
+	before := s.box.view
 	err := s.syncBox(syncFull, nil)
 	if err == nil && s.bye == "" {
 		err = s.tellHighestModSeq()
 	}
 	if err != nil {
 		s.disconnected(err)
+	}
+	if s.box.view != before {
+		s.idling.hibernateLater()
 	}
 }
 

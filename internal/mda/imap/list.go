@@ -220,7 +220,8 @@ func (q *listQuery) returns(s *session, list imapwire.Args) error {
 			continue
 		}
 		if name == "METADATA" && s.hasMetadata() {
-			if list = list.Rest(); len(list) == 0 || list[0].Kind != imapwire.List {
+			// RFC 9590 5: at least one entry.
+			if list = list.Rest(); len(list) == 0 || list[0].Kind != imapwire.List || len(list.List()) == 0 {
 				return bad("Missing METADATA return parameter")
 			}
 			var err error

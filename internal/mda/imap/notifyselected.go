@@ -15,6 +15,22 @@ func (s *session) tellsFlags() bool {
 	return s.running != nil && s.running.entry != nil && (s.running.name == "STORE" || s.running.name == "UID STORE")
 }
 
+// tellsExpunges reports whether the client is to be told of expunged messages, as by commands that expunge
+// (RFC 3501 6.4.3). Until it is its numbers stay as they are.
+func (s *session) tellsExpunges() bool {
+	if s.tells(notifyMessageExpunge) {
+		return true
+	}
+	if s.running == nil || s.running.entry == nil {
+		return false
+	}
+	switch s.running.name {
+	case "EXPUNGE", "UID EXPUNGE", "MOVE", "UID MOVE", "REPLACE", "UID REPLACE":
+		return true
+	}
+	return false
+}
+
 // unasked tells what the client wants to know at once: in IDLE, and by NOTIFY.
 func (s *session) unasked() {
 	if s.notified != nil {

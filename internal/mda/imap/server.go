@@ -89,12 +89,13 @@ func parseWorkarounds(list string) (flags uint8, err error) {
 	return flags, nil
 }
 
-// Serve runs the session of user on conn, which has logged in, and returns when
-// it has ended and conn is closed. It writes the tagged answer to the login
+// Serve runs the session of user on conn, which has logged in, and returns nil when
+// it has ended and conn is closed. If the session hibernates it returns what is left of
+// it, which does not need the user. It writes the tagged answer to the login
 // command, or a greeting if h has no tag. When ctx is canceled the client is
 // told BYE. The caller's goroutine waits with it: for many sessions it should
 // have little on its stack.
-func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user *store.User) {
+func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user *store.User) *Asleep {
 	info := *user.Info()
 	info.Service, info.SessionID = "imap", h.Session
 	log := s.conf.Log.With(s.prefix.Tag(&info))
@@ -102,11 +103,11 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, h handoff.Login, user
 	if err != nil {
 		log.Errorf("Error reading configuration: %v", err)
 		conn.Close()
-		return
+		return nil
 	}
 	ss := newSession(ctx, s, conn, set, user, log)
 	ss.loginTag, ss.id = h.Tag, h.Session
 	ss.untaggedCaps = h.UntaggedCapability
 	ss.dec.Feed(h.Input)
-	ss.serve()
+	return ss.serve()
 }

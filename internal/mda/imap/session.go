@@ -35,6 +35,8 @@ type session struct {
 	processed    chan struct{}
 	box          *selected  // nil unless a mailbox is selected
 	idling       *idle      // nil unless IDLE runs
+	asleep       *Asleep    // what is left of the session, which hibernates; nil while it does not
+	returning    *asleepBox // the mailbox that was selected when it did, until it is selected again
 	notified     *notifySet // nil before NOTIFY
 	enabled      uint8
 	workarounds  uint8
@@ -77,11 +79,16 @@ func (s *session) proceed() error {
 	return s.flush()
 }
 
-// serve waits for input and has it processed, until the session ends.
-func (s *session) serve() {
+// serve waits for input and has it processed, until the session ends or hibernates: then it returns what is
+// left of it.
+func (s *session) serve() *Asleep {
 	stop := s.stopOnCancel(s.ctx)
 	for s.bye == "" {
 		s.srv.workers.run(s)
+		if s.asleep != nil {
+			stop()
+			return s.asleep
+		}
 		if s.bye != "" {
 			break
 		}
@@ -92,6 +99,7 @@ func (s *session) serve() {
 	}
 	stop()
 	s.srv.workers.run(s)
+	return nil
 }
 
 // process does what can be done without waiting for the client: it runs the
@@ -106,6 +114,9 @@ func (s *session) process() {
 	s.woken.Store(false)
 	if !s.greeted {
 		s.greeting()
+	}
+	if s.returning != nil {
+		s.selectAgain()
 	}
 	s.timers()
 	for s.bye == "" && !s.stopping.Load() && (s.pending > 0 || len(s.dec.Buffered()) > 0) {
@@ -124,6 +135,9 @@ func (s *session) process() {
 	if err := s.flush(); err != nil {
 		s.disconnected(err)
 	}
+	if s.hibernationDue() {
+		s.hibernate()
+	}
 }
 
 // next runs the next command, or ends IDLE.
@@ -141,8 +155,8 @@ func (s *session) next() {
 
 // nextDeadline returns when wait should return without input.
 func (s *session) nextDeadline() time.Time {
-	if s.idling != nil && !s.idling.notify.IsZero() {
-		return s.idling.notify
+	if s.idling != nil && !s.idling.due().IsZero() {
+		return s.idling.due()
 	}
 	if s.notified != nil && s.idling == nil { // what wakes the session is not the client
 		return s.lastDone.Add(inactivityTimeout)

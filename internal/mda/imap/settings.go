@@ -10,6 +10,7 @@ import (
 type Settings struct {
 	MaxLineLength     dovecot.Size  `set:"imap_max_line_length" default:"64 k" doc:"longest command line, with its literals except those of APPEND"`
 	IdleNotify        time.Duration `set:"imap_idle_notify_interval" default:"2 mins" doc:"how often a session in IDLE is sent OK Still here; 0 for never"`
+	HibernateTimeout  time.Duration `set:"imap_hibernate_timeout" default:"0" doc:"how long a session is in IDLE before it gives up its mailbox and buffers until something happens; 0 for never"`
 	Capability        string        `set:"imap_capability" doc:"capability list sent to clients; with a leading + names added to the built-in one"`
 	ClientWorkarounds string        `set:"imap_client_workarounds" doc:"delay-newmail, tb-extra-mailbox-sep, tb-lsub-flags"`
 	LogoutFormat      string        `set:"imap_logout_format" default:"in=%i out=%o deleted=%{deleted} expunged=%{expunged} trashed=%{trashed} hdr_count=%{fetch_hdr_count} hdr_bytes=%{fetch_hdr_bytes} body_count=%{fetch_body_count} body_bytes=%{fetch_body_bytes}" doc:"statistics at the end of a session's log line"`

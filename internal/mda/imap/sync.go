@@ -62,11 +62,11 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 		return nil
 	}
 	kept, _ := snap.Find(b.view.UIDNext())
-	if mode == syncNoExpunge && kept < b.view.Len() ||
+	if kept < b.view.Len() && (mode == syncNoExpunge || !s.tellsExpunges()) ||
 		mode == syncNoNewMail && snap.UIDNext() != b.view.UIDNext() {
 		return s.tellHeldBack(snap, expect)
 	}
-	if err := s.claimRecent(snap); err != nil {
+	if err := s.claimRecent(snap, b.view.UIDNext()); err != nil {
 		return s.syncFailed(err)
 	}
 	if err := s.tellKeywords(snap); err != nil {
@@ -75,7 +75,7 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 	if err := s.tellSearchExpunges(snap); err != nil {
 		return err
 	}
-	if err := s.tellExpunges(snap, kept); err != nil {
+	if err := s.tellExpunges(b.view, snap, kept); err != nil {
 		return err
 	}
 	if err := s.tellExists(snap, kept); err != nil {
@@ -97,7 +97,8 @@ func (s *session) tell(snap *mailbox.Snapshot, mode syncMode, expect *flagsExpec
 }
 
 // tellHeldBack tells of changed flags only: the client does not get to know of
-// expunged messages now, and so not of new ones.
+// expunged messages now, and so not of new ones. Who asked by NOTIFY not to be told goes
+// on with the numbers that he knows: with others he might change the wrong message.
 func (s *session) tellHeldBack(snap *mailbox.Snapshot, expect *flagsExpected) error {
 	b := s.box
 	if err := s.tellKeywords(snap); err != nil {
@@ -111,12 +112,12 @@ func (s *session) tellHeldBack(snap *mailbox.Snapshot, expect *flagsExpected) er
 	return s.tellSearchChanges(told, snap, b.view.UIDNext())
 }
 
-// claimRecent makes messages that are new to the mailbox recent in this session.
-// A read-only session takes nothing away from others but sees what is recent.
-func (s *session) claimRecent(snap *mailbox.Snapshot) error {
+// claimRecent makes messages that are new to the mailbox recent in this session, which knows those
+// below uid next. A read-only session takes nothing away from others but sees what is recent.
+func (s *session) claimRecent(snap *mailbox.Snapshot, next uint32) error {
 	b := s.box
 	first := snap.FirstRecent()
-	if first >= snap.UIDNext() || snap.UIDNext() == b.view.UIDNext() {
+	if first >= snap.UIDNext() || snap.UIDNext() == next {
 		return nil
 	}
 	if !b.readOnly {
@@ -125,7 +126,7 @@ func (s *session) claimRecent(snap *mailbox.Snapshot) error {
 			return err
 		}
 	}
-	b.addRecent(max(first, b.view.UIDNext()), snap)
+	b.addRecent(max(first, next), snap)
 	return nil
 }
 
@@ -137,13 +138,18 @@ func (s *session) tellKeywords(snap *mailbox.Snapshot) error {
 	return s.writeFlagsAllowed(snap)
 }
 
+// numbered is what a client's sequence numbers refer to: uids, ascending.
+type numbered interface {
+	Len() int
+	UID(i int) uint32
+}
+
 // tellExpunges tells which messages of the view are gone, the highest first as
 // Dovecot does, or all at once to a client with QRESYNC. kept is how many of them
 // are in snap.
-func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
-	view := s.box.view
+func (s *session) tellExpunges(view numbered, snap *mailbox.Snapshot, kept int) error {
 	gone := view.Len() - kept
-	if gone == 0 || !s.tells(notifyMessageExpunge) {
+	if gone == 0 {
 		return nil
 	}
 	if s.enabled&(enabledQResync|enabledUIDOnly) != 0 {
@@ -173,7 +179,7 @@ func (s *session) tellExpunges(snap *mailbox.Snapshot, kept int) error {
 }
 
 // lost returns the uids of the messages of view that are not in snap.
-func lost(view, snap *mailbox.Snapshot) (gone []imapwire.Range) {
+func lost(view numbered, snap *mailbox.Snapshot) (gone []imapwire.Range) {
 	j := 0
 	for i := range view.Len() {
 		uid := view.UID(i)
@@ -193,7 +199,7 @@ func lost(view, snap *mailbox.Snapshot) (gone []imapwire.Range) {
 // equalRun returns how many messages up to view[i] and snap[j], which are equal,
 // are the same in both. As both ascend and snap has nothing in between that
 // view has not, equal ends mean equal runs.
-func equalRun(view, snap *mailbox.Snapshot, i, j int) int {
+func equalRun(view numbered, snap *mailbox.Snapshot, i, j int) int {
 	lo, hi := 1, min(i, j)+1
 	for lo < hi {
 		mid := (lo + hi + 1) / 2
@@ -249,26 +255,31 @@ func (s *session) tellFlags(told, snap, view *mailbox.Snapshot, n int, expect *f
 		if what == 0 {
 			continue
 		}
-		b := s.appendFetchStart(s.buf(), i)
-		if withUID {
-			b = append(b, "UID "...)
-			b = strconv.AppendUint(b, uint64(view.UID(i)), 10)
-			b = append(b, ' ')
-		}
-		if s.enabled&enabledCondstore != 0 {
-			b = s.box.appendModSeq(b, snap.ModSeq(d.j))
-			if what&flagsDiffer != 0 {
-				b = append(b, ' ')
-			}
-		}
-		if what&flagsDiffer != 0 {
-			b = s.box.appendFlags(b, snap, d.j, snap.Flags(d.j))
-		}
-		if err := s.put(append(b, ")\r\n"...)); err != nil {
+		if err := s.writeChange(i, snap, d.j, what, withUID); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeChange tells what has changed of message j of snap, which is number i for the client.
+func (s *session) writeChange(i int, snap *mailbox.Snapshot, j, what int, withUID bool) error {
+	b := s.appendFetchStart(s.buf(), i)
+	if withUID {
+		b = append(b, "UID "...)
+		b = strconv.AppendUint(b, uint64(snap.UID(j)), 10)
+		b = append(b, ' ')
+	}
+	if s.enabled&enabledCondstore != 0 {
+		b = s.box.appendModSeq(b, snap.ModSeq(j))
+		if what&flagsDiffer != 0 {
+			b = append(b, ' ')
+		}
+	}
+	if what&flagsDiffer != 0 {
+		b = s.box.appendFlags(b, snap, j, snap.Flags(j))
+	}
+	return s.put(append(b, ")\r\n"...))
 }
 
 // flagsDiff compares the flags of messages, in ascending order, of two snapshots.

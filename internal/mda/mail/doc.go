@@ -7,6 +7,9 @@
 // its sessions are shared in one pool: what one session or delivery changes
 // the others see at once.
 //
+// An IMAP session that hibernates is an entry of a few maps (hibernate.go): its client is waited for
+// by package hibernate, its mailbox watched by the pool, and the user opened again when it goes on.
+//
 // A process that has served its last session tells the master, which lets it
 // go unless more work is on its way. The process with the LMTP listeners stays.
 package mail

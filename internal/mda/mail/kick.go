@@ -26,24 +26,47 @@ type Kick struct {
 // running are the sessions that can be told to end.
 type running struct {
 	mu   sync.Mutex
-	stop map[uint64]context.CancelFunc
+	stop map[uint64]func()
+	over bool // all have been told
 }
 
-// begin returns the context of a session, which ends when it is kicked; over is called
-// after the session.
-func (r *running) begin(ctx context.Context, id uint64) (_ context.Context, over func()) {
+// begin returns the context of a session, which ends when it is kicked.
+func (r *running) begin(ctx context.Context, id uint64) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stop == nil {
-		r.stop = make(map[uint64]context.CancelFunc)
+		r.stop = make(map[uint64]func())
 	}
 	r.stop[id] = cancel
-	return ctx, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.stop, id)
-		cancel()
+	return ctx
+}
+
+// replace has a session be told by stop from now on, and returns what told it before. over says that all sessions have been
+// told already.
+func (r *running) replace(id uint64, stop func()) (old func(), over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old = r.stop[id]
+	r.stop[id] = stop
+	return old, r.over
+}
+
+// end forgets a session, and has its context end.
+func (r *running) end(id uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stop[id]()
+	delete(r.stop, id)
+}
+
+// stopAll has all sessions end.
+func (r *running) stopAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	for _, stop := range r.stop {
+		stop()
 	}
 }
 
@@ -59,15 +82,5 @@ func (r *running) kick(msg *master.Message) {
 		if stop := r.stop[id]; stop != nil {
 			stop()
 		}
-	}
-}
-
-// begin is running.begin for a client that was accepted. The master is told when it is
-// gone.
-func (m *process) begin(login *Login) (context.Context, func()) {
-	ctx, over := m.running.begin(m.ctx, login.ID)
-	return ctx, func() {
-		over()
-		m.p.Control.Send(KindEnded, Ended{ID: login.ID}) //nolint:errcheck // without master the process ends, too
 	}
 }

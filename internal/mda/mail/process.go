@@ -18,11 +18,11 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mda/handoff"
+	"github.com/dovetail-mail/dovetail/internal/mda/hibernate"
 	"github.com/dovetail-mail/dovetail/internal/mda/imap"
 	"github.com/dovetail-mail/dovetail/internal/mda/lmtp"
 	"github.com/dovetail-mail/dovetail/internal/mda/lmtp/logprefix"
 	"github.com/dovetail-mail/dovetail/internal/mda/pop3"
-	"github.com/dovetail-mail/dovetail/internal/mda/store"
 	"github.com/dovetail-mail/dovetail/internal/mda/store/mailbox"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -43,6 +43,8 @@ type process struct {
 	received atomic.Uint64 // messages with work
 	remote   *remoteMailer
 	owners   owners
+	waiter   hibernate.Waiter
+	tidy     tidier
 	lastWork atomic.Int64 // unix time in nanoseconds
 }
 
@@ -72,6 +74,7 @@ func Run(p *master.Process) error {
 		m.pool.RecoverForeign(func(top string) error { return m.remote.recover(ctx, top) })
 	}
 	m.pool.UseJournals()
+	defer context.AfterFunc(ctx, m.running.stopAll)()
 	m.received.Store(1) // what the process began with
 	defer m.pool.Close()
 	if err := m.configure(); err != nil {
@@ -94,6 +97,7 @@ func Run(p *master.Process) error {
 	p.CloseListeners()
 	m.sessions.Wait()
 	m.owners.close()
+	m.waiter.Close() //nolint:errcheck // nobody is waited for
 	return err
 }
 
@@ -244,33 +248,6 @@ func (m *process) admit(conn net.Conn, login *Login) {
 	}
 	if err := m.p.Control.Send(KindAccepted, &accepted); err != nil {
 		m.log.Errorf("login: %v", err)
-	}
-}
-
-// session serves one connection to its end.
-func (m *process) session(conn net.Conn, login *Login, set *servers, release func()) {
-	defer m.finished()
-	ctx, over := m.begin(login)
-	defer over()
-	defer conn.Close()
-	defer release()
-	defer m.recover(login)
-	service := login.Login.Service
-	log := m.log.With(set.prefix[service].Tag(&login.User))
-	user, err := store.OpenUser(m.ctx, set.cfg, login.User, m.pool, log)
-	if err != nil {
-		log.Errorf("%v", err)
-		refuse(conn, &login.Login, "Internal error occurred. Refer to server log for more information.")
-		return
-	}
-	defer user.Close()
-	user.LookUpOwners(m.owners.lookup(set.userdb, service, m.log))
-	conn = recorded(conn, &login.Login, user, log)
-	switch service {
-	case "imap":
-		set.imap.Serve(ctx, conn, login.Login, user)
-	case "pop3":
-		set.pop3.Serve(ctx, conn, login.Login, user)
 	}
 }
 

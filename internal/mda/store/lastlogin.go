@@ -22,7 +22,7 @@ type lastLogin struct {
 
 // newLastLogin returns what is to be noted; nil if the plugin is not asked for, or has no dictionary.
 func newLastLogin(u *User, now time.Time) (*lastLogin, error) {
-	if !u.HasPlugin("last_login") {
+	if u.info.Restored || !u.HasPlugin("last_login") {
 		return nil, nil
 	}
 	set, err := u.plugin()

@@ -42,7 +42,7 @@ func (q *userQuota) readOver(r *quotaRoot) (*overFlag, error) {
 
 // checkOver compares usage and flag of all roots where that is due when a user is opened.
 func (u *User) checkOver(ctx context.Context) error {
-	if u.quota == nil {
+	if u.quota == nil || u.info.Restored { // as Dovecot: the script ran at the login
 		return nil
 	}
 	for _, r := range u.quota.roots {
