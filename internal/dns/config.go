@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -132,20 +133,26 @@ func (c *config) setOptions(words []string) {
 // serverAddr reads the address of a nameserver line, which may have a port in
 // our own form [ADDRESS]:PORT.
 func serverAddr(text string) (string, error) {
+	host, port := text, "53"
+	var err error
 	if strings.HasPrefix(text, "[") {
-		host, port, err := net.SplitHostPort(text)
-		if err == nil {
-			_, err = netip.ParseAddr(host)
-		}
-		if err != nil {
-			return "", fmt.Errorf("bad nameserver %q: %w", text, err)
-		}
-		return net.JoinHostPort(host, port), nil
+		host, port, err = net.SplitHostPort(text)
 	}
-	if _, err := netip.ParseAddr(text); err != nil {
+	addr, bad := netip.ParseAddr(host)
+	if err == nil {
+		err = bad
+	}
+	switch n, bad := strconv.ParseUint(port, 10, 16); {
+	case err != nil:
+	case bad != nil || n == 0:
+		err = errors.New("its port is no number from 1 to 65535")
+	case strings.ContainsAny(addr.Zone(), "[]%"):
+		err = errors.New("its zone is no name of an interface")
+	}
+	if err != nil {
 		return "", fmt.Errorf("bad nameserver %q: %w", text, err)
 	}
-	return net.JoinHostPort(text, "53"), nil
+	return net.JoinHostPort(host, port), nil
 }
 
 // hosts is an /etc/hosts.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,9 +176,40 @@ func TestConfig(t *testing.T) {
 	if d := cmp.Diff(want, c, cmp.AllowUnexported(config{})); err != nil || d != "" {
 		t.Error(err, d)
 	}
-	if _, err := parseConfig("nameserver foo\n"); err == nil {
-		t.Error("a bad address was accepted")
+	for _, bad := range []string{"foo", "[127.0.0.1]", "[127.0.0.1]:", "[127.0.0.1]:0", "[127.0.0.1]:65536", "[127.0.0.1]:domain", "[foo]:53"} {
+		if _, err := parseConfig("nameserver " + bad + "\n"); err == nil {
+			t.Errorf("address %s was accepted", bad)
+		}
 	}
+}
+
+// A configuration that was read can be asked: its servers are addresses, its limits those of resolv.conf(5).
+func FuzzConfig(f *testing.F) {
+	f.Add("# x\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\noptions ndots:2 timeout:99 attempts:9\nnameserver [::1]:5353\n")
+	f.Add("options timeout:-1 attempts:0 timeout:99999999999999999999\n")
+	f.Add("nameserver [127.0.0.1]:99999\nnameserver [::1%a]b]:53")
+	f.Add("nameserver 0000::0%]")
+	f.Add("nameserver [fe80::1%eth0]:053")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseConfig(text)
+		if err != nil {
+			return
+		}
+		if len(c.servers) < 1 || len(c.servers) > maxServers || c.timeout < time.Second || c.timeout > maxTimeout*time.Second || c.attempts < 1 || c.attempts > maxAttempts {
+			t.Errorf("%q: %+v", text, c)
+		}
+		for _, server := range c.servers {
+			addr, err := netip.ParseAddrPort(server)
+			if err != nil || addr.Port() == 0 {
+				t.Errorf("%q: server %q, %v", text, server, err)
+			}
+			// Written again it is the same.
+			again, err := parseConfig("nameserver [" + addr.Addr().String() + "]:" + strconv.Itoa(int(addr.Port())) + "\n")
+			if err != nil || again.servers[0] != server && netip.MustParseAddrPort(again.servers[0]) != addr {
+				t.Errorf("%q: server %q becomes %v, %v", text, server, again, err)
+			}
+		}
+	})
 }
 
 func FuzzHosts(f *testing.F) {
