@@ -30,6 +30,10 @@ func TestMaildropListed(t *testing.T) {
 		for _, args := range [][]string{
 			{"postqueue", "-p"}, {"postqueue", "-j"}, {"postcat", "-q", id}, {"postcat", "-qod", id}, {"postcat", "-qho", id}, {"postcat", "-e", queued},
 			{"postcat", "-obr", queued}, {"postcat", "-s", "1x", queued}, {"postcat", "-qs", "99999999", id},
+			// Only mail that the mail system has taken can be requeued, held, or expired.
+			{"postsuper", "-h", id}, {"postsuper", "-H", id}, {"postsuper", "-r", id}, {"postsuper", "-e", id}, {"postsuper", "-f", id},
+			{"postsuper", "-r", "ALL", "-h", "ALL", "-H", "ALL", "-e", "ALL", "maildrop"}, {"postsuper", "-h", "ALL"}, {"postsuper", "-r", id, "-d", id, "deferred"},
+			{"postqueue", "-p"}, {"postcat", "-q", id},
 			{"postsuper", "-d", id, "hold"}, {"postsuper", "-d", id}, {"postcat", "-q", id}, {"postqueue", "-j"},
 		} {
 			got[i] = append(got[i], s.tool(t, id, args))

@@ -151,7 +151,7 @@ func (c *command) option(opt byte, value string) error {
 	case 'I':
 		o.mode = newaliases
 	case 'N':
-		if o.notify = notifyMask(value); o.notify == 0 {
+		if o.notify = c.notifyMask(value); o.notify == 0 {
 			c.warnf("bad -N option value -- ignored")
 		}
 	case 'R':
@@ -186,7 +186,7 @@ func (c *command) envelopeID(value string) {
 	switch {
 	case len(value) > maxEnvID:
 		c.warnf("too long -V option value -- ignored")
-	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }):
+	case value == "", strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }):
 		c.warnf("bad syntax in -V option value -- ignored")
 	default:
 		c.opt.envID = value
@@ -301,7 +301,7 @@ func (c *command) conflicts() error {
 }
 
 // notifyMask is the value of -N; 0 if it is none.
-func notifyMask(value string) uint8 {
+func (c *command) notifyMask(value string) uint8 {
 	bits := map[string]uint8{
 		"never": queue.NotifyNever, "success": queue.NotifySuccess, "failure": queue.NotifyFailure, "delay": queue.NotifyDelay,
 	}
@@ -309,6 +309,7 @@ func notifyMask(value string) uint8 {
 	for _, word := range postfix.SplitList(value) {
 		bit := bits[strings.ToLower(word)]
 		if bit == 0 {
+			c.warnf("unknown DSN NOTIFY command value %q in %q", word, value)
 			return 0
 		}
 		mask |= bit
