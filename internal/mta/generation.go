@@ -288,6 +288,7 @@ func (g *generation) makeScheduler() error {
 	}
 	g.sched, err = qmgr.New(qmgr.Config{
 		Main: g.main, Store: g.m.store, Resolver: g.resolver, Transports: g.transports, Notifier: g.bouncer, Probes: g.verify, Log: g.log("qmgr"),
+		CleanupLog: g.log("cleanup"),
 	})
 	if err != nil {
 		return err
@@ -322,7 +323,7 @@ func (g *generation) transport(e *postfix.ServiceEntry) (t qmgr.Transport, ok bo
 		if err != nil {
 			return t, false, err
 		}
-		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.m.files.ReadFile, Tables: tables, Rewrite: g.resolver, Log: t.Log}
+		c := smtp.Config{Main: main, Resolver: g.m.dns, Own: ownAddresses(), ReadFile: g.m.files.ReadFile, Tables: tables, Rewrite: g.resolver, Cleanup: g.cleanup, Log: t.Log}
 		if e.Command == "lmtp" {
 			c.Protocol = smtp.LMTP
 		}

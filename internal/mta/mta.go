@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/dns"
@@ -98,7 +97,7 @@ func (m *process) open() error {
 		return err
 	}
 	m.anvil = smtpd.NewAnvil(set.AnvilRateTimeUnit, m.log(tag(core, "anvil")))
-	go m.reportAnvil(set.AnvilStatusUpdateTime)
+	go m.anvil.Run(m.ctx)
 	m.servePostlog(core)
 	return nil
 }
@@ -119,6 +118,11 @@ func (m *process) start(listeners []*master.Listener) error {
 	if err != nil {
 		return err
 	}
+	set, err := postfix.Get[smtpd.Settings](g.main)
+	if err != nil {
+		return err
+	}
+	m.anvil.Configure(set.AnvilRateTimeUnit, set.AnvilStatusUpdateTime)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.present
@@ -158,12 +162,5 @@ func (m *process) control(reloads chan<- *master.Message) {
 func (m *process) reload(messages <-chan *master.Message) {
 	for msg := range messages {
 		m.p.Reload(msg, m.start) //nolint:errcheck // the master is told
-	}
-}
-
-// reportAnvil logs the greatest counts of clients now and then.
-func (m *process) reportAnvil(every time.Duration) {
-	for range time.Tick(every) {
-		m.anvil.Report()
 	}
 }

@@ -85,8 +85,8 @@ type Mail struct {
 	Body     Body
 	SMTPUTF8 bool
 	Ret      Ret
-	EnvID    string // ENVID=, as sent (xtext)
-	Auth     string // AUTH=, decoded; "<>" when the client vouches for nobody
+	EnvID    string // ENVID=, as xtext of printable ASCII
+	Auth     string // AUTH=, as sent, without control characters; empty when the client vouches for nobody ("<>")
 	XVERP    string // delimiters, "default" when the client named none
 }
 
@@ -95,7 +95,7 @@ type Rcpt struct {
 	To     string // internal form
 	Routed bool
 	Notify Notify
-	ORcpt  string // ORCPT=, decoded: "rfc822;user@example.com"
+	ORcpt  string // ORCPT=, decoded, without NUL: "rfc822;user@example.com"; it may hold any other control character
 }
 
 // An ArgError says what is wrong with the arguments of MAIL or RCPT. Servers
@@ -118,7 +118,6 @@ const (
 	BadEnvID                          // ENVID=
 	BadNotify                         // NOTIFY=
 	BadORcpt                          // ORCPT=
-	BadAuth                           // AUTH= is no xtext
 	DuplicateAuth                     // second AUTH=
 	BadXVERP                          // delimiters not two of "-=+"
 	NullXVERP                         // XVERP with the null sender
@@ -127,7 +126,7 @@ const (
 var argErrorText = [...]string{
 	BadSyntax: "syntax error", BadAddress: "bad address syntax", BadOption: "unsupported option",
 	BadSize: "bad SIZE", BadRet: "bad RET", BadEnvID: "bad ENVID", BadNotify: "bad NOTIFY",
-	BadORcpt: "bad ORCPT", BadAuth: "bad AUTH", DuplicateAuth: "multiple AUTH",
+	BadORcpt: "bad ORCPT", DuplicateAuth: "multiple AUTH",
 	BadXVERP: "bad XVERP", NullXVERP: "XVERP with null sender",
 }
 
@@ -196,21 +195,21 @@ func (m *Mail) param(p []byte, ext Extensions) ArgErrorKind {
 			return BadRet
 		}
 	case ext&ExtDSN != 0 && hasValue && equalFold(name, "ENVID"):
-		// RFC 3461 4.4: printable text of at most 100 characters.
+		// RFC 3461 4.4: printable text. As Postfix does, more than 100 characters are taken.
 		text, ok := ParseXtext(value)
-		if !ok || text == "" || len(text) > 100 || !isPrintable(text) {
+		text = beforeNUL(text)
+		if !ok || text == "" || m.EnvID != "" || !isPrintable(text) {
 			return BadEnvID
 		}
-		m.EnvID = string(value)
+		m.EnvID = Xtext(text)
 	case ext&ExtAuth != 0 && hasValue && equalFold(name, "AUTH"):
 		if m.Auth != "" {
 			return DuplicateAuth
 		}
-		text, ok := ParseXtext(value)
-		if !ok || text == "" || len(text) > maxAuthParam {
-			return BadAuth
+		// As Postfix does: it stays encoded, so that it can be shown anywhere.
+		if string(value) != "<>" {
+			m.Auth = Visible(string(value))
 		}
-		m.Auth = text
 	case ext&ExtXVERP != 0 && equalFold(name, "XVERP"):
 		m.XVERP = "default"
 		if hasValue {
@@ -224,9 +223,6 @@ func (m *Mail) param(p []byte, ext Extensions) ArgErrorKind {
 	}
 	return noArgError
 }
-
-// maxAuthParam limits AUTH=, RFC 4954 5 asks for 500 characters.
-const maxAuthParam = 500
 
 func (m *Mail) body(value []byte, ext Extensions) ArgErrorKind {
 	switch {
@@ -285,19 +281,20 @@ func (r *Rcpt) param(p []byte, ext Extensions) ArgErrorKind {
 		if !ok || len(kind) == 0 || r.ORcpt != "" {
 			return BadORcpt
 		}
-		decoded, ok := ParseXtext(text)
-		if !ok || decoded == "" || len(decoded) > maxORcpt {
+		decode := ParseXtext
+		if equalFold(kind, "UTF-8") {
+			decode = ParseUxtext // RFC 6533 3
+		}
+		decoded, ok := decode(text)
+		if !ok {
 			return BadORcpt
 		}
-		r.ORcpt = string(kind) + ";" + decoded
+		r.ORcpt = string(kind) + ";" + beforeNUL(decoded)
 	default:
 		return BadOption
 	}
 	return noArgError
 }
-
-// maxORcpt limits ORCPT=, RFC 3461 4.2 allows 500 characters.
-const maxORcpt = 500
 
 // ParseNotify reads the value of NOTIFY=: NEVER alone, or a list of SUCCESS,
 // FAILURE and DELAY.

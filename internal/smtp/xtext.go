@@ -1,6 +1,11 @@
 package smtp
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
 
 const upperHex = "0123456789ABCDEF"
 
@@ -53,6 +58,38 @@ func ParseXtext(s []byte) (text string, ok bool) {
 		i += 2
 	}
 	return string(b), true
+}
+
+// ParseUxtext decodes utf-8-addr-xtext; ok is false when it is malformed.
+func ParseUxtext(s []byte) (text string, ok bool) {
+	b := make([]byte, 0, len(s))
+	for len(s) > 0 {
+		digits, escaped := bytes.CutPrefix(s, []byte(`\x{`))
+		if !escaped {
+			b, s = append(b, s[0]), s[1:]
+			continue
+		}
+		code, rest, ended := bytes.Cut(digits, []byte{'}'})
+		var c rune
+		for _, digit := range code {
+			n := unhex(digit)
+			if n < 0 || c > utf8.MaxRune {
+				return "", false
+			}
+			c = c<<4 | rune(n)
+		}
+		if !ended || c > utf8.MaxRune {
+			return "", false
+		}
+		b, s = utf8.AppendRune(b, c), rest
+	}
+	return string(b), true
+}
+
+// beforeNUL is a text up to its first NUL, which nothing that is given to programs or other servers can hold.
+func beforeNUL(text string) string {
+	text, _, _ = strings.Cut(text, "\x00")
+	return text
 }
 
 func unhex(c byte) int {

@@ -2,6 +2,7 @@ package tlsconf
 
 import (
 	"crypto/tls"
+	"math/rand/v2"
 	"os/exec"
 	"slices"
 	"strings"
@@ -46,4 +47,51 @@ func TestExcludedCiphers(t *testing.T) {
 			t.Errorf("%q: %v are left, with OpenSSL %v", words, names, want)
 		}
 	}
+}
+
+// A list chooses what OpenSSL chooses by it, of the suites that both know.
+func TestCipherListsLikeOpenSSL(t *testing.T) {
+	words := strings.Fields("ALL HIGH MEDIUM LOW DEFAULT aNULL eNULL AES AES128 AES256 AESGCM CHACHA20 SHA SHA1 SHA256 SHA384 aRSA RSA aECDSA ECDSA kECDHE EECDH " +
+		"ECDH ECDHE DHE kRSA 3DES ECDHE-RSA-AES128-GCM-SHA256 ECDHE-ECDSA-AES256-SHA AES256-SHA EECDH+AESGCM aRSA+AES256 ECDHE+aECDSA AESGCM+nonsense nonsense TLSv1.2 SSLv3")
+	random := rand.New(rand.NewPCG(1, 2))
+	chosen := 0
+	for range 60 {
+		var parts []string
+		for range 1 + random.IntN(6) {
+			parts = append(parts, []string{"", "", "", "!", "-", "+"}[random.IntN(6)]+words[random.IntN(len(words))])
+		}
+		list := strings.TrimLeft(strings.Join(parts, ":"), "-") // what begins so is an option to the command
+		if random.IntN(2) == 0 {
+			list += ":@STRENGTH"
+		}
+		// An error means that the list chooses nothing.
+		out, _ := exec.Command("openssl", "ciphers", "-s", "-tls1_2", list+":@SECLEVEL=0").Output() //nolint:errcheck // see above
+		var want []string
+		for name := range strings.SplitSeq(strings.TrimSpace(string(out)), ":") {
+			if slices.ContainsFunc(offered(), func(id uint16) bool { return nameOf(id) == name }) {
+				want = append(want, name)
+			}
+		}
+		ids := Ciphers(list)
+		if ids == nil {
+			ids = offered()
+		}
+		var got []string
+		for _, id := range ids {
+			got = append(got, nameOf(id))
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s chooses %v, with OpenSSL %v", list, got, want)
+		}
+		chosen += len(want)
+	}
+	if chosen < 100 {
+		t.Errorf("all lists together choose only %d suites: is openssl installed?", chosen)
+	}
+}
+
+func nameOf(id uint16) string {
+	return suites[slices.IndexFunc(suites, func(s suite) bool { return s.id == id })].openssl
 }

@@ -23,8 +23,8 @@ func stream(conn net.Conn, piece []byte, total int) {
 func TestEndlessCommandLines(t *testing.T) {
 	s := start(t, "")
 	n := size(12, 100)
-	s.under(t, n, 256, 64, func(t *testing.T) {
-		crowd(n, few, func(i int) {
+	s.under(t, n, 256, 48, func(t *testing.T) {
+		crowd(n, n, func(i int) {
 			conn, err := dial(s.addr, i)
 			if err != nil {
 				t.Error(err)
@@ -50,8 +50,8 @@ func TestEndlessCommandLines(t *testing.T) {
 func TestEndlessContent(t *testing.T) {
 	s := start(t, "smtpd_recipient_limit = 10\n")
 	n, total := size(12, 48), size(12, 100)<<20
-	s.under(t, few, 4<<10, 96, func(t *testing.T) {
-		crowd(n, few, func(i int) {
+	s.under(t, 12, 2<<10, 32, func(t *testing.T) {
+		crowd(n, 12, func(i int) {
 			conn, err := dial(s.addr, i)
 			if err != nil {
 				t.Error(err)
@@ -78,14 +78,14 @@ func TestEndlessContent(t *testing.T) {
 func TestEndlessRecipients(t *testing.T) {
 	s := start(t, "smtpd_error_sleep_time = 0\n")
 	total := size(20000, 1000000)
-	s.under(t, 1, 4<<10, 48, func(t *testing.T) {
+	s.under(t, 1, 4<<10, 32, func(t *testing.T) {
 		taken, last := s.recipients(t, total)
 		if taken != 1000 || !strings.HasPrefix(last, "421 4.7.0 mail.example.test Error: too many errors") {
 			t.Errorf("%d recipients are taken, the last reply is %q", taken, last)
 		}
 	})
 	s = start(t, fmt.Sprintf("smtpd_recipient_limit = %d\nsmtpd_timeout = 3600s\n", total))
-	s.under(t, total, 1, 48, func(t *testing.T) {
+	s.under(t, total, 1, 32, func(t *testing.T) {
 		if taken, last := s.recipients(t, total); taken != total || !strings.HasPrefix(last, "250") {
 			t.Errorf("%d recipients are taken, the last reply is %q", taken, last)
 		}

@@ -82,7 +82,7 @@ func (s *target) letter(t *testing.T) time.Duration {
 }
 
 // under plays an attack while a good client sends one letter after another, at least one. Memory may grow by so many MB, and
-// by so many KB for each of the attackers.
+// by so many KB for each of the attackers. In the usual size, too, these bounds are less than what would be kept if all that attackers send were.
 func (s *target) under(t *testing.T, attackers, perAttacker, most int, attack func(t *testing.T)) {
 	t.Helper()
 	before := s.memory(t, "VmRSS")

@@ -55,7 +55,7 @@ var toContent = []string{"", "220", "EHLO a.example\r\n", "250", "MAIL FROM:<a@a
 func TestSlow(t *testing.T) {
 	s := start(t, "")
 	n := size(600, 5000)
-	s.under(t, n, 96, 48, func(t *testing.T) {
+	s.under(t, n, 96, 32, func(t *testing.T) {
 		conns := make([]net.Conn, n)
 		crowd(n, few, func(i int) {
 			conn, err := dial(s.addr, i)
@@ -101,7 +101,7 @@ func TestSlow(t *testing.T) {
 func TestManyOfOneClient(t *testing.T) {
 	s := start(t, "")
 	n := size(300, 5000)
-	s.under(t, 50, 96, 48, func(t *testing.T) {
+	s.under(t, 50, 96, 32, func(t *testing.T) {
 		served, refused := 0, 0
 		for i := range n {
 			conn, err := dial(s.addr, 7)
@@ -130,7 +130,7 @@ func TestFlood(t *testing.T) {
 	s := start(t, "")
 	n := size(3000, 50000)
 	began := time.Now()
-	s.under(t, n, 2, 64, func(t *testing.T) {
+	s.under(t, n, 2, 32, func(t *testing.T) {
 		crowd(n, few, func(i int) {
 			if *full { // 50,000 a minute
 				time.Sleep(time.Until(began.Add(time.Duration(i) * time.Minute / 50000)))
@@ -161,7 +161,7 @@ func TestFlood(t *testing.T) {
 func TestHalfOpenHandshakes(t *testing.T) {
 	s := start(t, "smtpd_starttls_timeout = 3600s\n")
 	n := size(300, 5000)
-	s.under(t, n, 160, 64, func(t *testing.T) {
+	s.under(t, n, 160, 32, func(t *testing.T) {
 		crowd(n, few, func(i int) {
 			conn, err := dial(s.addr, i)
 			if err == nil {

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ var paths = []string{"<a@good.example>", "a@good.example", "<a@good.example(x)>"
 
 // strict_rfc821_envelopes, smtpd_dns_reply_filter, and a table of local_header_rewrite_clients that fails.
 func TestFilters(t *testing.T) {
-	names := dnstest.NewOnPort53(t, zone)
+	names := dnstest.NewOnPort53(t, zone+"mail.example.test. IN A 127.0.0.1\n")
 	names.Fail("fail.example", 2)
 	tables := map[string]string{
 		"dns": "/ A 203\\.0\\.113\\.66$/ IGNORE\n/^mx\\.good\\.example\\..* A / IGNORE text\n/ MX 10 mx\\.evil/ ignore\n/^sub/ REJECT\n" +
@@ -31,6 +32,7 @@ func TestFilters(t *testing.T) {
 			"check_sender_mx_access texthash:TABLES/access, check_sender_ns_access texthash:TABLES/access, check_helo_a_access texthash:TABLES/access, reject_rbl_client rbl.test, " +
 			"reject_rhsbl_sender rhs.test"}},
 		{"dnsfail", []string{"smtpd_dns_reply_filter = fail:x", "smtpd_recipient_restrictions = reject_unauth_destination, reject_unknown_sender_domain, reject_rbl_client rbl.test"}},
+		{"mxnets", []string{"permit_mx_backup_networks = !127.0.0.66/32, 127.0.0.0/8, 192.0.2.0/24", "smtpd_recipient_restrictions = permit_mx_backup, reject", "smtpd_relay_restrictions ="}},
 		{"backup", []string{"smtpd_dns_reply_filter = regexp:TABLES/dns", "smtpd_recipient_restrictions = permit_mx_backup, reject", "smtpd_relay_restrictions ="}},
 	}
 	var syntax dialogue
@@ -45,8 +47,8 @@ func TestFilters(t *testing.T) {
 		for _, helo := range []string{"mx.good.example", "evil.example", "nomx.example", "sub.good.example", "fail.example"} {
 			for _, sender := range []string{"a@good.example", "a@evil.example", "a@nomx.example", "a@sub.good.example", "a@null.example", "a@fail.example", "a@none.example"} {
 				d := dialogue{"XCLIENT NAME=[UNAVAILABLE] ADDR=" + addr + "\r\n", "EHLO " + helo + "\r\n", "MAIL FROM:<" + sender + ">\r\n", "RCPT TO:<alice@example.com>\r\n",
-					"RCPT TO:<x@backup.example>\r\n", "RCPT TO:<x@evil.example>\r\n"}
-				for _, name := range []string{"dns", "dnsfail", "backup"} {
+					"RCPT TO:<x@backup.example>\r\n", "RCPT TO:<x@evil.example>\r\n", "RCPT TO:<x@good.example>\r\n", "RCPT TO:<x@fail.example>\r\n", "RCPT TO:<x@none.example>\r\n"}
+				for _, name := range []string{"dns", "dnsfail", "backup", "mxnets"} {
 					talks[name] = append(talks[name], d)
 				}
 			}
@@ -55,6 +57,11 @@ func TestFilters(t *testing.T) {
 	var outcomes [2]map[string]outcome
 	for i, p := range programs {
 		outcomes[i] = haveTalks(t, startSite(t, p, "", services, tables, names), talks)
+	}
+	for name, want := range map[string]string{"mxnets": "RCPT TO:<x@backup.example>\\r\\n\"\nS: 250 ", "backup": "RCPT TO:<x@good.example>\\r\\n\"\nS: 554 "} {
+		if got := fmt.Sprint(outcomes[0][name].replies); !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in\n%.2000s", name, want, got)
+		}
 	}
 	for _, s := range services {
 		replies := cmp.Diff(outcomes[0][s.name].replies, outcomes[1][s.name].replies)

@@ -230,12 +230,12 @@ func (c *conn) answer(cmd *command, edit *editor) Verdict {
 		code, data, err := c.wire.receive(c.limit(cmd))
 		if err != nil {
 			c.warn("%v", c.unread(cmd.code, err))
-			return edit.done(c.fail())
+			return edit.cut(c.fail())
 		}
 		r, err := parseReply(code, data)
 		if err != nil {
 			c.warnReply(code, len(data), err)
-			return edit.done(c.fail())
+			return edit.cut(c.fail())
 		}
 		if code != changeBody {
 			edit.endBody()

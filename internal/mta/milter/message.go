@@ -194,6 +194,16 @@ func (e *editor) endBody() {
 	e.body, e.fixed = nil, true
 }
 
+// cut is the verdict where a filter fails. A body that it was replacing is not whole: whatever milter_default_action
+// says, the message cannot be taken with it, as in Postfix since August 2026.
+func (e *editor) cut(v Verdict) Verdict {
+	if e != nil && e.body != nil && e.failed.Action == Continue {
+		e.endBody()
+		e.failed = refuse(replyUnavailable)
+	}
+	return e.done(v)
+}
+
 // done is the verdict of the filter, or why its changes could not be made. That it throws the
 // message away, ends the connection, or puts the client off counts more.
 func (e *editor) done(v Verdict) Verdict {

@@ -146,7 +146,7 @@ func parseText(text string) (smtp.Reply, error) {
 	code := text[:3]
 	var lines []string
 	for line := range strings.SplitSeq(strings.TrimRight(withoutPercent(text), "\r\n"), "\n") {
-		line = strings.TrimSuffix(line, "\r")
+		line = visible(strings.TrimSuffix(line, "\r"))
 		if len(line) > 3 && line[:3] == code && (line[3] == ' ' || line[3] == '-') {
 			line = line[4:]
 		}
@@ -159,15 +159,15 @@ func parseText(text string) (smtp.Reply, error) {
 		}
 		lines = append(lines, line)
 	}
-	r.Text = visible(strings.Join(lines, "\n"))
+	r.Text = strings.Join(lines, "\n")
 	return r, nil
 }
 
 // visible replaces characters that would end the reply before its time.
-func visible(text string) string {
-	b := []byte(text)
+func visible(line string) string {
+	b := []byte(line)
 	for i, c := range b {
-		if c < ' ' && c != '\n' || c == 0x7f {
+		if c < ' ' || c == 0x7f {
 			b[i] = ' '
 		}
 	}

@@ -93,7 +93,10 @@ func (p *Pickup) envelope(s *submission, m *queuefile.Message) *queue.Envelope {
 
 // queue gives a message to cleanup.
 func (p *Pickup) queue(ctx context.Context, s *submission, m *queuefile.Message, env *queue.Envelope) bool {
-	origin := cleanup.Origin{Local: env.RewriteContext == "local", Unmapped: p.unmapped, Unchecked: p.unchecked, Unfiltered: p.unfiltered}
+	origin := cleanup.Origin{
+		Local: env.RewriteContext == "local", Unmapped: p.override&cleanup.NoAddressMappings != 0,
+		Unchecked: p.override&cleanup.NoHeaderBodyChecks != 0, Unfiltered: p.override&cleanup.NoMilters != 0,
+	}
 	if m.Sender != "" {
 		origin.Sender, origin.FullName = p.Resolver.Rewrite(ctx, "local", m.Sender), m.FullName
 	}

@@ -57,9 +57,7 @@ type Pickup struct {
 	core     *postfix.Core
 	set      *Settings
 	access   *submitter.Access
-	unmapped bool
-	// What receive_override_options say besides.
-	unchecked, unfiltered bool
+	override cleanup.Overrides
 
 	autoUTF8  bool
 	dir       string
@@ -81,10 +79,8 @@ func New(c Config) (*Pickup, error) {
 		return nil, err
 	}
 	p.dir = filepath.Join(p.core.QueueDirectory, QueueName)
-	for _, word := range postfix.SplitList(p.set.OverrideOptions) {
-		p.unmapped = p.unmapped || word == "no_address_mappings"
-		p.unchecked = p.unchecked || word == "no_header_body_checks"
-		p.unfiltered = p.unfiltered || word == "no_milters"
+	if p.override, err = cleanup.ParseOverrides(p.set.OverrideOptions); err != nil {
+		return nil, err
 	}
 	for _, word := range postfix.SplitList(p.set.AutoUTF8) {
 		p.autoUTF8 = p.autoUTF8 || word == "sendmail" || word == "all"

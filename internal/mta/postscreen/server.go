@@ -276,18 +276,21 @@ func (s *Server) openTLS(c *Config, enforce bool) (*tlsserver.Server, error) {
 		CertFile: set.CertFile, KeyFile: set.KeyFile, ECCertFile: set.EccertFile, ECKeyFile: set.EckeyFile,
 		ChainFiles: postfix.SplitList(set.ChainFiles), CAFile: set.CAFile, CAPath: set.CAPath,
 		AskCert: set.AskCcert, VerifyDepth: set.CcertVerifydepth, Digest: set.FingerprintDigest,
-		Exclude: []string{set.ExcludeCiphers}, SessionTimeout: s.shared.SessionTimeout, LogLevel: set.Loglevel,
+		SessionTimeout: s.shared.SessionTimeout, LogLevel: set.Loglevel,
 		ReadFile: c.ReadFile, Log: c.TLSLog, Now: s.now,
 	}
 	if s.shared.TicketCipher == "" {
 		p.SessionTimeout = 0
 	}
-	protocols := set.Protocols
+	protocols, ciphers := set.Protocols, tlsserver.Choice{Param: "tlsproxy_tls_ciphers", Grade: set.Ciphers, Exclude: []string{set.ExcludeCiphers}}
 	if enforce {
-		protocols = set.MandatoryProtocols
-		p.Exclude = append(p.Exclude, set.MandatoryExcludeCiphers)
+		protocols, ciphers.Param, ciphers.Grade = set.MandatoryProtocols, "tlsproxy_tls_mandatory_ciphers", set.MandatoryCiphers
+		ciphers.Exclude = append(ciphers.Exclude, set.MandatoryExcludeCiphers)
 	}
-	var err error
+	err := p.ChooseCiphers(main, ciphers)
+	if err != nil {
+		return nil, err
+	}
 	if p.Versions, err = tlsconf.ParseVersions(protocols); err != nil {
 		return nil, err
 	}

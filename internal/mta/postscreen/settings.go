@@ -64,12 +64,14 @@ type tlsSettings struct {
 	CcertVerifydepth        int    `set:"tlsproxy_tls_ccert_verifydepth" default:"$smtpd_tls_ccert_verifydepth" doc:"tlsproxy server-side copy of smtpd_tls_ccert_verifydepth"`
 	CertFile                string `set:"tlsproxy_tls_cert_file" default:"$smtpd_tls_cert_file" doc:"tlsproxy server-side copy of smtpd_tls_cert_file"`
 	ChainFiles              string `set:"tlsproxy_tls_chain_files" default:"$smtpd_tls_chain_files" doc:"tlsproxy server-side copy of smtpd_tls_chain_files"`
+	Ciphers                 string `set:"tlsproxy_tls_ciphers" default:"$smtpd_tls_ciphers" nonempty:"yes" doc:"tlsproxy server-side copy of smtpd_tls_ciphers"`
 	EccertFile              string `set:"tlsproxy_tls_eccert_file" default:"$smtpd_tls_eccert_file" doc:"tlsproxy server-side copy of smtpd_tls_eccert_file"`
 	EckeyFile               string `set:"tlsproxy_tls_eckey_file" default:"$smtpd_tls_eckey_file" doc:"tlsproxy server-side copy of smtpd_tls_eckey_file"`
 	ExcludeCiphers          string `set:"tlsproxy_tls_exclude_ciphers" default:"$smtpd_tls_exclude_ciphers" doc:"tlsproxy server-side copy of smtpd_tls_exclude_ciphers"`
 	FingerprintDigest       string `set:"tlsproxy_tls_fingerprint_digest" default:"$smtpd_tls_fingerprint_digest" nonempty:"yes" doc:"tlsproxy server-side copy of smtpd_tls_fingerprint_digest"`
 	KeyFile                 string `set:"tlsproxy_tls_key_file" default:"$smtpd_tls_key_file" doc:"tlsproxy server-side copy of smtpd_tls_key_file"`
 	Loglevel                string `set:"tlsproxy_tls_loglevel" default:"$smtpd_tls_loglevel" doc:"tlsproxy server-side copy of smtpd_tls_loglevel"`
+	MandatoryCiphers        string `set:"tlsproxy_tls_mandatory_ciphers" default:"$smtpd_tls_mandatory_ciphers" nonempty:"yes" doc:"tlsproxy server-side copy of smtpd_tls_mandatory_ciphers"`
 	MandatoryExcludeCiphers string `set:"tlsproxy_tls_mandatory_exclude_ciphers" default:"$smtpd_tls_mandatory_exclude_ciphers" doc:"tlsproxy server-side copy of smtpd_tls_mandatory_exclude_ciphers"`
 	MandatoryProtocols      string `set:"tlsproxy_tls_mandatory_protocols" default:"$smtpd_tls_mandatory_protocols" doc:"tlsproxy server-side copy of smtpd_tls_mandatory_protocols"`
 	Protocols               string `set:"tlsproxy_tls_protocols" default:"$smtpd_tls_protocols" doc:"tlsproxy server-side copy of smtpd_tls_protocols"`

@@ -28,6 +28,9 @@ func (s *Scheduler) logActive(m *queue.Message) {
 
 // recipients is how many recipients of a message there are to deliver to.
 func recipients(m *queue.Message) int {
+	if isAliased(m) {
+		return 0
+	}
 	n := len(m.Recipients)
 	for i := range m.Recipients {
 		if m.Recipients[i].Expanded {

@@ -80,18 +80,26 @@ type routed struct {
 // A place is where recipients can be delivered together.
 type place struct{ transport, key, nexthop string }
 
-// aliased answers a probe for an address that stands for several: it exists, and
-// nobody is asked.
+// isAliased picks the probes for an address that stands for several.
+func isAliased(m *queue.Message) bool { return m.Verify && len(m.Recipients) > 1 }
+
+// aliased answers a probe for an address that stands for several: it exists, and nobody is asked. Of those
+// that it stands for nothing is known.
 func (r *router) aliased() bool {
 	m := r.j.m
-	if !m.Verify || len(m.Recipients) < 2 {
+	if !isAliased(m) {
 		return false
 	}
 	st := deliver.Status{Action: deliver.Delivered, Enhanced: smtp.Enhanced{2, 0, 0}, Text: "aliased to multiple recipients", Relay: "none"}
+	original := m.Recipients[0].Original
+	if r.s.probes != nil {
+		r.s.probes.Result(original, st.Action, st.Text)
+	}
+	now := r.s.now()
+	r.s.logRecipient(r.s.cleanupLog, m, original, "", probeWord(st.Action), &st, times{m.Arrival, r.j.active, now, now})
 	for i := range m.Recipients {
-		if m.Outcomes[i].State == queue.Pending {
-			r.s.outcome(r.j, target{i, m.Recipients[i].Address}, &st, r.s.log, r.s.now())
-		}
+		m.Outcomes[i] = queue.Outcome{State: queue.Done}
+		r.s.record(r.j, i)
 	}
 	return true
 }
@@ -140,7 +148,7 @@ func (s *Scheduler) sayMissing(transport string) {
 	}
 }
 
-// resolve asks the resolver, and replaces ways that are not to be taken now.
+// resolve finds the way of a recipient and replaces those that are not to be taken now, also ways to filters.
 func (r *router) resolve(rcpt *queue.Recipient) resolve.Result {
 	m := r.j.m
 	switch {
@@ -148,14 +156,8 @@ func (r *router) resolve(rcpt *queue.Recipient) resolve.Result {
 		return retry(resolve.Result{Recipient: rcpt.Address}, "4.7.0 message is administratively expired")
 	case m.Verify && r.s.tooManyProbes():
 		return retry(resolve.Result{Recipient: rcpt.Address}, "4.3.2 Too many address verification requests")
-	case m.Filter != "" && !isProbe(m):
-		return r.s.filter(m.Filter, rcpt.Address)
 	}
-	find := r.s.resolver.Resolve
-	if m.Verify && r.s.prober != nil {
-		find = r.s.prober.ResolveProbe
-	}
-	res, err := find(r.s.ctx, m.Sender, rcpt.Address)
+	res, err := r.way(rcpt)
 	if err != nil {
 		r.s.log.Warningf("%s: recipient <%s>: %v", m.ID, rcpt.Address, err)
 		return retry(resolve.Result{Recipient: rcpt.Address}, "4.3.0 address resolver failure")
@@ -163,14 +165,22 @@ func (r *router) resolve(rcpt *queue.Recipient) resolve.Result {
 	if res.Recipient == "" {
 		res.Transport, res.Nexthop = serviceError, "5.1.3 null recipient address"
 	}
-	if !r.j.flush {
-		for _, name := range r.s.deferred {
-			if name == res.Transport {
-				return retry(res, "4.3.2 deferred transport")
-			}
-		}
+	if !r.j.flush && slices.Contains(r.s.deferred, res.Transport) {
+		return retry(res, "4.3.2 deferred transport")
 	}
 	return res
+}
+
+// way is where a recipient's mail goes: to the message's filter, unless it was redirected, or where the resolver says.
+func (r *router) way(rcpt *queue.Recipient) (resolve.Result, error) {
+	m := r.j.m
+	switch {
+	case m.Filter != "" && m.Redirect == "" && !isProbe(m):
+		return r.s.filter(m.Filter, rcpt.Address), nil
+	case m.Verify && r.s.prober != nil:
+		return r.s.prober.ResolveProbe(r.s.ctx, m.Sender, rcpt.Address)
+	}
+	return r.s.resolver.Resolve(r.s.ctx, m.Sender, rcpt.Address)
 }
 
 // tooManyProbes says whether more probes are under way than there may be.
@@ -185,8 +195,8 @@ func retry(res resolve.Result, text string) resolve.Result {
 	return res
 }
 
-// filter is the way to a content_filter, "transport:nexthop"; without next hop
-// that is the recipient's domain, unless default_filter_nexthop says otherwise.
+// filter is the way to a content_filter, "transport:nexthop"; without next hop that is the recipient's
+// domain, or $myhostname where there is none, unless default_filter_nexthop says otherwise.
 func (s *Scheduler) filter(value, recipient string) resolve.Result {
 	transport, nexthop, _ := strings.Cut(value, ":")
 	if nexthop == "" {
@@ -194,6 +204,9 @@ func (s *Scheduler) filter(value, recipient string) resolve.Result {
 	}
 	if nexthop == "" {
 		_, nexthop = smtp.SplitAddress(recipient)
+	}
+	if nexthop == "" {
+		nexthop = s.core.Myhostname
 	}
 	return resolve.Result{Transport: transport, Nexthop: nexthop, Recipient: recipient}
 }

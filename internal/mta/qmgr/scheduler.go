@@ -57,6 +57,8 @@ type Config struct {
 	Notifier   Notifier
 	Probes     Probes          // nil where there is no verify service
 	Log        *maillog.Logger // tag "postfix/qmgr[pid]"
+	// CleanupLog has the lines of cleanup(8), which answers some probes; tag "postfix/cleanup[pid]". Nil is Log.
+	CleanupLog *maillog.Logger
 	Now        func() time.Time
 }
 
@@ -70,6 +72,9 @@ type Scheduler struct {
 	prober   Prober
 	probes   Probes
 	log      *maillog.Logger
+
+	cleanupLog *maillog.Logger
+
 	now      func() time.Time
 	ages     ages
 	deferred []string // defer_transports
@@ -129,6 +134,9 @@ func New(c Config) (*Scheduler, error) {
 	}
 	s.more.L = &s.mu
 	s.prober, _ = c.Resolver.(Prober)
+	if s.cleanupLog = c.CleanupLog; s.cleanupLog == nil {
+		s.cleanupLog = c.Log
+	}
 	s.split = func(user string) (string, string) { return user, "" }
 	if sp, ok := c.Resolver.(interface {
 		SplitExtension(user string) (bare, ext string)

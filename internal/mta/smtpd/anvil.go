@@ -1,24 +1,26 @@
 package smtpd
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/maillog"
-	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
 // Anvil is anvil(8): it counts connections and events per service and client
 // address. It is safe for concurrent use.
 type Anvil struct {
-	unit    time.Duration
 	log     *maillog.Logger // tag "postfix/anvil[pid]"
+	changed chan struct{}   // tells Run of other settings
 	mu      sync.Mutex
+	unit    time.Duration // anvil_rate_time_unit
+	every   time.Duration // anvil_status_update_time
 	clients map[anvilKey]*anvilClient
 	peaks   [anvilKinds + 1]peak
 	size    peak
-	swept   time.Time
+	swept   int64 // seconds of the epoch
 }
 
 type anvilKey struct {
@@ -36,11 +38,13 @@ func (k anvilKey) String() string {
 }
 
 // anvilClient counts for one client. Rates are those of the current unit of
-// time, as with Postfix: they start at zero when it is over.
+// time, as with Postfix: all start at zero together when it is over, and Postfix
+// counts in whole seconds.
 type anvilClient struct {
 	count int
 	rates [anvilKinds]int
-	start [anvilKinds]time.Time
+	start int64 // of the unit of time
+	gone  int64 // when the last connection ended
 }
 
 // anvilKind is an event with a rate.
@@ -65,7 +69,37 @@ type peak struct {
 // NewAnvil returns counters with the given unit of time
 // (anvil_rate_time_unit).
 func NewAnvil(unit time.Duration, log *maillog.Logger) *Anvil {
-	return &Anvil{unit: unit, log: log, clients: make(map[anvilKey]*anvilClient)}
+	return &Anvil{unit: unit, log: log, clients: make(map[anvilKey]*anvilClient), changed: make(chan struct{}, 1)}
+}
+
+// Configure sets the unit of time and how often [Anvil.Run] reports, and reports now: Postfix's anvil ends at
+// each reload. Unlike there, what was counted still counts.
+func (a *Anvil) Configure(unit, every time.Duration) {
+	a.Report()
+	a.mu.Lock()
+	a.unit, a.every = unit, every
+	a.mu.Unlock()
+	select {
+	case a.changed <- struct{}{}:
+	default: // Run has not seen the last change yet
+	}
+}
+
+// Run reports at times, from the first [Anvil.Configure] until ctx ends.
+func (a *Anvil) Run(ctx context.Context) {
+	var due <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-due:
+			a.Report()
+		case <-a.changed:
+		}
+		a.mu.Lock()
+		due = time.After(a.every)
+		a.mu.Unlock()
+	}
 }
 
 // connect counts a connection and returns how many the client has open, and
@@ -73,8 +107,9 @@ func NewAnvil(unit time.Duration, log *maillog.Logger) *Anvil {
 func (a *Anvil) connect(key anvilKey, now time.Time) (count, rate int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sweep(now)
-	c := a.client(key)
+	a.sweep(now.Unix())
+	c := a.client(key, now.Unix())
+	rate = a.event(c, key, anvilConnections, now)
 	c.count++
 	if c.count > a.peaks[anvilKinds].n {
 		a.peaks[anvilKinds] = peak{c.count, key, now}
@@ -82,14 +117,16 @@ func (a *Anvil) connect(key anvilKey, now time.Time) (count, rate int) {
 	if n := len(a.clients); n > a.size.n {
 		a.size = peak{n, key, now}
 	}
-	return c.count, a.event(c, key, anvilConnections, now)
+	return c.count, rate
 }
 
-func (a *Anvil) disconnect(key anvilKey) {
+// disconnect takes back one connection.
+func (a *Anvil) disconnect(key anvilKey, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if c := a.clients[key]; c != nil {
 		c.count--
+		c.gone = now.Unix()
 	}
 }
 
@@ -97,21 +134,42 @@ func (a *Anvil) disconnect(key anvilKey) {
 func (a *Anvil) add(key anvilKey, kind anvilKind, now time.Time) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.event(a.client(key), key, kind, now)
+	return a.event(a.client(key, now.Unix()), key, kind, now)
 }
 
-func (a *Anvil) client(key anvilKey) *anvilClient {
+// rate returns how many events there were in the current unit of time.
+func (a *Anvil) rate(key anvilKey, kind anvilKind, now time.Time) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	c := a.clients[key]
-	if c == nil {
-		c = new(anvilClient)
+	if c == nil || a.over(c, now.Unix()) {
+		return 0
+	}
+	return c.rates[kind]
+}
+
+// client returns the counts of a client, new ones if there are none that are still of use.
+func (a *Anvil) client(key anvilKey, now int64) *anvilClient {
+	c := a.clients[key]
+	if c == nil || a.stale(c, now) {
+		c = &anvilClient{start: now, gone: now}
 		a.clients[key] = c
 	}
 	return c
 }
 
+// over says whether the unit of time that a client's rates are of has passed.
+func (a *Anvil) over(c *anvilClient, now int64) bool { return c.start+int64(a.unit.Seconds()) < now }
+
+// stale says whether a client has had no connection for a unit of time: then it is forgotten.
+func (a *Anvil) stale(c *anvilClient, now int64) bool {
+	return c.count <= 0 && c.gone+int64(a.unit.Seconds()) <= now
+}
+
+// event counts one.
 func (a *Anvil) event(c *anvilClient, key anvilKey, kind anvilKind, now time.Time) int {
-	if now.Sub(c.start[kind]) >= a.unit {
-		c.start[kind], c.rates[kind] = now, 0
+	if a.over(c, now.Unix()) {
+		c.start, c.rates = now.Unix(), [anvilKinds]int{}
 	}
 	c.rates[kind]++
 	if n := c.rates[kind]; n > a.peaks[kind].n {
@@ -120,19 +178,14 @@ func (a *Anvil) event(c *anvilClient, key anvilKey, kind anvilKind, now time.Tim
 	return c.rates[kind]
 }
 
-// sweep forgets clients that have no connection and did nothing for a unit of
-// time.
-func (a *Anvil) sweep(now time.Time) {
-	if now.Sub(a.swept) < a.unit {
+// sweep forgets clients, once in a unit of time.
+func (a *Anvil) sweep(now int64) {
+	if now-a.swept < int64(a.unit.Seconds()) {
 		return
 	}
 	a.swept = now
 	for key, c := range a.clients {
-		idle := c.count == 0
-		for _, start := range c.start {
-			idle = idle && now.Sub(start) >= a.unit
-		}
-		if idle {
+		if a.stale(c, now) {
 			delete(a.clients, key)
 		}
 	}
@@ -143,11 +196,10 @@ var peakNames = [...]string{
 	anvilRecipients: "recipient rate", anvilTLS: "newtls rate", anvilAuth: "auth rate",
 }
 
-// Report logs the greatest counts since the last report; the caller does so
-// every anvil_status_update_time and at the end.
+// Report logs the greatest counts since the last report.
 func (a *Anvil) Report() {
 	a.mu.Lock()
-	peaks, size := a.peaks, a.size
+	peaks, size, unit := a.peaks, a.size, a.unit
 	a.peaks, a.size = [anvilKinds + 1]peak{}, peak{}
 	a.mu.Unlock()
 	for _, kind := range [...]anvilKind{anvilConnections, anvilKinds, anvilMessages, anvilRecipients, anvilTLS, anvilAuth} {
@@ -159,93 +211,9 @@ func (a *Anvil) Report() {
 			a.log.Infof("statistics: max %s %d for (%s) at %s", peakNames[kind], p.n, p.key, p.at.Format(time.Stamp))
 			continue
 		}
-		a.log.Infof("statistics: max %s %d/%ds for (%s) at %s", peakNames[kind], p.n, int(a.unit.Seconds()), p.key, p.at.Format(time.Stamp))
+		a.log.Infof("statistics: max %s %d/%ds for (%s) at %s", peakNames[kind], p.n, int(unit.Seconds()), p.key, p.at.Format(time.Stamp))
 	}
 	if size.n > 0 {
 		a.log.Infof("statistics: max cache size %d at %s", size.n, size.at.Format(time.Stamp))
 	}
-}
-
-func (s *session) anvilKey() anvilKey {
-	length := s.srv.checks.ClientIPv6PrefixLength
-	if s.client.addr.Is4() {
-		length = s.srv.checks.ClientIPv4PrefixLength
-	}
-	client, err := s.client.addr.Prefix(length)
-	if err != nil {
-		client = netip.Prefix{} // no address: all of those are one client
-	}
-	return anvilKey{s.srv.service, client}
-}
-
-// exempt reports whether the limits do not hold for the client.
-func (s *session) exempt() bool {
-	return s.srv.anvil == nil || s.srv.lists.eventExempt.matches(s) || s.srv.lists.xclient.matches(s)
-}
-
-// admit counts the connection; ok is false when there are too many.
-func (s *session) admit() (r smtp.Reply, ok bool) {
-	set := &s.srv.set
-	if s.srv.anvil == nil || s.srv.lists.xclient.matches(s) || set.ClientConnectionCountLimit == 0 && set.ClientConnectionRateLimit == 0 {
-		return r, true
-	}
-	count, rate := s.srv.anvil.connect(s.anvilKey(), s.srv.now())
-	s.counted = true
-	if s.srv.lists.eventExempt.matches(s) {
-		return r, true
-	}
-	text := "Error: too many connections from " + s.client.addrText
-	if limit := set.ClientConnectionCountLimit; limit > 0 && count > limit {
-		s.srv.log.Warningf("Connection concurrency limit exceeded: %d from %s for service %s", count, s.client.label, s.srv.service)
-		return s.hostReply(421, smtp.Enhanced{4, 7, 0}, text), false
-	}
-	if limit := set.ClientConnectionRateLimit; limit > 0 && rate > limit {
-		s.srv.log.Warningf("Connection rate limit exceeded: %d from %s for service %s", rate, s.client.label, s.srv.service)
-		return s.hostReply(421, smtp.Enhanced{4, 7, 0}, text), false
-	}
-	return r, true
-}
-
-// release undoes admit at the end of the session.
-func (s *session) release() {
-	if s.counted {
-		s.srv.anvil.disconnect(s.anvilKey())
-		s.counted = false
-	}
-}
-
-// eventLimits are the words of the limits on events.
-var eventLimits = [anvilKinds]struct{ log, reply string }{
-	anvilMessages:   {"Message delivery request rate limit exceeded", "Error: too much mail from "},
-	anvilRecipients: {"Recipient address rate limit exceeded", "Error: too many recipients from "},
-	anvilAuth:       {"AUTH command rate limit exceeded", "Error: too many AUTH commands from "},
-}
-
-func (s *session) eventLimit(kind anvilKind) int {
-	switch kind {
-	case anvilMessages:
-		return s.srv.set.ClientMessageRateLimit
-	case anvilRecipients:
-		return s.srv.set.ClientRecipientRateLimit
-	case anvilAuth:
-		return s.srv.set.ClientAuthRateLimit
-	case anvilTLS:
-		return s.srv.set.ClientNewTLSSessionRateLimit
-	}
-	return 0
-}
-
-// countEvent counts an event; ok is false when there were too many.
-func (s *session) countEvent(kind anvilKind) (r smtp.Reply, ok bool) {
-	limit := s.eventLimit(kind)
-	if limit <= 0 || s.exempt() {
-		return r, true
-	}
-	n := s.srv.anvil.add(s.anvilKey(), kind, s.srv.now())
-	if n <= limit {
-		return r, true
-	}
-	words := eventLimits[kind]
-	s.srv.log.Warningf("%s: %d from %s for service %s", words.log, n, s.client.label, s.srv.service)
-	return reply(450, smtp.Enhanced{4, 7, 1}, words.reply+s.client.addrText), false
 }

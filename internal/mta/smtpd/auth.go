@@ -249,7 +249,7 @@ func (s *session) exchange(mechanism string, initial []byte) smtp.Reply {
 	if result.User == "" {
 		return s.authFailed(mechanism, "", "Authentication backend error")
 	}
-	s.login = login{method: mechanism, user: printable(result.User)}
+	s.login = login{method: mechanism, user: smtp.Visible(result.User)}
 	return replyAuthOK
 }
 
@@ -282,6 +282,7 @@ func (s *session) readResponse() ([]byte, error) {
 	s.r.SetMaxLine(s.srv.set.SASLResponseLimit)
 	defer s.r.SetMaxLine(s.srv.set.LineLengthLimit)
 	line, err := s.r.ReadLine()
+	s.heardSecret()
 	if errors.Is(err, smtp.ErrLineTooLong) {
 		return nil, errResponse{replyAuthLimit}
 	}

@@ -21,17 +21,17 @@ func (s *session) list(l ruleList, command string, sub subject, rcpt *smtp.Rcpt)
 	return smtp.Reply{}, true
 }
 
-// earlyDefers are the replies that defer_if_permit kept in lists which were not
-// put off (smtpd_delay_reject=no): the outcome is known at RCPT.
+// earlyDefers are the replies that defer_if_permit kept in lists before RCPT: the
+// outcome is known there. That of the sender's list includes those before it and stays
+// until that list is evaluated again, also past the end of the transaction.
 type earlyDefers struct{ client, helo, sender smtp.Reply }
 
-func (d *earlyDefers) first() smtp.Reply {
-	for _, r := range [...]smtp.Reply{d.client, d.helo, d.sender} {
-		if r.Code != 0 {
-			return r
-		}
+// beforeMail is what lists about the client and its name kept.
+func (d *earlyDefers) beforeMail() smtp.Reply {
+	if d.client.Code != 0 {
+		return d.client
 	}
-	return smtp.Reply{}
+	return d.helo
 }
 
 // evaluateEarly evaluates a list before RCPT. Before is what lists before it kept.
@@ -54,8 +54,7 @@ func (s *session) checkHELO() (smtp.Reply, bool) {
 
 // checkSender is for smtpd_delay_reject=no.
 func (s *session) checkSender() (smtp.Reply, bool) {
-	s.early.sender = smtp.Reply{}
-	if r, ok := s.evaluateEarly(s.srv.rules.sender, "MAIL", s.senderSubject(), s.early.first(), &s.early.sender); !ok {
+	if r, ok := s.evaluateEarly(s.srv.rules.sender, "MAIL", s.senderSubject(), s.early.beforeMail(), &s.early.sender); !ok {
 		return r, false
 	}
 	return s.checkUnlistedSender("MAIL")
@@ -78,12 +77,13 @@ func (s *session) checkRecipient(command string, rcpt *smtp.Rcpt) (smtp.Reply, b
 	if isPostmaster(rcpt.To) {
 		return smtp.Reply{}, true
 	}
-	s.tx.defers = pendingDefers{ifPermit: s.early.first()}
+	s.tx.defers = pendingDefers{}
 	if s.srv.set.DelayReject {
 		if r, ok := s.checkPutOff(command, rcpt); !ok {
 			return r, false
 		}
 	}
+	s.tx.defers.ifPermit = s.early.sender // VRFY without MAIL: that of the transaction before, as Postfix has it
 	first, second := s.srv.rules.relay, s.srv.rules.recipient
 	if !s.srv.set.RelayBeforeRecipientRestrictions {
 		first, second = second, first
@@ -122,7 +122,9 @@ func (s *session) checkPutOff(command string, rcpt *smtp.Rcpt) (smtp.Reply, bool
 	if !s.tx.open { // VRFY
 		return smtp.Reply{}, true
 	}
-	if r, ok := s.list(s.srv.rules.sender, command, s.senderSubject(), rcpt); !ok {
+	r, ok := s.list(s.srv.rules.sender, command, s.senderSubject(), rcpt)
+	s.early.sender = s.tx.defers.ifPermit
+	if !ok {
 		return r, false
 	}
 	return s.checkUnlistedSender(command)
@@ -175,8 +177,7 @@ func (s *session) checkETRN(site string) (smtp.Reply, bool) {
 			return r, false
 		}
 	} else {
-		s.early.sender = smtp.Reply{}
-		s.tx.defers.ifPermit = s.early.first()
+		s.tx.defers.ifPermit = s.early.beforeMail()
 	}
 	sub := subject{site, "Etrn command"}
 	if r, ok := s.list(s.srv.rules.etrn, "ETRN", sub, nil); !ok {

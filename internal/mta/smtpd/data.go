@@ -179,6 +179,7 @@ func (s *session) endContent(bareLF bool, ok func(id string) smtp.Reply) smtp.Re
 	r := s.commit(bareLF, ok)
 	if r.Code < 400 {
 		s.errors, s.junk = 0, 0
+		s.forgiven()
 	}
 	s.over = true
 	return r
@@ -204,7 +205,7 @@ func (s *session) commit(bareLF bool, ok func(id string) smtp.Reply) smtp.Reply 
 		return refusal
 	}
 	id := s.msg.ID()
-	if s.tx.actions.discard {
+	if s.tx.actions.discard || s.tx.actions.thrown {
 		return ok(id)
 	}
 	msg := s.msg

@@ -26,6 +26,7 @@ func (s *session) hello(command string, args []byte, syntax smtp.Reply) (r smtp.
 		name = strings.Join(strings.Fields(name), " ")
 	}
 	forget := s.milterForget()
+	s.tellPostmaster(s.srv.history.FlushThreshold)
 	s.reset()
 	s.heloName = printable(name)
 	if !s.srv.set.DelayReject {

@@ -89,33 +89,6 @@ func (s *session) extensions() smtp.Extensions {
 	return ext
 }
 
-// overrides is receive_override_options.
-type overrides uint8
-
-const (
-	noUnknownRecipientChecks overrides = 1 << iota
-	noAddressMappings
-	noHeaderBodyChecks
-	noMilters
-)
-
-var overrideNames = map[string]overrides{
-	"no_unknown_recipient_checks": noUnknownRecipientChecks, "no_address_mappings": noAddressMappings,
-	"no_header_body_checks": noHeaderBodyChecks, "no_milters": noMilters,
-}
-
-func parseOverrides(list string) (overrides, error) {
-	var set overrides
-	for _, word := range postfix.SplitList(list) {
-		o, ok := overrideNames[word]
-		if !ok {
-			return 0, fmt.Errorf("unknown receive_override_options value %q in %q", word, list)
-		}
-		set |= o
-	}
-	return set, nil
-}
-
 // bareLFMode is smtpd_forbid_bare_newline.
 type bareLFMode uint8
 

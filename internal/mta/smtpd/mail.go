@@ -131,7 +131,7 @@ func (s *session) argReply(err error, command string) smtp.Reply {
 
 var argReplies = map[smtp.ArgErrorKind]smtp.Reply{
 	smtp.BadSize: replyBadSize, smtp.BadRet: replyBadRet, smtp.BadEnvID: replyBadEnvID,
-	smtp.BadNotify: replyBadNotify, smtp.BadORcpt: replyBadORcpt, smtp.BadAuth: replyBadAuth,
+	smtp.BadNotify: replyBadNotify, smtp.BadORcpt: replyBadORcpt,
 	smtp.DuplicateAuth: replyTwoAuth, smtp.BadXVERP: replyBadXVERP, smtp.NullXVERP: replyNullXVERP,
 }
 

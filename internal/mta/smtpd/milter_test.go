@@ -18,7 +18,7 @@ import (
 // milterCase is what milters do, and what a client says to the server before them.
 type milterCase struct {
 	name   string
-	config string // MILTER stands for the address of the first, MILTER2 of the second
+	config string // MILTER stands for the address of the first, MILTER2 of the second, PROXY of a next hop
 	first  miltertest.Script
 	second *miltertest.Script
 	say    string // commands; the usual ones where it is empty
@@ -111,6 +111,7 @@ func milterCases() []milterCase {
 				config: "milter_default_action = " + action})
 		}
 	}
+	cases = append(cases, filteredCases()...)
 	cases = append(cases,
 		milterCase{name: "hangs at MAIL", first: miltertest.Script{Answers: answers{'M': {miltertest.Hang}}}, config: "milter_command_timeout = 1s"},
 		milterCase{name: "hangs at the end", first: miltertest.Script{Answers: answers{'E': {miltertest.Hang}}}, config: "milter_content_timeout = 1s"},
@@ -125,8 +126,26 @@ func milterCases() []milterCase {
 	return cases
 }
 
-// milterChecks are those of added headers, for all cases.
-const milterChecks = "milter_header_checks = regexp:{{/^X-Warn:/ WARN watch out},{/^X-Ignore:/ IGNORE},{/^X-Replace:/ REPLACE X-Replaced: by me},{/^X-Hold:/ HOLD}," +
+// filteredCases are milters that hold or throw away mail for a filter after the queue, and before it.
+func filteredCases() (cases []milterCase) {
+	for where, config := range map[string]string{
+		"content_filter": "content_filter = smtp:[127.0.0.1]:1", "smtpd_proxy_filter": "smtpd_proxy_filter = PROXY",
+		"FILTER": "smtpd_sender_restrictions = check_sender_access inline:{{a@b.example=FILTER smtp:[127.0.0.1]:1}}",
+	} {
+		for _, stage := range "MRTE" {
+			cases = append(cases, milterCase{name: fmt.Sprintf("%c discards, %s", stage, where), config: config, first: miltertest.Script{Answers: answers{byte(stage): {"d"}}}})
+		}
+		cases = append(cases,
+			milterCase{name: "no relaying for what is thrown away, " + where, config: config, first: miltertest.Script{Answers: answers{'M': {"d"}}},
+				say: "EHLO c|MAIL FROM:<a@b.example>|RCPT TO:<x@elsewhere.example>|RCPT TO:<nobody@example.com>|QUIT"},
+			milterCase{name: "quarantine, " + where, config: config, first: miltertest.Script{Actions: 0x1ff, Answers: answers{'E': {"qreason\x00", "c"}}}},
+			milterCase{name: "dies, quarantine, " + where, config: config + "\nmilter_default_action = quarantine", first: miltertest.Script{Answers: answers{'R': {miltertest.Hangup}}}})
+	}
+	return cases
+}
+
+// milterChecks are those of added headers, for all cases. The postmaster is not told of errors.
+const milterChecks = "notify_classes =\nmilter_header_checks = regexp:{{/^X-Warn:/ WARN watch out},{/^X-Ignore:/ IGNORE},{/^X-Replace:/ REPLACE X-Replaced: by me},{/^X-Hold:/ HOLD}," +
 	"{/^X-Info:/ INFO look},{/^X-Reject:/ REJECT no such header},{/^X-Discard:/ DISCARD away}}\n"
 
 // milterOutcome is all that is seen of a case.
@@ -137,6 +156,8 @@ type milterOutcome struct {
 	Message  string
 	Sender   string
 	Rcpts    []string
+	Held     bool
+	Passed   []string // envelopes of what went to the filter before the queue
 }
 
 // playMilter runs the client's side of a case.
@@ -183,9 +204,30 @@ func replyOf(conn interface{ Read([]byte) (int, error) }) string {
 	}
 }
 
-func (c *milterCase) start(t *testing.T) (config string, servers [2]*miltertest.Server) {
+// milterServers are the servers of a case.
+type milterServers struct {
+	milters [2]*miltertest.Server
+	proxy   *harness.NextHop // smtpd_proxy_filter
+}
+
+// passed is what went to the filter before the queue.
+func (s *milterServers) passed() (all []string) {
+	if s.proxy == nil {
+		return nil
+	}
+	for _, l := range s.proxy.Letters() {
+		all = append(all, l.From+" "+strings.Join(l.To, " "))
+	}
+	return all
+}
+
+func (c *milterCase) start(t *testing.T) (config string, servers milterServers) {
 	t.Helper()
 	config = c.config
+	if strings.Contains(config, "PROXY") {
+		servers.proxy = harness.StartNextHop(t, new(harness.NextHop))
+		config = strings.ReplaceAll(config, "PROXY", servers.proxy.Addr)
+	}
 	for i, script := range []*miltertest.Script{&c.first, c.second} {
 		if script == nil {
 			continue
@@ -195,15 +237,15 @@ func (c *milterCase) start(t *testing.T) (config string, servers [2]*miltertest.
 			t.Fatal(err)
 		}
 		t.Cleanup(m.Close)
-		servers[i] = m
+		servers.milters[i] = m
 	}
 	if !strings.Contains(config, "smtpd_milters") {
 		config += "\nsmtpd_milters = inet:MILTER"
 	}
-	if servers[1] != nil {
-		config = strings.ReplaceAll(config, "MILTER2", servers[1].Addr)
+	if servers.milters[1] != nil {
+		config = strings.ReplaceAll(config, "MILTER2", servers.milters[1].Addr)
 	}
-	return strings.ReplaceAll(config, "MILTER", servers[0].Addr), servers
+	return strings.ReplaceAll(config, "MILTER", servers.milters[0].Addr), servers
 }
 
 var (
@@ -213,16 +255,21 @@ var (
 	milterNumbers = regexp.MustCompile(`(packet length:|was followed by) \S+( > \S+)?`)
 )
 
-func seen(servers [2]*miltertest.Server) (out [2][]string) {
-	for i, s := range servers {
-		if s == nil {
-			continue
-		}
-		for _, line := range s.Seen() {
-			out[i] = append(out[i], normalize(connectPort.ReplaceAllString(line, "$1")))
+// seen is what the milters heard.
+func (s *milterServers) seen() (out [2][]string) {
+	for i, m := range s.milters {
+		if m != nil {
+			out[i] = heard(m)
 		}
 	}
 	return out
+}
+
+func heard(m *miltertest.Server) (lines []string) {
+	for _, line := range m.Seen() {
+		lines = append(lines, normalize(connectPort.ReplaceAllString(line, "$1")))
+	}
+	return lines
 }
 
 // connectPort is the client's port in what a milter hears of the connection.
@@ -244,10 +291,10 @@ func (c *milterCase) ours(t *testing.T) milterOutcome {
 	ts := startServer(t, config+"\n"+milterChecks, nil)
 	o := milterOutcome{Dialogue: c.play(t, ts.addr)}
 	ts.stop()
-	o.Log, o.Seen = logLines(ts.log.lines(t)), seen(servers)
+	o.Log, o.Seen, o.Passed = logLines(ts.log.lines(t)), servers.seen(), servers.passed()
 	if n := len(ts.queue.messages); n > 0 {
 		m := ts.queue.messages[n-1]
-		o.Message, o.Sender = normalize(strings.ReplaceAll(m.body.String(), "\r\n", "\n")), m.env.Sender
+		o.Message, o.Sender, o.Held = normalize(strings.ReplaceAll(m.body.String(), "\r\n", "\n")), m.env.Sender, m.env.Hold
 		for _, r := range m.env.Recipients {
 			o.Rcpts = append(o.Rcpts, r.Address)
 		}
@@ -273,7 +320,7 @@ func TestMilterLikePostfix(t *testing.T) {
 	}
 	cases := milterCases()
 	var dialogues []dialogue
-	servers := make([][2]*miltertest.Server, len(cases))
+	servers := make([]milterServers, len(cases))
 	for i := range cases {
 		var d dialogue
 		d.config, servers[i] = cases[i].start(t)
@@ -286,10 +333,10 @@ func TestMilterLikePostfix(t *testing.T) {
 			from := len(p.Log())
 			want := milterOutcome{Dialogue: c.play(t, p.addrs[i])}
 			log := p.awaitLog(t, from, fmt.Sprintf(" dialogue%d/smtpd[", i))
-			want.Log, want.Seen = logLines(log), seen(servers[i])
+			want.Log, want.Seen, want.Passed = logLines(log), servers[i].seen(), servers[i].passed()
 			for _, line := range want.Dialogue {
-				if strings.Contains(line, "queued as") {
-					want.Message, want.Sender, want.Rcpts = p.queued(t)
+				if strings.Contains(line, "queued as") && servers[i].proxy == nil {
+					p.queued(t, &want)
 				}
 			}
 			got := c.ours(t)
@@ -347,22 +394,32 @@ func (p *realPostfix) awaitLog(t *testing.T, from int, tag string) string {
 	}
 }
 
-// queued returns the one message in the queue, and empties that. Nothing where it was thrown away.
-func (p *realPostfix) queued(t *testing.T) (content, sender string, rcpts []string) {
+// moves is how often the queue is looked at before nothing is in it: a message may be on its way from one
+// directory to the next.
+const moves = 20
+
+var queueEntry = regexp.MustCompile(`"queue_name": "(\w+)", "queue_id": "(\w+)"`)
+
+// queued tells of the one message in the queue, and empties that. Nothing where it was thrown away.
+func (p *realPostfix) queued(t *testing.T, o *milterOutcome) {
 	t.Helper()
-	list, err := exec.Command("postqueue", "-c", p.Config(), "-j").Output()
-	if err != nil {
-		t.Fatalf("postqueue: %v", err)
+	var m [][]byte
+	for try := 0; m == nil && try < moves; try++ {
+		list, err := exec.Command("postqueue", "-c", p.Config(), "-j").Output()
+		if err != nil {
+			t.Fatalf("postqueue: %v", err)
+		}
+		m = queueEntry.FindSubmatch(list)
 	}
-	m := regexp.MustCompile(`"queue_id": "(\w+)"`).FindSubmatch(list)
 	if m == nil {
-		return "", "", nil
+		return
 	}
-	id := string(m[1])
+	o.Held = string(m[1]) == "hold"
+	id := string(m[2])
 	var out []byte
 	harness.Eventually(t, "message "+id, func() bool { // which may be on its way from one queue to another
 		text, err := exec.Command("postcat", "-c", p.Config(), "-bhq", id).Output()
-		content = normalize(string(text))
+		o.Message = normalize(string(text))
 		if err == nil {
 			out, err = exec.Command("postcat", "-c", p.Config(), "-eq", id).Output()
 		}
@@ -372,13 +429,12 @@ func (p *realPostfix) queued(t *testing.T) (content, sender string, rcpts []stri
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		switch name {
 		case "sender":
-			sender = value
+			o.Sender = value
 		case "recipient":
-			rcpts = append(rcpts, value)
+			o.Rcpts = append(o.Rcpts, value)
 		}
 	}
 	if out, err := exec.Command("postsuper", "-c", p.Config(), "-d", "ALL").CombinedOutput(); err != nil {
 		t.Fatalf("postsuper: %v\n%s", err, out)
 	}
-	return content, sender, rcpts
 }

@@ -99,9 +99,9 @@ func TestNonSMTPDMilterLikePostfix(t *testing.T) {
 			fmt.Fprintf(m, "Received: by mail.example.com (Postfix, from userid 0)\r\n\tid %s; now\r\n%s", m.ID(), strings.ReplaceAll(header+body, "\n", "\r\n"))
 			finished := m.Finish(context.Background(), &queue.Envelope{Sender: "a@b.example", Recipients: []queue.Recipient{{Address: "alice@example.com"}}})
 
-			theirs := seen([2]*miltertest.Server{servers[0]})[0]
+			theirs := heard(servers[0])
 			theirs = firstConnection(theirs) // pickup tries again, what was put off
-			if diff := cmp.Diff(theirs, seen([2]*miltertest.Server{servers[1]})[0]); diff != "" {
+			if diff := cmp.Diff(theirs, heard(servers[1])); diff != "" {
 				t.Errorf("milters see (-Postfix +this):\n%s", diff)
 			}
 			ours := milterLog(ts.log.lines(t))
@@ -124,8 +124,9 @@ func TestNonSMTPDMilterLikePostfix(t *testing.T) {
 				}
 				return strings.Contains(p.Log(), "status=deferred")
 			})
-			content, sender, rcpts := real.queued(t)
-			_, content, _ = strings.Cut(content, "DATE\n")
+			var want milterOutcome
+			real.queued(t, &want)
+			_, content, _ := strings.Cut(want.Message, "DATE\n")
 			if finished != nil || len(ts.queue.messages) != 1 {
 				t.Fatalf("queued %d messages, error %v", len(ts.queue.messages), finished)
 			}
@@ -135,7 +136,7 @@ func TestNonSMTPDMilterLikePostfix(t *testing.T) {
 			for _, r := range got.env.Recipients {
 				gotRcpts = append(gotRcpts, r.Address)
 			}
-			if diff := cmp.Diff([]any{content, sender, rcpts}, []any{normalize(gotContent), got.env.Sender, gotRcpts}); diff != "" {
+			if diff := cmp.Diff([]any{content, want.Sender, want.Rcpts}, []any{normalize(gotContent), got.env.Sender, gotRcpts}); diff != "" {
 				t.Errorf("message (-Postfix +this):\n%s", diff)
 			}
 			if got.env.Hold != (name == "holds") {

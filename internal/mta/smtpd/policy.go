@@ -370,13 +370,16 @@ func (e *eval) protocolState() string {
 	return e.command
 }
 
+// policyName is a name as xtext in which "=" stays, as in Postfix.
+func policyName(name string) string { return strings.ReplaceAll(smtp.Xtext(name), "+3D", "=") }
+
 // appendTLSAttributes appends what policy servers are told about TLS. Names in a certificate
 // count only if its issuer is trusted.
 func (s *session) appendTLSAttributes(b []byte) []byte {
 	peer := &s.tls.Peer
 	subject, issuer := "", ""
 	if peer.Trusted {
-		subject, issuer = smtp.Xtext(peer.Subject), smtp.Xtext(peer.Issuer)
+		subject, issuer = policyName(peer.Subject), policyName(peer.Issuer)
 	}
 	b = fmt.Appendf(b, "ccert_subject=%s\nccert_issuer=%s\n", subject, issuer)
 	b = fmt.Appendf(b, "ccert_fingerprint=%s\nccert_pubkey_fingerprint=%s\n", peer.Fingerprint, peer.KeyFingerprint)

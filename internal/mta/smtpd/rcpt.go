@@ -68,7 +68,7 @@ func (s *session) openMessage() smtp.Reply {
 		return s.openFilter()
 	}
 	msg, err := s.srv.cleanup.Start(s.ctx, cleanup.Origin{
-		Sender: s.tx.sender, Local: s.isLocal(), Unmapped: s.srv.override&noAddressMappings != 0, Unchecked: s.srv.override&noHeaderBodyChecks != 0,
+		Sender: s.tx.sender, Local: s.isLocal(), Unmapped: s.srv.override&cleanup.NoAddressMappings != 0, Unchecked: s.srv.override&cleanup.NoHeaderBodyChecks != 0,
 		Source: "smtpd", Client: s.client.label, Proto: s.proto, Helo: s.heloName,
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ func (s *session) received() []byte {
 	b = s.appendReceivedTLS(b)
 	if s.srv.set.SASLAuthenticatedHeader && s.login.user != "" {
 		b = append(b, "\t(Authenticated sender: "...)
-		b = append(b, printable(s.login.user)...)
+		b = append(b, smtp.Comment(s.login.user)...)
 		b = append(b, ")\r\n"...)
 	}
 	b = append(b, "\tby "...)

@@ -55,7 +55,6 @@ var (
 	replyBadEnvID     = reply(501, smtp.Enhanced{5, 5, 4}, "Bad ENVID parameter syntax")
 	replyBadNotify    = reply(501, smtp.Enhanced{5, 5, 4}, "Error: Bad NOTIFY parameter syntax")
 	replyBadORcpt     = reply(501, smtp.Enhanced{5, 5, 4}, "Error: Bad ORCPT parameter syntax")
-	replyBadAuth      = reply(501, smtp.Enhanced{5, 5, 4}, "Error: Bad AUTH parameter syntax")
 	replyTwoAuth      = reply(503, smtp.Enhanced{5, 5, 4}, "Error: multiple AUTH= options")
 	replyNoDSN        = reply(501, smtp.Enhanced{5, 7, 1}, "DSN support is disabled")
 	replyBadXVERP     = reply(501, smtp.Enhanced{5, 5, 4}, "Error: XVERP needs two characters from -=+")

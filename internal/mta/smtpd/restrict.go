@@ -236,6 +236,7 @@ func (e *eval) judge(r smtp.Reply, warn bool) verdict {
 		r, *saved = *saved, smtp.Reply{}
 		return e.judge(r, false)
 	}
+	e.s.blame(r, warn)
 	r = e.s.softened(r)
 	r.Enhanced = r.Enhanced.WithClass(r.Code)
 	r.Text = clean(r.Text)

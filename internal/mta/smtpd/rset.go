@@ -7,6 +7,7 @@ func (s *session) rset(args []byte) smtp.Reply {
 	if len(args) > 0 {
 		return replySyntaxRset
 	}
+	s.tellPostmaster(s.srv.history.FlushThreshold)
 	s.reset()
 	return replyOK
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/maillog"
 	"github.com/dovetail-mail/dovetail/internal/master"
 	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
+	"github.com/dovetail-mail/dovetail/internal/mta/postmaster"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
 	"github.com/dovetail-mail/dovetail/internal/mta/verify"
@@ -66,6 +67,8 @@ type Server struct {
 	set      Settings
 	checks   CheckSettings
 	proxy    ProxySettings
+	history  HistorySettings
+	notices  *postmaster.Notices // nil: the postmaster is told nothing
 	milters  milters
 	filter   *beforeFilter // nil: none
 	core     postfix.Core
@@ -87,7 +90,7 @@ type Server struct {
 	banner   []byte
 	level    tlsLevel
 	discard  keywords
-	override overrides
+	override cleanup.Overrides
 	family   dns.Family
 	allowed  *charset // in what replies show of the session
 	seqno    atomic.Uint32
@@ -127,13 +130,19 @@ func New(c Config) (*Server, error) {
 	if err := c.Main.Decode(&s.proxy); err != nil {
 		return nil, err
 	}
+	if err := c.Main.Decode(&s.history); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.notices, err = postmaster.New(c.Main, c.Cleanup, c.Log); err != nil {
+		return nil, err
+	}
 	if err := s.proxy.check(); err != nil {
 		return nil, err
 	}
 	if err := s.openMilters(&c); err != nil {
 		return nil, err
 	}
-	var err error
 	if s.filter, err = newBeforeFilter(&c, &s.core, s.set.LineLengthLimit); err != nil {
 		return nil, err
 	}
@@ -171,7 +180,7 @@ func (s *Server) parseSettings() error {
 		return err
 	}
 	s.discard = parseKeywords(s.set.DiscardEHLOKeywords, s.log)
-	if s.override, err = parseOverrides(s.set.ReceiveOverrideOptions); err != nil {
+	if s.override, err = cleanup.ParseOverrides(s.set.ReceiveOverrideOptions); err != nil {
 		return err
 	}
 	if s.bareLF, err = parseBareLF(s.set.ForbidBareNewline); err != nil {

@@ -72,7 +72,7 @@ func (e *eval) oneServer(it *item, server string, kind serverKind, sub subject, 
 			return f
 		}
 	}
-	addrs, err := e.s.srv.names.NativeAddrs(e.s.ctx, server, e.s.srv.family)
+	addrs, err := e.addresses(server)
 	if err != nil {
 		if kind != serversA {
 			e.s.srv.log.Warningf("Unable to look up %s host %s for %s %s: %s", kind, server, sub.class, sub.text, resolverError(err))
@@ -88,6 +88,17 @@ func (e *eval) oneServer(it *item, server string, kind serverKind, sub subject, 
 		}
 	}
 	return found{}
+}
+
+// addresses looks up a host as getaddrinfo(3) does, which does not ask name servers about names that no host has.
+func (e *eval) addresses(host string) (dns.Answer[netip.Addr], error) {
+	odd := func(c rune) bool {
+		return c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
+	}
+	if strings.ContainsFunc(host, odd) {
+		return dns.Answer[netip.Addr]{}, dns.ErrNXDomain
+	}
+	return e.s.srv.names.NativeAddrs(e.s.ctx, host, e.s.srv.family)
 }
 
 // servers are the names of a domain's servers. A domain without MX is its own mail

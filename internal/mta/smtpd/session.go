@@ -1,12 +1,10 @@
 package smtpd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -59,6 +57,7 @@ type session struct {
 	junk         int
 	where        string // what the client did last, for log lines
 	contentBytes int64  // received of the content under way; -1: none
+	turn         int    // commands until others are served
 	closing      bool   // no more commands
 	pipelined    bool   // the client did not wait where it must
 	denied       string // why every command is refused; empty: not
@@ -67,6 +66,7 @@ type session struct {
 	counted      bool // the connection is counted by anvil
 	hangup       bool // the connection ends without a reply
 	bareLF       bool // a bare LF was noted
+	history      history
 }
 
 // transaction is what MAIL and RCPT said.
@@ -96,7 +96,8 @@ func newSession(s *Server) *session {
 
 // begin prepares a session, which may have served another connection before.
 func (s *session) begin(ctx context.Context, conn net.Conn) {
-	*s = session{srv: s.srv, r: s.r, ctx: ctx, conn: conn, proto: "SMTP", where: "CONNECT", contentBytes: -1, discard: s.srv.discard}
+	s.history.record.Reset()
+	*s = session{srv: s.srv, r: s.r, history: history{record: s.history.record}, ctx: ctx, conn: conn, proto: "SMTP", where: "CONNECT", contentBytes: -1, discard: s.srv.discard}
 	s.r.Reset(conn, s.srv.set.LineLengthLimit)
 	s.r.SetTimeout(s.srv.set.Timeout)
 	s.startRequest()
@@ -149,12 +150,15 @@ func (s *session) finish(err error) {
 		}
 		s.reply(s.hostReply(421, smtp.Enhanced{4, 4, 2}, "Error: timeout exceeded"))
 		s.logEnd("timeout")
+		s.history.reason = "timeout"
 	case s.where != "END-OF-MESSAGE":
 		s.logEnd("lost connection")
+		s.history.reason = "lost connection"
 	}
 	if !s.hangup {
 		s.flush()
 	}
+	s.endHistory()
 	s.closeMilters()
 	s.release()
 	s.logDisconnect()
@@ -162,11 +166,6 @@ func (s *session) finish(err error) {
 
 // goodbyeTimeout bounds the last reply to a client that was too slow.
 const goodbyeTimeout = 5 * time.Second
-
-// hostReply is a reply that names the server first.
-func (s *session) hostReply(code int, e smtp.Enhanced, text string) smtp.Reply {
-	return reply(code, e, s.srv.core.Myhostname+" "+text)
-}
 
 // greet opens the dialogue.
 func (s *session) greet() error {
@@ -209,6 +208,7 @@ func (s *session) next() error {
 	if s.errors >= s.srv.set.HardErrorLimit {
 		s.reply(s.hostReply(421, smtp.Enhanced{4, 7, 0}, "Error: too many errors"))
 		s.logEnd("too many errors")
+		s.history.reason = "too many errors"
 		return errEnd
 	}
 	s.startRequest()
@@ -222,42 +222,6 @@ func (s *session) next() error {
 	s.noteBareLF()
 	s.command(line)
 	return s.content.broken
-}
-
-// startRequest begins the time that a request, with all its content, may take. Without
-// smtpd_per_request_deadline only pauses are limited.
-func (s *session) startRequest() {
-	rate := 0
-	if s.srv.checks.RequestDeadline {
-		rate = s.srv.checks.MinDataRate
-	}
-	s.r.SetRequest(rate)
-}
-
-// readLine sends what was answered, if the next command is not there yet, and
-// returns the next line from the client.
-func (s *session) readLine() ([]byte, error) {
-	if bytes.IndexByte(s.r.Peek(), '\n') < 0 {
-		if err := s.flush(); err != nil {
-			return nil, err
-		}
-		s.idle.Store(!s.tx.open)
-		defer s.idle.Store(false)
-		if s.srv.stopping.Load() && !s.tx.open {
-			return nil, os.ErrDeadlineExceeded
-		}
-	} else if len(s.out) > maxOut {
-		if err := s.send(); err != nil {
-			return nil, err
-		}
-		runtime.Gosched() // others are served between the commands of one who sends thousands at once
-	}
-	line, err := s.r.ReadLine()
-	if err == smtp.ErrLineTooLong {
-		s.srv.log.Warningf("%s: request longer than %d: %.30s...", s.client.label, s.srv.set.LineLengthLimit, line)
-		err = nil
-	}
-	return line, err
 }
 
 // command does one command line.
@@ -312,6 +276,7 @@ func (s *session) command(line []byte) {
 	s.done(v, r)
 	if s.over {
 		s.over = false
+		s.tellPostmaster(s.srv.history.FlushThreshold)
 		s.reset()
 	}
 	if c.flags&junk != 0 {
@@ -360,77 +325,6 @@ func (s *session) done(v verb, r smtp.Reply) {
 	s.reply(r)
 }
 
-// fail answers a line without a command.
-func (s *session) fail(r smtp.Reply) {
-	s.errors++
-	s.reply(r)
-}
-
-// reply adds a reply to those that will be sent. After enough errors the
-// client has to wait for it.
-func (s *session) reply(r smtp.Reply) {
-	if r.Code == 0 {
-		return
-	}
-	if s.errors >= s.srv.set.SoftErrorLimit && s.srv.set.ErrorSleepTime > 0 && !s.closing {
-		s.flush()
-		s.pause(s.srv.set.ErrorSleepTime)
-	}
-	if r.Code >= 400 {
-		r = s.withFooter(s.softened(s.filteredReply(r)))
-	}
-	s.out = r.Append(s.out)
-	if r.Code == 421 || r.Code == 521 {
-		s.closing = true
-	}
-}
-
-// softened makes a refusal a temporary one if soft_bounce is on.
-func (s *session) softened(r smtp.Reply) smtp.Reply {
-	if !s.srv.core.SoftBounce || r.Code/100 != 5 {
-		return r
-	}
-	r.Code -= 100
-	if !r.Enhanced.IsZero() {
-		r.Enhanced = r.Enhanced.WithClass(r.Code)
-	}
-	return r
-}
-
-// maxOut is how much is kept back of the replies to a client that pipelines
-// a lot.
-const maxOut = 4 << 10
-
-// pause waits, but not longer than the server runs.
-func (s *session) pause(d time.Duration) {
-	const step = 100 * time.Millisecond
-	for ; d > 0 && !s.srv.stopping.Load(); d -= step {
-		time.Sleep(min(d, step))
-	}
-}
-
-// flush sends the replies before the session waits.
-func (s *session) flush() error {
-	err := s.send()
-	if cap(s.out) > keepOut {
-		s.out = nil
-	}
-	return err
-}
-
-// send sends the replies, of which there will be more at once.
-func (s *session) send() error {
-	if len(s.out) == 0 {
-		return nil
-	}
-	_, err := s.conn.Write(s.out)
-	s.out = s.out[:0]
-	return err
-}
-
-// keepOut is the largest reply buffer that a session keeps while it waits.
-const keepOut = 512
-
 // reset ends the transaction, if there is one.
 func (s *session) reset() {
 	s.abortMessage()
@@ -450,24 +344,4 @@ func (s *session) abortMessage() {
 		s.filtering.close()
 		s.filtering = nil
 	}
-}
-
-// logPipelining tells once that the client does not wait for replies.
-func (s *session) logPipelining() {
-	if s.pipelined {
-		return
-	}
-	s.pipelined = true
-	text := s.r.Peek()
-	text = text[:min(len(text), 100)]
-	s.srv.log.Infof("improper command pipelining after %s from %s: %s", s.where, s.client.label, smtp.AppendEscaped(nil, text))
-}
-
-func isASCII(b []byte) bool {
-	for _, c := range b {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }

@@ -131,6 +131,8 @@ type Settings struct {
 	TLSCAPath             string        `set:"smtpd_tls_CApath" doc:"CA directory for client certificates"`
 	TLSCcertVerifydepth   int           `set:"smtpd_tls_ccert_verifydepth" default:"9" doc:"client chain depth"`
 	TLSFingerprintDigest  string        `set:"smtpd_tls_fingerprint_digest" default:"${{$compatibility_level} <level {3.6} ? {md5} : {sha256}}" nonempty:"yes" doc:"digest used for fingerprints"`
+	TLSCiphers            string        `set:"smtpd_tls_ciphers" default:"medium" nonempty:"yes" doc:"cipher grade for opportunistic TLS: high, medium, low, export or null"`
+	TLSMandatoryCiphers   string        `set:"smtpd_tls_mandatory_ciphers" default:"medium" nonempty:"yes" doc:"cipher grade for mandatory TLS"`
 	TLSExcludeCiphers     string        `set:"smtpd_tls_exclude_ciphers" doc:"ciphers never used"`
 	TLSMandatoryExclude   string        `set:"smtpd_tls_mandatory_exclude_ciphers" doc:"extra exclusions for mandatory TLS"`
 	TLSSessionTimeout     time.Duration `set:"smtpd_tls_session_cache_timeout" default:"3600s" unit:"s" max:"8640000" doc:"life of cached TLS sessions"`

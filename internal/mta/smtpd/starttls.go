@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"strings"
-	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/mta/tlsserver"
@@ -80,16 +79,19 @@ func (srv *Server) tlsParams(c *Config) (p tlsserver.Params, err error) {
 		CertFile: set.TLSCertFile, KeyFile: set.TLSKeyFile, ECCertFile: set.TLSECCertFile, ECKeyFile: set.TLSECKeyFile,
 		ChainFiles: postfix.SplitList(set.TLSChainFiles), CAFile: set.TLSCAFile, CAPath: set.TLSCAPath, DefaultCAs: set.TLSAppendDefaultCA,
 		AskCert: set.TLSAskCcert || srv.requiresCert(), VerifyDepth: set.TLSCcertVerifydepth, Digest: set.TLSFingerprintDigest,
-		Exclude: []string{set.TLSExcludeCiphers}, SessionTimeout: set.TLSSessionTimeout, LogLevel: set.TLSLoglevel,
+		SessionTimeout: set.TLSSessionTimeout, LogLevel: set.TLSLoglevel,
 		ReadFile: c.readFile(), Log: srv.log, Now: srv.now,
 	}
 	if set.TLSTicketCipher == "" {
 		p.SessionTimeout = 0
 	}
-	protocols := set.TLSProtocols
+	protocols, ciphers := set.TLSProtocols, tlsserver.Choice{Param: "smtpd_tls_ciphers", Grade: set.TLSCiphers, Exclude: []string{set.TLSExcludeCiphers}}
 	if srv.level == tlsEncrypt {
-		protocols = set.TLSMandatoryProtocols
-		p.Exclude = append(p.Exclude, set.TLSMandatoryExclude)
+		protocols, ciphers.Param, ciphers.Grade = set.TLSMandatoryProtocols, "smtpd_tls_mandatory_ciphers", set.TLSMandatoryCiphers
+		ciphers.Exclude = append(ciphers.Exclude, set.TLSMandatoryExclude)
+	}
+	if err = p.ChooseCiphers(c.Main, ciphers); err != nil {
+		return p, err
 	}
 	if len(p.ChainFiles) > 0 && (p.CertFile != "" || p.ECCertFile != "") {
 		srv.log.Warningf("Both smtpd_tls_chain_files and one or more of the legacy  smtpd_tls_cert_file, smtpd_tls_eccert_file or smtpd_tls_dcert_file are non-empty; the legacy  parameters will be ignored")
@@ -171,17 +173,6 @@ func (s *session) starttls(args []byte) smtp.Reply {
 func (s *session) tooManyHandshakes() bool {
 	limit := s.srv.set.ClientNewTLSSessionRateLimit
 	return limit > 0 && !s.exempt() && s.srv.anvil.rate(s.anvilKey(), anvilTLS, s.srv.now()) > limit
-}
-
-// rate returns how many events there were in the current unit of time.
-func (a *Anvil) rate(key anvilKey, kind anvilKind, now time.Time) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	c := a.clients[key]
-	if c == nil || now.Sub(c.start[kind]) >= a.unit {
-		return 0
-	}
-	return c.rates[kind]
 }
 
 // wrap begins TLS before anything is said (smtpd_tls_wrappermode).

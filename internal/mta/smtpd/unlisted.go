@@ -3,6 +3,7 @@ package smtpd
 import (
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 	"github.com/dovetail-mail/dovetail/internal/smtp"
 )
@@ -10,7 +11,7 @@ import (
 // rejectUnlistedRecipient refuses recipients who do not exist, as far as the
 // tables of their class tell (LOCAL_RECIPIENT_README).
 func (e *eval) rejectUnlistedRecipient(*item) verdict {
-	if e.rcpt == nil || e.s.srv.override&noUnknownRecipientChecks != 0 {
+	if e.rcpt == nil || e.s.srv.override&cleanup.NoUnknownRecipientChecks != 0 {
 		return dunno
 	}
 	res, err := e.resolved()
@@ -23,7 +24,7 @@ func (e *eval) rejectUnlistedRecipient(*item) verdict {
 // rejectUnlistedSender refuses senders of our domains who do not exist.
 func (e *eval) rejectUnlistedSender(*item) verdict {
 	sender := e.s.tx.sender
-	if sender == "" || e.s.srv.override&noUnknownRecipientChecks != 0 {
+	if sender == "" || e.s.srv.override&cleanup.NoUnknownRecipientChecks != 0 {
 		return dunno
 	}
 	r := e.s.srv.resolver
@@ -80,6 +81,7 @@ func (e *eval) unlistedIn(maps resolve.Maps, res *resolve.Result, sub subject, c
 	if !e.s.srv.lists.showTable {
 		table = ""
 	}
+	e.s.history.unlisted = true
 	return e.refuse(code, enhanced, sub, "User unknown"+table)
 }
 
@@ -107,5 +109,6 @@ func (e *eval) undeliverable(res *resolve.Result, sub subject, enhanced smtp.Enh
 	if dsn, used := smtp.ParseEnhanced(text); used > 0 {
 		enhanced, text = e.s.dsnFor(sub.class, dsn), strings.TrimLeft(text[used:], " ")
 	}
+	e.s.history.unlisted = true
 	return e.refuse(code, enhanced, sub, text)
 }

@@ -118,6 +118,7 @@ func (s *session) xclient(args []byte) smtp.Reply {
 	}
 	s.client, s.heloName, s.proto, s.login = c, helo, proto, log
 	s.setLabel()
+	s.tellPostmaster(0)
 	s.reset()
 	if !s.srv.set.DelayReject {
 		if r, ok := s.checkConnect(); !ok {

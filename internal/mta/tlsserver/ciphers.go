@@ -2,62 +2,63 @@ package tlsserver
 
 import (
 	"crypto/tls"
-	"fmt"
-	"slices"
+	"errors"
 	"strings"
+
+	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
+	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
 
-// cipherWords are OpenSSL's words for what the suites up to TLS 1.2 of crypto/tls have in common.
-var cipherWords = map[uint16]string{
-	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256:       "ECDHE-ECDSA-AES128-GCM-SHA256 AES128 AES AESGCM SHA256 ECDSA aECDSA TLSv1.2",
-	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256:         "ECDHE-RSA-AES128-GCM-SHA256 AES128 AES AESGCM SHA256 aRSA TLSv1.2",
-	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384:       "ECDHE-ECDSA-AES256-GCM-SHA384 AES256 AES AESGCM SHA384 ECDSA aECDSA TLSv1.2",
-	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384:         "ECDHE-RSA-AES256-GCM-SHA384 AES256 AES AESGCM SHA384 aRSA TLSv1.2",
-	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256: "ECDHE-ECDSA-CHACHA20-POLY1305 CHACHA20 ECDSA aECDSA TLSv1.2",
-	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256:   "ECDHE-RSA-CHACHA20-POLY1305 CHACHA20 aRSA TLSv1.2",
-	tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA:          "ECDHE-ECDSA-AES128-SHA AES128 AES SHA SHA1 ECDSA aECDSA TLSv1 SSLv3",
-	tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA:            "ECDHE-RSA-AES128-SHA AES128 AES SHA SHA1 aRSA TLSv1 SSLv3",
-	tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA:          "ECDHE-ECDSA-AES256-SHA AES256 AES SHA SHA1 ECDSA aECDSA TLSv1 SSLv3",
-	tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA:            "ECDHE-RSA-AES256-SHA AES256 AES SHA SHA1 aRSA TLSv1 SSLv3",
+// A Choice is what a service says of its ciphers before TLS 1.3. Names of parameters are for errors and log lines.
+type Choice struct {
+	Param, Grade string   // the parameter of the grade, and its value
+	Exclude      []string // lists of ciphers that are not used
 }
 
-// ofAll are words that all of them answer to.
-const ofAll = "ALL DEFAULT HIGH ECDHE EECDH kECDHE kEECDH ECDH"
-
-// cipherSuites are the suites up to TLS 1.2 that the lists of exclusions leave; nil stands for all. A word
-// stands for a suite or a group of them, "a+b" for what is in both groups; words for what crypto/tls
-// never offers exclude nothing. As with OpenSSL, case counts nothing and TLS 1.3 is not concerned.
-func cipherSuites(exclusions ...string) ([]uint16, error) {
-	var out []uint16
-	words := strings.FieldsFunc(strings.Join(exclusions, " "), func(r rune) bool { return strings.ContainsRune(":, \t\r\n", r) })
-	for _, s := range tls.CipherSuites() {
-		if _, ok := cipherWords[s.ID]; ok && !slices.ContainsFunc(words, func(w string) bool { return selects(w, s.ID) }) {
-			out = append(out, s.ID)
-		}
+// ChooseCiphers sets the ciphers and curves that main.cf chooses for a service. What crypto/tls cannot offer of them is logged where the
+// administrator asked for it. An error says which parameter is wrong; it is permanent.
+func (p *Params) ChooseCiphers(main *postfix.Main, choice Choice) error {
+	var lists postfix.CipherLists
+	if err := main.Decode(&lists); err != nil {
+		return err
 	}
-	switch len(out) {
-	case len(cipherWords):
+	list, err := lists.Grade(choice.Param, choice.Grade)
+	if err != nil {
+		return err
+	}
+	grade := strings.ToLower(choice.Grade)
+	if param := "tls_" + grade + "_cipherlist"; main.IsSet(param) {
+		if missing := tlsconf.Missing(list); len(missing) > 0 {
+			p.Log.Warningf("%s: these have no cipher of TLS before 1.3 that can be offered: %s", param, strings.Join(missing, " "))
+		}
+	} else if grade == "low" || grade == "export" {
+		p.Log.Warningf("%s: no ciphers weaker than grade high can be offered", choice.Param)
+	}
+	excluding := strings.Replace(choice.Param, "ciphers", "exclude_ciphers", 1)
+	if p.CipherList, err = postfix.Excluding(list, excluding, choice.Exclude...); err != nil {
+		return err
+	}
+	// The default list, which is as old as Postfix's release, leaves crypto/tls's own curves, with the newer ones.
+	if main.IsSet("tls_eecdh_auto_curves") {
+		p.Curves, err = tlsconf.ECDHECurves(lists.Curves, p.Log.Warningf)
+	}
+	return err
+}
+
+// suites are the cipher suites up to TLS 1.2 of the cipher list; nil stands for all that crypto/tls uses by itself.
+func (p *Params) suites() ([]uint16, error) {
+	if p.CipherList == "" {
 		return nil, nil
-	case 0:
-		return nil, fmt.Errorf("the cipher exclusions %q leave no cipher", strings.Join(words, " "))
 	}
-	return out, nil
+	ids := tlsconf.Ciphers(p.CipherList)
+	if ids == nil || len(ids) > 0 {
+		return ids, nil
+	}
+	if p.Versions.Highest != 0 && p.Versions.Highest < tls.VersionTLS13 {
+		return nil, errors.New("the TLS protocols and cipher list \"" + p.CipherList + "\" leave no cipher that can be offered: allow TLSv1.3, or a cipher with ECDHE")
+	}
+	p.Log.Warningf("TLS cipher list \"%s\" leaves only TLSv1.3: there is no cipher of older versions that can be offered", p.CipherList)
+	return ids, nil
 }
 
-func selects(word string, id uint16) bool {
-	for part := range strings.SplitSeq(word, "+") {
-		if !hasWord(cipherWords[id], part) && !hasWord(ofAll, part) {
-			return false
-		}
-	}
-	return true
-}
-
-func hasWord(list, word string) bool {
-	for w := range strings.FieldsSeq(list) {
-		if strings.EqualFold(w, word) {
-			return true
-		}
-	}
-	return false
-}
+var _ = postfix.Register("smtpd", postfix.CipherLists{})

@@ -21,6 +21,7 @@
 //
 // # Ciphers
 //
-// The cipher lists of OpenSSL order what crypto/tls orders by itself. What a list
-// excludes is excluded, in versions up to TLS 1.2: as with OpenSSL, these lists say nothing of TLS 1.3.
+// The cipher list of OpenSSL chooses, of the suites that crypto/tls uses by itself, those of versions up to TLS 1.2: as with OpenSSL,
+// it says nothing of TLS 1.3. crypto/tls orders them, and the curves, by itself. A list that leaves none
+// leaves TLS 1.3. What an administrator asks for and crypto/tls does not have is logged at start.
 package tlsserver

@@ -37,6 +37,8 @@ type Handshake struct {
 func (h *Handshake) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	config := h.server.config()
 	config.ClientCAs = h.material.asked
+	// Not for all configurations: crypto/tls would hold certificates with keys on other curves unfit, unlike OpenSSL.
+	config.CurvePreferences = h.server.p.Curves
 	chains := h.material.chains
 	if named, err := h.named(hello.ServerName); err != nil {
 		return nil, err
@@ -120,7 +122,7 @@ func (h *Handshake) session(cs tls.ConnectionState) Session {
 	}
 	if len(cs.PeerCertificates) > 0 {
 		why := ""
-		if d.Peer, why = s.judge(cs.PeerCertificates); cs.Version == tls.VersionTLS13 {
+		if d.Peer, why = s.judge(h.Client, cs.PeerCertificates); cs.Version == tls.VersionTLS13 {
 			d.ClientKey = signatureOf(cs.PeerCertificates[0].PublicKey, nil, cs.DidResume)
 		}
 		h.logPeer(&d, why)

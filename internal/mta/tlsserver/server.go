@@ -27,8 +27,9 @@ type Params struct {
 	VerifyDepth           int  // intermediate certificates that a chain may have, beside the root
 	Digest                string
 	Versions              tlsconf.Versions
-	Exclude               []string     // lists of ciphers that are not used
-	SNI                   resolve.Maps // tls_server_sni_maps, opened for values that are chains; nil: none
+	CipherList            string        // of OpenSSL, before TLS 1.3; empty is all of crypto/tls
+	Curves                []tls.CurveID // nil is those of crypto/tls
+	SNI                   resolve.Maps  // tls_server_sni_maps, opened for values that are chains; nil: none
 	SessionTimeout        time.Duration
 	LogLevel              string
 
@@ -80,7 +81,7 @@ func New(p Params) (*Server, error) {
 	if s.digest, err = parseDigest(p.Digest); err != nil {
 		return nil, err
 	}
-	if s.ciphers, err = cipherSuites(p.Exclude...); err != nil {
+	if s.ciphers, err = s.p.suites(); err != nil {
 		return nil, err
 	}
 	m, err := s.load()
@@ -224,6 +225,7 @@ func (s *Server) Handshake(ctx context.Context, h Handshake) (*tls.Conn, Session
 	s.refresh()
 	if s.mask&logVerbose != 0 {
 		s.p.Log.Infof("setting up TLS connection from %s", h.Client)
+		s.p.Log.Infof("%s: TLS cipher list \"%s\"", h.Client, s.p.CipherList)
 	}
 	h.server, h.material, h.ctx = s, s.files.Load(), ctx
 	config := s.outer.Clone()

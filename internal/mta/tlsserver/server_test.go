@@ -86,29 +86,6 @@ func FuzzParseChains(f *testing.F) {
 	})
 }
 
-func TestCipherSuites(t *testing.T) {
-	for _, tt := range []struct {
-		exclude string
-		left    int
-	}{
-		{"", 0}, // all
-		{"aNULL, MD5 RC4:3DES,nonsense", 0},
-		{"AES128", 6},
-		{"AES128+aRSA", 8},
-		{"aes256-gcm, ECDHE-RSA-AES256-GCM-SHA384", 9},
-		{"SHA1", 6},
-		{"CHACHA20+AES", 0},
-		{"aRSA, AES128", 3},
-	} {
-		if got, err := cipherSuites(tt.exclude); err != nil || len(got) != tt.left {
-			t.Errorf("%s: %d left, %v; want %d", tt.exclude, len(got), err, tt.left)
-		}
-	}
-	if _, err := cipherSuites("AES", "CHACHA20"); err == nil {
-		t.Error("exclusions that leave nothing are accepted")
-	}
-}
-
 // A fakeServer is one whose clock and files a test controls.
 type fakeServer struct {
 	*Server
@@ -240,6 +217,36 @@ func TestTickets(t *testing.T) {
 	}
 }
 
+// A ticket of one service opens no session of another, whose certificates and rules may differ.
+func TestTicketOfAnotherService(t *testing.T) {
+	f, other := newServer(t, time.Hour), newServer(t, time.Hour)
+	other.replace(t, "first.example")
+	client := &tls.Config{InsecureSkipVerify: true, ServerName: "x", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	f.handshake(t, client)
+	if _, resumed := other.handshake(t, client); resumed {
+		t.Error("another service takes the ticket")
+	}
+}
+
+// Names in a certificate that are not plain text count as none.
+func TestNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"mail.example": "mail.example", "a\x00": "a", "a\x00.b": "", "a\nb": "", "a\x7f": "", "müller": "müller", strings.Repeat("x", 255): strings.Repeat("x", 255), strings.Repeat("x", 256): "",
+	} {
+		subject := pkix.Name{Names: []pkix.AttributeTypeAndValue{{Type: oidOrganization, Value: "o"}, {Type: oidCommonName, Value: name}, {Type: oidCommonName, Value: "second"}}}
+		if got := (&nameReader{}).commonName(subject); got != want {
+			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+		issuer := want
+		if issuer == "" {
+			issuer = "o"
+		}
+		if got := (&nameReader{}).issuer(&x509.Certificate{Issuer: subject}); got != issuer {
+			t.Errorf("issuer %q is %q, want %q", name, got, issuer)
+		}
+	}
+}
+
 func TestBadSettings(t *testing.T) {
 	key, cert := newChain(t, "x")
 	good := filepath.Join(t.TempDir(), "good.pem")
@@ -250,7 +257,7 @@ func TestBadSettings(t *testing.T) {
 		ErrNoCertificate.Error(): {CertFile: "none", Digest: "sha256"},
 		"no such file":           {CertFile: good + "x", KeyFile: good + "x", Digest: "sha256"},
 		"digest algorithm \"x\"": {CertFile: good, KeyFile: good, Digest: "x"},
-		"leave no cipher":        {CertFile: good, KeyFile: good, Digest: "md5", Exclude: []string{"ALL"}},
+		"leave no cipher":        {CertFile: good, KeyFile: good, Digest: "md5", CipherList: "HIGH:!ALL", Versions: tlsconf.Versions{Highest: tls.VersionTLS12}},
 	} {
 		p.ReadFile = os.ReadFile
 		if _, err := New(p); err == nil || !strings.Contains(err.Error(), want) {

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/dovetail-mail/dovetail/internal/smtp"
 	"github.com/dovetail-mail/dovetail/internal/table"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -88,28 +89,11 @@ func (s *Session) AppendReceived(b []byte, asked bool) []byte {
 		if s.Peer.Trusted {
 			verified = "verified OK"
 		}
-		return fmt.Appendf(b, "\t(Client CN \"%s\", Issuer \"%s\" (%s))\r\n", comment(s.Peer.Subject), comment(s.Peer.Issuer), verified)
+		return fmt.Appendf(b, "\t(Client CN \"%s\", Issuer \"%s\" (%s))\r\n", smtp.Comment(s.Peer.Subject), smtp.Comment(s.Peer.Issuer), verified)
 	case asked:
 		return append(b, "\t(Client did not present a certificate)\r\n"...)
 	}
 	return append(b, "\t(No client certificate requested)\r\n"...)
-}
-
-// comment makes a text fit to stand within the comment of a header (RFC 5322 3.2.2).
-func comment(text string) string {
-	b := []byte(text)
-	open := 0
-	for i, c := range b {
-		switch {
-		case c == '(':
-			open++
-		case c == ')' && open > 0:
-			open--
-		case c == ')' || c == '\\' || c < ' ' || c > '~':
-			b[i] = '?'
-		}
-	}
-	return string(b) + strings.Repeat(")", open)
 }
 
 // digest is smtpd_tls_fingerprint_digest.
@@ -135,9 +119,10 @@ func (d digest) of(der []byte) string {
 }
 
 // judge looks at a chain that a client has presented. why is what Postfix logs when it is not trusted.
-func (s *Server) judge(chain []*x509.Certificate) (p Peer, why string) {
+func (s *Server) judge(client string, chain []*x509.Certificate) (p Peer, why string) {
 	leaf := chain[0]
-	p = Peer{Cert: leaf, Subject: commonName(leaf.Subject), Issuer: issuerName(leaf), Fingerprint: s.digest.of(leaf.Raw), KeyFingerprint: s.digest.of(leaf.RawSubjectPublicKeyInfo)}
+	names := nameReader{log: s.p.Log, client: client}
+	p = Peer{Cert: leaf, Subject: names.commonName(leaf.Subject), Issuer: names.issuer(leaf), Fingerprint: s.digest.of(leaf.Raw), KeyFingerprint: s.digest.of(leaf.RawSubjectPublicKeyInfo)}
 	roots := s.files.Load().roots
 	if roots == nil {
 		roots = x509.NewCertPool()
@@ -179,15 +164,6 @@ func (s *Server) reason(chain []*x509.Certificate, err error) string {
 		return "certificate verification failed for CLIENT: self-signed certificate"
 	}
 	return "certificate verification failed for CLIENT: untrusted issuer " + oneLine(last.Issuer)
-}
-
-func commonName(n pkix.Name) string { return table.Printable(n.CommonName) }
-
-func issuerName(c *x509.Certificate) string {
-	if c.Issuer.CommonName == "" && len(c.Issuer.Organization) > 0 {
-		return table.Printable(c.Issuer.Organization[0])
-	}
-	return commonName(c.Issuer)
 }
 
 // oneLine is a name in the form "/O=Example/CN=Example CA".

@@ -9,7 +9,9 @@ import (
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/dns"
 	"github.com/dovetail-mail/dovetail/internal/maillog"
+	"github.com/dovetail-mail/dovetail/internal/mta/cleanup"
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
+	"github.com/dovetail-mail/dovetail/internal/mta/postmaster"
 	"github.com/dovetail-mail/dovetail/internal/mta/resolve"
 )
 
@@ -22,6 +24,7 @@ type Config struct {
 	ReadFile func(path string) ([]byte, error) // reads certificates and keys
 	Tables   resolve.Opener
 	Rewrite  *resolve.Resolver // for smtp_generic_maps
+	Cleanup  *cleanup.Cleanup  // takes notices to the postmaster; nil: there are none
 	Log      *maillog.Logger
 }
 
@@ -46,8 +49,9 @@ type Agent struct {
 	sasl        *saslClient // nil when it is switched off
 	outgoing    *outgoing   // nil where mail leaves as it is
 	cache       cache
-	attempts    sync.Pool // *attempt
-	trace       *trace    // nil but for posttls-finger
+	attempts    sync.Pool           // *attempt
+	trace       *trace              // nil but for posttls-finger
+	notices     *postmaster.Notices // nil: the postmaster is told nothing
 }
 
 var _ deliver.Agent = (*Agent)(nil)
@@ -63,6 +67,9 @@ func New(c Config) (*Agent, error) {
 		return nil, err
 	}
 	if a.core, err = postfix.Get[postfix.Core](c.Main); err != nil {
+		return nil, err
+	}
+	if a.notices, err = postmaster.New(c.Main, c.Cleanup, c.Log); err != nil {
 		return nil, err
 	}
 	if err := a.openTables(c.Tables); err != nil {

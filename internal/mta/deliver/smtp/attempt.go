@@ -260,8 +260,11 @@ func (t *attempt) release(ctx context.Context, s *session, err error) {
 		s.quit()
 	default:
 		t.watch(nil)
+		t.tellPostmaster(ctx, s)
 		a.cache.put(t.req.Nexthop, s)
+		return
 	}
+	t.tellPostmaster(ctx, s)
 }
 
 // watch names the session that is interrupted when the context ends; nil is none, as

@@ -1,6 +1,8 @@
 package smtp
 
 import (
+	"crypto/tls"
+
 	"github.com/dovetail-mail/dovetail/internal/conf/postfix"
 	"github.com/dovetail-mail/dovetail/internal/tlsconf"
 )
@@ -9,7 +11,8 @@ import (
 type grades struct {
 	lists          postfix.CipherLists
 	set            *Settings
-	may, mandatory string // OpenSSL's lists of the grades at level may, and above
+	may, mandatory string        // OpenSSL's lists of the grades at level may, and above
+	curves         []tls.CurveID // nil: those that crypto/tls uses by itself
 }
 
 func newGrades(c *Config, set *Settings) (*grades, error) {
@@ -21,7 +24,12 @@ func newGrades(c *Config, set *Settings) (*grades, error) {
 	if g.may, err = g.lists.Grade(c.Protocol.prefix()+"tls_ciphers", set.TLSGrade); err != nil {
 		return nil, err
 	}
-	g.mandatory, err = g.lists.Grade(c.Protocol.prefix()+"tls_mandatory_ciphers", set.TLSMandatoryGrade)
+	if g.mandatory, err = g.lists.Grade(c.Protocol.prefix()+"tls_mandatory_ciphers", set.TLSMandatoryGrade); err != nil {
+		return nil, err
+	}
+	if c.Main.IsSet("tls_eecdh_auto_curves") {
+		g.curves, err = tlsconf.ECDHECurves(g.lists.Curves, c.Log.Warningf)
+	}
 	return g, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dovetail-mail/dovetail/internal/mta/postmaster"
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
@@ -45,8 +46,12 @@ func (s *session) reply(timeout time.Duration) (reply, error) {
 			full = true
 			s.agent.log.Warningf("%s: multi-line response longer than %d %.30s...", s.server.relay, limit, s.text)
 		}
+		said := line
 		if line, err = s.filterReply(line); err != nil {
 			return reply{}, err
+		}
+		if !full {
+			s.heard(said, line)
 		}
 		if !full {
 			if len(s.text) > 0 {
@@ -93,6 +98,7 @@ func (s *session) filterReply(line []byte) ([]byte, error) {
 // sent together might be mixed up.
 func (s *session) garbage(line []byte) {
 	s.unfit = true
+	s.history.trouble |= postmaster.Protocol
 	if s.ext&extPipelining == 0 {
 		return
 	}

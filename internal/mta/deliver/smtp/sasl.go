@@ -201,6 +201,7 @@ func (s *session) exchange(name string, client sasl.Client, credentials sasl.Cre
 	default:
 		command += " " + encoded
 	}
+	defer func() { s.history.secret = false }()
 	for range maxChallenges {
 		reply, err := s.ask(command, s.agent.set.HeloTimeout)
 		switch {
@@ -215,6 +216,7 @@ func (s *session) exchange(name string, client sasl.Client, credentials sasl.Cre
 			}
 			return s.loginRefused(&reply)
 		}
+		s.history.secret = true
 		if held != "" {
 			if len(reply.text) > len("334 ") {
 				return s.fail(deliver.Deferred, wire.Enhanced{4, 7, 0}, "SASL authentication failed; non-empty initial "+name+" challenge from server "+s.server.name)

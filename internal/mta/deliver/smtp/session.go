@@ -94,6 +94,7 @@ type session struct {
 	sizeLimit int64 // the server's SIZE, 0 for none
 	tls       tlsState
 	loggedIn  bool
+	history   history
 	unfit     bool // for another message: the server breaks the protocol
 	uses      int
 	began     time.Time // when the connection was begun
@@ -166,6 +167,7 @@ func (t *attempt) open(ctx context.Context, nexthop string, srv *server, policy 
 	if failed != nil || err != nil {
 		t.watch(nil)
 		s.quitAfter(failed)
+		t.tellPostmaster(ctx, s)
 		return s, failed, err
 	}
 	s.opened = time.Now()
@@ -427,6 +429,7 @@ var past = time.Unix(1, 0)
 // send sends what has gathered in s.out.
 func (s *session) send(timeout time.Duration) error {
 	s.arm(timeout)
+	s.said(s.out)
 	_, err := s.conn.Write(s.out)
 	s.out = s.out[:0]
 	return err
@@ -472,7 +475,8 @@ func (s *session) quit() {
 // leave ends a session that nobody waits for: the answer to QUIT is not awaited.
 func (s *session) leave() {
 	s.sock.SetDeadline(time.Now().Add(time.Second)) //nolint:errcheck // see arm
-	io.WriteString(s.conn, "QUIT\r\n")              //nolint:errcheck // the connection is closed either way
+	s.said([]byte("QUIT"))
+	io.WriteString(s.conn, "QUIT\r\n") //nolint:errcheck // the connection is closed either way
 	s.close()
 }
 

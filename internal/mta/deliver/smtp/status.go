@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dovetail-mail/dovetail/internal/mta/deliver"
+	"github.com/dovetail-mail/dovetail/internal/mta/postmaster"
 	wire "github.com/dovetail-mail/dovetail/internal/smtp"
 )
 
@@ -38,6 +39,7 @@ func isTimeout(err error) bool {
 
 // localError is the status after something failed here in the middle of a session.
 func (s *session) localError() *deliver.Status {
+	s.history.trouble |= postmaster.Data
 	status := s.fail(deliver.Deferred, wire.Enhanced{4, 3, 0}, "local data error while talking to "+s.server.name)
 	status.Dead = false
 	return status
@@ -50,6 +52,7 @@ func (s *session) refused(r *reply) *deliver.Status {
 
 // rejected is a status with the server's code and a text that says what it was about.
 func (s *session) rejected(r *reply, text string) *deliver.Status {
+	s.noteCode(r)
 	action := deliver.Bounced
 	if r.dsn[0] == 4 {
 		action = deliver.Deferred

@@ -198,7 +198,7 @@ func (s *session) startTLS(policy *tlsPolicy) (*deliver.Status, error) {
 func (s *session) handshake(policy *tlsPolicy) (*deliver.Status, error) {
 	config := s.agent.tls.config.Clone()
 	config.MinVersion, config.MaxVersion = policy.versions.Lowest, policy.versions.Highest
-	config.ServerName, config.CipherSuites = policy.serverName, policy.ciphers
+	config.ServerName, config.CipherSuites, config.CurvePreferences = policy.serverName, policy.ciphers, s.agent.tls.grades.curves
 	conn := tls.Client(s.conn, config)
 	s.arm(s.agent.set.TLSTimeout)
 	if err := conn.Handshake(); err != nil {

@@ -379,6 +379,7 @@ func (x *transaction) sendNothing() error {
 // recipient (RFC 2033 4.2).
 func (x *transaction) end() error {
 	s := x.s
+	s.said([]byte("."))
 	if s.agent.protocol == LMTP {
 		for _, i := range s.accepted {
 			if err := x.endOf(i); err != nil {

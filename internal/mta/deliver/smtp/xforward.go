@@ -21,7 +21,12 @@ var xforwardTable = [...]struct {
 	{"PORT", func(m *queue.Message) string { return known(m.Client.Port) }},
 	{"PROTO", func(m *queue.Message) string { return m.Client.Proto }},
 	{"HELO", func(m *queue.Message) string { return m.Client.Helo }},
-	{"IDENT", func(m *queue.Message) string { return m.ID }},
+	{"IDENT", func(m *queue.Message) string {
+		if m.Client.Addr == "" {
+			return "" // Postfix notes it of what smtpd takes only
+		}
+		return m.ID
+	}},
 	{"SOURCE", func(m *queue.Message) string {
 		if m.RewriteContext == "remote" {
 			return "REMOTE"
