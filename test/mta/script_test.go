@@ -50,12 +50,14 @@ type player struct {
 	t    *testing.T
 	hops map[string]*harness.NextHop
 
+	filters map[string]*contentFilter
+
 	slapd   *harness.Slapd
 	mariadb *harness.SQLServer
 }
 
 func play(t *testing.T, p harness.Program, file string) (out outcome) {
-	pl := &player{hops: make(map[string]*harness.NextHop)}
+	pl := &player{hops: make(map[string]*harness.NextHop), filters: make(map[string]*contentFilter)}
 	testscript.RunT(inOrder{t, p.String()}, testscript.Params{
 		Files:              []string{file},
 		RequireUniqueNames: true,
@@ -65,6 +67,7 @@ func play(t *testing.T, p harness.Program, file string) (out outcome) {
 			"start": pl.cmdStart, "reload": pl.cmdReload, "stop": pl.cmdStop, "nexthop": pl.cmdNexthop, "send": pl.cmdSend, "quiet": pl.cmdQuiet,
 			"logged": pl.cmdLogged, "letters": pl.cmdLetters, "fill": pl.cmdFill, "dovecot": pl.cmdDovecot, "imap": pl.cmdIMAP,
 			"slapd": pl.cmdSlapd, "mariadb": pl.cmdMariaDB, "talk": pl.cmdTalk, "end": pl.cmdEnd, "age": pl.cmdAge,
+			"filter": pl.cmdFilter, "port": pl.cmdPort,
 		},
 	})
 	if pl.site == nil {
@@ -73,6 +76,9 @@ func play(t *testing.T, p harness.Program, file string) (out outcome) {
 	out.Log, out.Letters = pl.lines(), make(map[string][]string)
 	for name, hop := range pl.hops {
 		out.Letters[name] = strings.Split(strings.Join(pl.letters(hop), "\n--\n"), "\n")
+	}
+	for name, f := range pl.filters {
+		out.Letters["told "+name] = strings.Split(pl.normal(strings.Join(f.told(), "\n--\n")), "\n")
 	}
 	return out
 }
@@ -222,7 +228,7 @@ func (pl *player) cmdAge(ts *testscript.TestScript, _ bool, args []string) {
 const letter = "From: sender@origin.example\r\nTo: you@example.com\r\nSubject: a letter\r\n" +
 	"Message-ID: <letter@origin.example>\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\r\nbody\r\n..\r\n"
 
-// send [-from ADDR] [-client IP] [-submission USER] RECIPIENT...: sends a letter by SMTP and
+// send [-from ADDR] [-client IP] [-port PORT] [-submission USER] RECIPIENT...: sends a letter by SMTP and
 // shows the replies. The user - does not log in. With ! the message must be refused.
 func (pl *player) cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	from, addr, client, user := "sender@origin.example", pl.SMTP, "127.0.0.1", ""
@@ -232,6 +238,8 @@ func (pl *player) cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 			from = args[1]
 		case "-client":
 			client = args[1]
+		case "-port":
+			addr = "127.0.0.1:" + args[1]
 		case "-submission":
 			addr, user = pl.Submission, strings.Trim(args[1], "-")
 		default:

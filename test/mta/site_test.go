@@ -292,6 +292,8 @@ func isOwnLine(service, text string) bool {
 		return true // Postfix says so also where there was no success
 	case strings.HasPrefix(text, "fatal: config variable inet_interfaces: host not found: "):
 		return true // a process that Postfix began while a script had main.cf wrong
+	case strings.HasPrefix(text, "cache ") && strings.Contains(text, " full cleanup: "):
+		return true // Postfix's verify looks for old results when it starts, Dovetail's drops them as it reads
 	case strings.HasPrefix(text, "warning: do not list domain "):
 		return true // comes as often as something is looked up
 	case text == "warning: mail_stream_cleanup: close error":
