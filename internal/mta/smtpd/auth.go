@@ -198,6 +198,9 @@ func (s *session) auth(args []byte) smtp.Reply {
 	if len(words) == 2 {
 		initial = words[1]
 	}
+	if _, err := s.srv.sasl.get(s.ctx); err != nil { // which mechanisms there are nobody can say
+		return s.authTemporary("Can't connect to authentication server")
+	}
 	if !hasWord(s.mechanisms(), strings.ToUpper(mechanism)) {
 		if s.srv.sasl.words.mechanism == cyrusNoMech {
 			s.srv.log.Warningf("SASL authentication failure: Couldn't find mech %s", mechanism)

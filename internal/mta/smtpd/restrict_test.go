@@ -57,6 +57,21 @@ smtpd_sender_restrictions = reject_known_sender_login_mismatch
 	d.check(t, transcript, "", "")
 }
 
+// TestAuthServerGone has nobody listen on the socket of the authentication server. No client may take
+// that for a wrong password.
+func TestAuthServerGone(t *testing.T) {
+	d := dialogue{config: "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = " + t.TempDir() + "/gone\n", lines: []string{
+		"S: 220 mail.example.com ESMTP Postfix",
+		"C: HELO c",
+		"S: 250 mail.example.com",
+		"C: AUTH PLAIN AGFsaWNlAHNlY3JldA==",
+		"S: 454 4.7.0 Temporary authentication failure: Can't connect to authentication server",
+	}}
+	ts := startServer(t, d.config, nil)
+	transcript, _ := d.play(t, ts.addr)
+	d.check(t, transcript, "", "")
+}
+
 // TestPanicIsNotCounted has sessions panic: their connections are not held against
 // the client any more.
 func TestPanicIsNotCounted(t *testing.T) {
