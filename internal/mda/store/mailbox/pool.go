@@ -146,6 +146,9 @@ func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Ident
 	}
 	err = p.createIndex(ctx, format, &loc, set, id)
 	if errors.Is(err, index.ErrExists) {
+		if taken(format, &loc) {
+			return nil // another process has found the directory, and made it a mailbox
+		}
 		// There was an index, but not the directory that makes a mailbox.
 		if err = removeLeftovers(&loc); err == nil {
 			err = p.createIndex(ctx, format, &loc, set, id)
@@ -161,6 +164,16 @@ func (p *Pool) Create(ctx context.Context, loc Location, set *Settings, id Ident
 // creating is the key that whoever creates a mailbox holds, and whoever begins to use it: a directory
 // that has no index yet would look damaged, and be mended while it is being made.
 func creating(loc *Location) string { return "create\x00" + loc.Dir }
+
+// taken tells whether somebody has put something into the message directory that was just made. Of
+// formats that make it themselves nobody can say: theirs may have been there before.
+func taken(format Format, loc *Location) bool {
+	if _, own := format.(DirMaker); own {
+		return false
+	}
+	entries, err := os.ReadDir(loc.Dir)
+	return err != nil || len(entries) > 0
+}
 
 // makeDir makes the message directory.
 func makeDir(loc *Location) error {
