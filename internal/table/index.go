@@ -333,12 +333,14 @@ func (t *indexTable) Walk(fn func(key, value string) error) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.begin(); err != nil {
-		return err
-	}
 	defer t.end()
-	if err := t.hold(); err != nil {
-		return err
+	for again := true; again; again = t.changed {
+		if err := t.begin(); err != nil {
+			return err
+		}
+		if err := t.hold(); err != nil && !t.changed {
+			return err
+		}
 	}
 	return t.index.Walk(func(key, value []byte) error { return fn(text(key), text(value)) })
 }
