@@ -133,9 +133,12 @@ func (c *client) discard(command string) error {
 		have += n
 		text := c.sink[:have]
 		last := text[bytes.LastIndexByte(text[:max(0, have-1)], '\n')+1:]
+		whole := text[have-1] == '\n'
 		switch {
-		case !bytes.HasPrefix(last, []byte("c ")) || text[have-1] != '\n':
-			have = copy(c.sink, last[:min(len(last), 100)]) // a beginning, for more to come
+		case whole && !bytes.HasPrefix(last, []byte("c ")):
+			have = 0
+		case !whole:
+			have = copy(c.sink, last[:min(len(last), 100)]) // the beginning is enough to tell what it is
 		case bytes.HasPrefix(last, []byte("c OK")):
 			return nil
 		default:
