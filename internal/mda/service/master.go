@@ -116,12 +116,12 @@ func (m *Master) start(p *plan) error {
 	if err := makeDirectories(p); err != nil {
 		return err
 	}
+	for _, w := range append(p.cfg.Warnings(), p.warnings...) {
+		m.log.Warningf("%s", w)
+	}
 	m.sockets = master.NewListeners(activation.Files(true))
 	if err := m.sockets.Replace(p.allListeners()); err != nil {
 		return err
-	}
-	for _, w := range append(p.cfg.Warnings(), p.warnings...) {
-		m.log.Warningf("%s", w)
 	}
 	m.log.Infof("Dovecot v%s starting up %s", dovecot.Version, startupProtocols(p.core.Protocols))
 	if err := m.startChild("auth"); err != nil {
