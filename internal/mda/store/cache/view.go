@@ -12,6 +12,9 @@ type View struct {
 	file *file
 	off  uint32   // of the message in vals; 0 for none
 	high []uint32 // highest uid looked up, by ID
+
+	recording bool
+	asked     []ID // while recording
 }
 
 // View returns a view of the cache.
@@ -69,12 +72,10 @@ func (v *View) Has(id ID) bool {
 // valid until the next Load. That it was asked for is noted. firstNew is the uid of the
 // first message that is not old.
 func (v *View) Get(id ID, uid, firstNew uint32) ([]byte, bool) {
-	for int(id) >= len(v.high) {
-		v.high = append(v.high, 0)
+	if v.recording {
+		v.asked = append(v.asked, id)
 	}
-	v.c.acquire()
-	v.c.used(id, uid, firstNew, &v.high[id])
-	v.c.mu.Unlock()
+	v.Ask([]ID{id}, uid, firstNew)
 	if v.off == 0 {
 		return nil, false
 	}
@@ -83,4 +84,26 @@ func (v *View) Get(id ID, uid, firstNew uint32) ([]byte, bool) {
 		return nil, false
 	}
 	return v.vals.Get(n)
+}
+
+// Ask notes that fields of a message were asked for, as Get does, for who has the answer
+// without looking it up.
+func (v *View) Ask(ids []ID, uid, firstNew uint32) {
+	v.c.acquire()
+	defer v.c.mu.Unlock()
+	for _, id := range ids {
+		for int(id) >= len(v.high) {
+			v.high = append(v.high, 0)
+		}
+		v.c.used(id, uid, firstNew, &v.high[id])
+	}
+}
+
+// Record begins to remember what Get is asked for.
+func (v *View) Record() { v.recording, v.asked = true, v.asked[:0] }
+
+// Recorded ends what Record began, and returns the fields. They are valid until the next Record.
+func (v *View) Recorded() []ID {
+	v.recording = false
+	return v.asked
 }

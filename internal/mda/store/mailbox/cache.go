@@ -33,6 +33,7 @@ type cached struct {
 	key       messageKey
 	details   *Details
 	structure *message.Structure
+	texts     [renderings]*rendered
 	bytes     int
 }
 
@@ -66,6 +67,20 @@ func (c *messageCache) putDetails(b *box, uid uint32, d *Details) {
 
 func (c *messageCache) putStructure(b *box, uid uint32, s *message.Structure) {
 	c.put(messageKey{b, uid}, structureSize(s), func(e *cached) { e.structure = s })
+}
+
+func (c *messageCache) rendered(b *box, uid uint32, what rendering) *rendered {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[messageKey{b, uid}]; e != nil {
+		c.lru.MoveToFront(e)
+		return e.Value.(*cached).texts[what]
+	}
+	return nil
+}
+
+func (c *messageCache) putRendered(b *box, uid uint32, what rendering, r *rendered) {
+	c.put(messageKey{b, uid}, r.size(), func(e *cached) { e.texts[what] = r })
 }
 
 // structureSize estimates what a structure takes: its parts, and the text of the

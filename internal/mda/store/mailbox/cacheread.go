@@ -20,6 +20,16 @@ type sessionView struct {
 
 // withValues calls fn with what is cached of the message. It must not keep it.
 func (msg *Message) withValues(fn func(v *cache.View)) {
+	msg.withView(func(v *cache.View) {
+		st := msg.st
+		seq, ext := cacheAt(st)
+		v.Load(st.Hdr.IndexID(), seq, binaryU32(st.ExtRecord(msg.i, ext)))
+		fn(v)
+	})
+}
+
+// withView calls fn with the session's view of the cache, which may be at another message.
+func (msg *Message) withView(fn func(v *cache.View)) {
 	m := msg.m
 	if m == nil {
 		return
@@ -29,9 +39,6 @@ func (msg *Message) withValues(fn func(v *cache.View)) {
 	if m.view.View == nil {
 		m.view.View = m.b.values.View()
 	}
-	st := msg.st
-	seq, ext := cacheAt(st)
-	m.view.Load(st.Hdr.IndexID(), seq, binaryU32(st.ExtRecord(msg.i, ext)))
 	fn(m.view.View)
 }
 
@@ -113,8 +120,7 @@ func (msg *Message) builder() *valueBuilder {
 	}
 }
 
-// AppendEnvelope appends the IMAP ENVELOPE.
-func (msg *Message) AppendEnvelope(ctx context.Context, b []byte) ([]byte, error) {
+func (msg *Message) envelope(ctx context.Context, b []byte) ([]byte, error) {
 	from := len(b)
 	if msg.lookup(cache.Envelope, func(data []byte) bool {
 		b = append(append(append(b, '('), data...), ')')
@@ -144,8 +150,7 @@ var envelopeFields = []string{
 	"Date", "Subject", "From", "Sender", "Reply-To", "To", "Cc", "Bcc", "In-Reply-To", "Message-ID",
 }
 
-// AppendBodyStructure appends the IMAP BODYSTRUCTURE.
-func (msg *Message) AppendBodyStructure(ctx context.Context, b []byte) ([]byte, error) {
+func (msg *Message) bodyStructure(ctx context.Context, b []byte) ([]byte, error) {
 	if s, ok := msg.plainText(); ok {
 		return appendPlain(b, s, true), nil
 	}
@@ -163,8 +168,7 @@ func (msg *Message) AppendBodyStructure(ctx context.Context, b []byte) ([]byte, 
 	return s.AppendBodyStructure(b[:from]), nil
 }
 
-// AppendBody appends the IMAP BODY.
-func (msg *Message) AppendBody(ctx context.Context, b []byte) ([]byte, error) {
+func (msg *Message) body(ctx context.Context, b []byte) ([]byte, error) {
 	if s, ok := msg.plainText(); ok {
 		return appendPlain(b, s, false), nil
 	}
