@@ -172,9 +172,14 @@ func equalFold(a string, b []byte) bool {
 	return true
 }
 
-func (e *flagsExpected) has(uid uint32) bool {
-	_, ok := slices.BinarySearch(e.uids, uid)
-	return ok
+// same reports whether the change of message i of told leads to message j of snap.
+func (e *flagsExpected) same(told *mailbox.Snapshot, i int, snap *mailbox.Snapshot, j int) bool {
+	if len(e.keywords) == 0 && e.op != mailbox.FlagsReplace {
+		flags, _ := e.apply(told.Flags(i), nil)
+		return flags == snap.Flags(j) && sameKeywords(told, i, snap, j)
+	}
+	flags, words := e.apply(told.Flags(i), told.Keywords(i))
+	return flags == snap.Flags(j) && sameSet(words, snap.Keywords(j))
 }
 
 // apply returns what becomes of flags and keywords.

@@ -288,6 +288,7 @@ type flagsDiff struct {
 	condstore  bool
 	aligned    bool // both begin with the messages looked at
 	i, j       int  // where the last message is in told and snap
+	expected   int  // how many messages are before it in what is expected
 }
 
 // How messages differ.
@@ -309,18 +310,28 @@ func (d *flagsDiff) compare(expect *flagsExpected) (what int) {
 	if d.condstore && d.told.ModSeq(d.i) != d.snap.ModSeq(d.j) && d.snap.ModSeq(d.j) > d.told.HighestModSeq() {
 		what = modSeqDiffer
 	}
-	same := d.told.Flags(d.i) == d.snap.Flags(d.j) && sameKeywords(d.told, d.i, d.snap, d.j)
-	if expect == nil || !expect.has(d.snap.UID(d.j)) {
-		if !same {
+	if d.expects(expect) {
+		if !expect.same(d.told, d.i, d.snap, d.j) {
 			what |= flagsDiffer
 		}
 		return what
 	}
-	flags, words := expect.apply(d.told.Flags(d.i), d.told.Keywords(d.i))
-	if flags != d.snap.Flags(d.j) || !sameSet(words, d.snap.Keywords(d.j)) {
+	if d.told.Flags(d.i) != d.snap.Flags(d.j) || !sameKeywords(d.told, d.i, d.snap, d.j) {
 		what |= flagsDiffer
 	}
 	return what
+}
+
+// expects reports whether a change of the message at hand is expected.
+func (d *flagsDiff) expects(expect *flagsExpected) bool {
+	if expect == nil {
+		return false
+	}
+	uid := d.snap.UID(d.j)
+	for d.expected < len(expect.uids) && expect.uids[d.expected] < uid {
+		d.expected++
+	}
+	return d.expected < len(expect.uids) && expect.uids[d.expected] == uid
 }
 
 // seek returns the index of uid in snap, which is i or a little higher, or the

@@ -135,10 +135,13 @@ func newFlagSetter(st *index.State, c *FlagChange) *flagSetter {
 }
 
 func (s *flagSetter) run(tx *index.Tx) (modified []uint32) {
+	i := -1
 	for _, uid := range s.c.UIDs {
-		i, ok := s.st.Find(uid)
-		if !ok {
-			continue
+		if i++; i >= s.st.Len() || s.st.UID(i) != uid { // mostly they follow each other
+			var ok bool
+			if i, ok = s.st.Find(uid); !ok {
+				continue
+			}
 		}
 		if s.c.UnchangedSince != Unconditional && s.st.ModSeq(i) > s.c.UnchangedSince {
 			s.modified = append(s.modified, uid)
