@@ -179,13 +179,12 @@ func (c *Cache) Header(name string) (ID, bool) {
 
 // used does what Dovecot does when a field is looked up, whether it was found or not: notes when,
 // and decides that it is worth to be cached of all messages if a client asks for old messages
-// or goes back. firstNew is the first uid of the last week. mu is held.
-func (c *Cache) used(id ID, uid, firstNew uint32, high *uint32) {
+// or goes back. now is the time in seconds, firstNew the first uid of the last week. mu is held.
+func (c *Cache) used(id ID, now, uid, firstNew uint32, high *uint32) {
 	k := &c.known[id]
 	if k.forced && k.Decision == No {
 		return
 	}
-	now := uint32(c.opt.Now().Unix())
 	old := int64(now)-int64(k.LastUsed) > secondsPerDay
 	if k.Decision == No || k.forced || k.Decision == Temp {
 		if old {

@@ -89,13 +89,14 @@ func (v *View) Get(id ID, uid, firstNew uint32) ([]byte, bool) {
 // Ask notes that fields of a message were asked for, as Get does, for who has the answer
 // without looking it up.
 func (v *View) Ask(ids []ID, uid, firstNew uint32) {
+	now := uint32(v.c.opt.Now().Unix())
 	v.c.acquire()
 	defer v.c.mu.Unlock()
 	for _, id := range ids {
 		for int(id) >= len(v.high) {
 			v.high = append(v.high, 0)
 		}
-		v.c.used(id, uid, firstNew, &v.high[id])
+		v.c.used(id, now, uid, firstNew, &v.high[id])
 	}
 }
 
