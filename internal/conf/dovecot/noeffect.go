@@ -70,6 +70,7 @@ var noEffectPlugins = map[string]string{
 	"fts_solr":      "the full-text index of the plugin fts is built in, Solr is not asked",
 	"fts_squat":     "the full-text index of the plugin fts is built in",
 	"fts_xapian":    "the full-text index of the plugin fts is built in",
+	"virtual":       "virtual mailboxes are listed and cannot be opened",
 }
 
 func reason(set *Setting) string {

@@ -52,6 +52,9 @@ func (u *User) CreateSpecialUse(ctx context.Context, name, use string) error {
 
 // create makes the mailbox under the lock of the list.
 func (u *User) create(ctx context.Context, p place) error {
+	if p.ns.st.isVirtual() {
+		return errVirtualCreate
+	}
 	lock, err := p.ns.lock(ctx)
 	if err != nil {
 		return err
@@ -92,6 +95,9 @@ func (u *User) create(ctx context.Context, p place) error {
 
 // createDir makes a name for mailboxes below it.
 func (u *User) createDir(ctx context.Context, p place) error {
+	if p.ns.st.isVirtual() {
+		return errVirtualCreate
+	}
 	lock, err := p.ns.lock(ctx)
 	if err != nil {
 		return err

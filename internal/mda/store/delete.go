@@ -28,6 +28,9 @@ func (u *User) Delete(ctx context.Context, name string) error {
 }
 
 func (u *User) delete(ctx context.Context, p place) error {
+	if p.ns.st.isVirtual() {
+		return errVirtualChange
+	}
 	if u.lazy.covers(p) {
 		return u.deleteKeeping(ctx, p)
 	}

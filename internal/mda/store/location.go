@@ -26,6 +26,7 @@ var formats = map[string]format{
 	"mdbox":   {name: "mdbox", dirName: "dbox-Mails", mailboxDir: "mailboxes", layout: layoutFS, subscriptions: "subscriptions", supported: true},
 	"maildir": {name: "maildir", layout: layoutMaildirPlus, subscriptions: "subscriptions", memory: true, supported: true},
 	"mbox":    {name: "mbox", layout: layoutFS, subscriptions: ".subscriptions", memory: true, supported: true},
+	"virtual": {name: formatVirtual, layout: layoutFS, subscriptions: ".virtual-subscriptions", memory: true, supported: true},
 }
 
 // storage is an expanded mail_location: where the mailboxes of a namespace lie.
@@ -248,6 +249,9 @@ func (p *locationParser) finish(f format) (*storage, error) {
 		s.subscriptions = p.subs
 	}
 	s.layout = f.layout
+	if s.isVirtual() {
+		s.listIndex = "" // Dovecot must not find there that they cannot be selected
+	}
 	if p.layoutSet != "" {
 		s.layout = strings.ToLower(p.layoutSet)
 	}
@@ -289,7 +293,11 @@ func (p *locationParser) finish(f format) (*storage, error) {
 func (p *locationParser) checkLayout() error {
 	s := p.st
 	switch s.layout {
-	case layoutFS, layoutIndex:
+	case layoutFS:
+	case layoutIndex:
+		if s.isVirtual() {
+			return p.layoutError(s.layout, "not supported by this version of Dovetail for "+s.format)
+		}
 	case layoutMaildirPlus:
 		switch {
 		case s.dirName != "":

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/store/journal"
+	"github.com/dovetail-mail/dovetail/internal/mda/store/virtual"
 )
 
 // The Maildir++ layout: all mailboxes are directories in the root, named by a dot and the
@@ -47,6 +48,9 @@ func (s *storage) separator() byte {
 
 // marker is the directory that makes another one a mailbox.
 func (s *storage) marker() string {
+	if s.isVirtual() {
+		return virtual.FileName // which is none: there is no mailbox that could be opened
+	}
 	if s.dirName == "" && s.format == "maildir" {
 		return maildirMarker
 	}

@@ -94,18 +94,28 @@ func (u *User) makeNamespace(t *template, set *namespaceSettings, location strin
 	if ns.Type == Shared && (strings.Contains(prefix, "%") || strings.Contains(location, "%")) {
 		ns.setSeparator(set.Separator)
 		err = ns.makeSharedRoot(set, location)
-	} else if ns.st, err = parseLocation(location, owner{u.info.Username, u.info.Home}); err == nil {
-		ns.st.minIndex, ns.st.public = int64(t.box.MboxMinIndexSize), ns.Type == Public
-		ns.st.setEscape(u.escape)
-		ns.setSeparator(set.Separator)
 	} else {
-		err = fmt.Errorf("Namespace '%s': %w", prefix, err)
+		err = u.makeStorage(ns, set, location)
 	}
 	if err != nil {
 		return nil, err
 	}
 	ns.setMailboxes(set.Mailboxes)
 	return ns, nil
+}
+
+// makeStorage completes a namespace that is at one place.
+func (u *User) makeStorage(ns *Namespace, set *namespaceSettings, location string) (err error) {
+	if ns.st, err = parseLocation(location, owner{u.info.Username, u.info.Home}); err == nil {
+		err = ns.checkVirtual()
+	}
+	if err != nil {
+		return fmt.Errorf("Namespace '%s': %w", ns.Prefix, err)
+	}
+	ns.st.minIndex, ns.st.public = int64(ns.set.MboxMinIndexSize), ns.Type == Public
+	ns.st.setEscape(u.escape)
+	ns.setSeparator(set.Separator)
+	return nil
 }
 
 // setSeparator sets the separator, by default that of the layout.

@@ -33,6 +33,9 @@ func (u *User) openFor(ctx context.Context, name string, why purpose) (*mailbox.
 	if err := u.access.mayOpen(p, why); err != nil {
 		return nil, err
 	}
+	if p.ns.st.isVirtual() {
+		return nil, u.refuseVirtual(p, name)
+	}
 	m, err := u.open(ctx, p)
 	if errors.Is(err, mailbox.ErrNotExist) {
 		if !p.isAuto() {
@@ -67,6 +70,9 @@ func (u *User) openFor(ctx context.Context, name string, why purpose) (*mailbox.
 // open opens a mailbox that is on disk. One that another program made, or that was restored
 // from a backup, need not have a directory for its index.
 func (u *User) open(ctx context.Context, p place) (*mailbox.Mailbox, error) {
+	if p.ns.st.isVirtual() {
+		return nil, mailbox.ErrNotExist
+	}
 	loc := p.location()
 	if p.name != inbox {
 		// No name leads out of the mail root, even if a link does.

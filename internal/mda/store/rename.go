@@ -49,6 +49,9 @@ func (u *User) Rename(ctx context.Context, from, to string) error {
 }
 
 func (u *User) rename(ctx context.Context, src, dst place) error {
+	if src.ns.st.isVirtual() {
+		return errVirtualChange
+	}
 	lock, err := src.ns.lock(ctx)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (ns *Namespace) makeSharedRoot(set *namespaceSettings, location string) err
 	if !ok {
 		return fail("Shared mailbox location not prefixed with driver")
 	}
-	if _, known := formats[strings.ToLower(driver)]; !known && driver != "auto" {
+	if f, known := formats[strings.ToLower(driver)]; !known && driver != "auto" || f.name == formatVirtual {
 		return fail("Unknown shared storage driver: " + driver)
 	}
 	at := strings.IndexByte(ns.Prefix, '%')
