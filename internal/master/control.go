@@ -36,7 +36,13 @@ type Message struct {
 	Kind  string
 	Body  []byte // JSON; valid until the next Receive
 	Files []*os.File
+
+	lost bool // descriptors were: see ErrDescriptors
 }
+
+// ErrDescriptors says that a message came without its descriptors, because the process has as many open as it may
+// (RLIMIT_NOFILE).
+var ErrDescriptors = errors.New("control message: its descriptors are lost: too many open files")
 
 // Decode unmarshals the body.
 func (m *Message) Decode(v any) error {
@@ -154,7 +160,8 @@ func (c *Conn) send(kind string, body any, oob []byte) error {
 	return nil
 }
 
-// Receive waits for the next message. It returns io.EOF when the other side is gone.
+// Receive waits for the next message. It returns io.EOF when the other side is gone. With ErrDescriptors the message
+// is there, but none of its files.
 func (c *Conn) Receive() (Message, error) {
 	n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.in, c.oob)
 	if err != nil {
@@ -168,12 +175,17 @@ func (c *Conn) Receive() (Message, error) {
 		return Message{}, err
 	}
 	m := Message{Files: files}
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+	if flags&unix.MSG_TRUNC != 0 {
 		m.CloseFiles()
 		return Message{}, errors.New("control message: truncated")
 	}
 	kind, body, _ := bytes.Cut(c.in[:n], []byte{'\n'})
 	m.Kind, m.Body = string(kind), body
+	if flags&unix.MSG_CTRUNC != 0 {
+		m.CloseFiles()
+		m.Files, m.lost = nil, true
+		return m, ErrDescriptors
+	}
 	return m, nil
 }
 

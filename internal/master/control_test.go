@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func pair(t *testing.T) (ours, theirs *Conn) {
@@ -51,6 +53,41 @@ func TestMessageCarriesDescriptors(t *testing.T) {
 	if string(text) != "through" || err != nil {
 		t.Errorf("read %q, %v", text, err)
 	}
+}
+
+// TestDescriptorsLost receives a message whose descriptor has no place any more: what it says is there, and so are the
+// messages behind it.
+func TestDescriptorsLost(t *testing.T) {
+	ours, theirs := pair(t)
+	for range 2 {
+		if err := ours.Send("take", map[string]int{"id": 7}, os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	full := limit
+	full.Cur = 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &full); err != nil {
+		t.Fatal(err)
+	}
+	m, err := theirs.Receive()
+	if e := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); e != nil {
+		t.Fatal(e)
+	}
+	var body struct{ ID int }
+	if !errors.Is(err, ErrDescriptors) || len(m.Files) != 0 || m.Kind != "take" || m.Decode(&body) != nil || body.ID != 7 {
+		t.Errorf("received %q %s with %d files, %v", m.Kind, m.Body, len(m.Files), err)
+	}
+	if err := new(Process).adopt(&m); !errors.Is(err, ErrDescriptors) {
+		t.Errorf("taken over without its descriptors: %v", err)
+	}
+	if m, err = theirs.Receive(); err != nil || len(m.Files) != 1 {
+		t.Fatalf("the next one comes with %d files, %v", len(m.Files), err)
+	}
+	m.CloseFiles()
 }
 
 func TestOversizedMessageIsRefused(t *testing.T) {

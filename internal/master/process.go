@@ -110,6 +110,9 @@ func (p *Process) adopt(m *Message) error {
 	if err := m.Decode(&in); err != nil {
 		return err
 	}
+	if m.lost {
+		return ErrDescriptors
+	}
 	files := m.Files
 	if in.HasConfig {
 		content, err := ReadMemfd(files[0])

@@ -92,6 +92,32 @@ func TestMissed(t *testing.T) {
 	}
 }
 
+// TestCrowded has a session hibernate long before its time where descriptors are scarce.
+func TestCrowded(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, map[string]string{"imap_hibernate_timeout": "1 hours", "imap_idle_notify_interval": "0"})
+	s.srv.conf.Crowded = func() bool { return true }
+	client, conn := tcpPair(t)
+	defer client.Close()
+	user := s.open(t)
+	asleep := make(chan *Asleep, 1)
+	go func() {
+		defer user.Close()
+		asleep <- s.srv.Serve(s.ctx, conn, handoff.Login{}, user)
+	}()
+	r := bufio.NewReader(client)
+	say(t, client, r, "a SELECT INBOX")
+	say(t, client, r, "b IDLE", "+ ")
+	select {
+	case a := <-asleep:
+		if a == nil {
+			t.Error("the session has ended")
+		}
+	case <-time.After(time.Minute):
+		t.Error("the session does not hibernate")
+	}
+}
+
 // say sends a line and returns what is answered, up to the line that begins with last, or else with the tag.
 func say(t *testing.T, c net.Conn, r *bufio.Reader, line string, last ...string) (got []string) {
 	t.Helper()

@@ -38,11 +38,19 @@ func (i *idle) keepAlive() {
 	}
 }
 
+// crowdedHibernate is how long a session is in IDLE before it hibernates when descriptors are scarce.
+const crowdedHibernate = time.Second
+
 // hibernateLater sets when the session may hibernate: when nothing has happened for some time.
 func (i *idle) hibernateLater() {
-	if d := i.set.HibernateTimeout; d > 0 {
-		i.hibernate = time.Now().Add(d)
+	d := i.set.HibernateTimeout
+	if d <= 0 {
+		return
 	}
+	if crowded := i.srv.conf.Crowded; crowded != nil && crowded() {
+		d = min(d, crowdedHibernate)
+	}
+	i.hibernate = time.Now().Add(d)
 }
 
 // due returns when something is to be done without input, the zero time for never.

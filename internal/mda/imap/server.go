@@ -21,6 +21,9 @@ type Config struct {
 	Dovecot *dovecot.Config
 	Pool    *mailbox.Pool
 	Log     *maillog.Logger // sessions log with mail_log_prefix instead of its tag
+
+	// Crowded reports whether descriptors are getting scarce; nil for never. Sessions that may hibernate do so soon then.
+	Crowded func() bool
 }
 
 // A Server serves IMAP sessions. It is safe for concurrent use.

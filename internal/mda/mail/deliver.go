@@ -204,6 +204,9 @@ func (m *process) deliver(msg *master.Message) {
 	if err := msg.Decode(&d); err != nil || len(msg.Files) != 1 {
 		m.log.Errorf("delivery: %v (%d descriptors)", err, len(msg.Files))
 		msg.CloseFiles()
+		if err == nil { // the LMTP client need not wait to be told to try again
+			go m.p.Control.Send(KindDelivered, &Delivered{ID: d.ID, Error: "Too many open files"}) //nolint:errcheck // as below
+		}
 		return
 	}
 	m.sessions.Add(1)

@@ -34,6 +34,7 @@ type Login struct {
 type Accepted struct {
 	ID      uint64 `json:"id"`
 	Refused string `json:"refused,omitempty"` // why, for the client
+	Failed  bool   `json:"failed,omitempty"`  // the reason is the server's and in its log
 }
 
 // Idle says that all of the messages received so far are dealt with, the first with the configuration

@@ -46,6 +46,8 @@ type process struct {
 	waiter   hibernate.Waiter
 	tidy     tidier
 	lastWork atomic.Int64 // unix time in nanoseconds
+
+	crowdedUntil atomic.Int64 // likewise: see isCrowded
 }
 
 // servers are the protocol servers under one configuration. Sessions keep the
@@ -120,7 +122,7 @@ func (m *process) configure() error {
 	if s.userdb, s.idle, err = processSettings(cfg); err != nil {
 		return err
 	}
-	if s.imap, err = imap.NewServer(imap.Config{Dovecot: cfg, Pool: m.pool, Log: m.log}); err != nil {
+	if s.imap, err = imap.NewServer(imap.Config{Dovecot: cfg, Pool: m.pool, Log: m.log, Crowded: m.isCrowded}); err != nil {
 		return err
 	}
 	if s.pop3, err = pop3.NewServer(pop3.Config{Dovecot: cfg, Pool: m.pool, Log: m.log}); err != nil {
@@ -167,7 +169,7 @@ func (m *process) control() error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, master.ErrDescriptors) {
 			return err
 		}
 		m.lastWork.Store(time.Now().UnixNano())
@@ -216,14 +218,14 @@ func (m *process) reload(msg *master.Message) {
 // accept starts the session of a connection.
 func (m *process) accept(msg *master.Message) {
 	var login Login
-	if err := msg.Decode(&login); err != nil || len(msg.Files) != 1 {
-		m.log.Errorf("login: %v (%d descriptors)", err, len(msg.Files))
+	if err := msg.Decode(&login); err != nil {
+		m.log.Errorf("login: %v", err)
 		msg.CloseFiles()
 		return
 	}
-	conn, err := handoff.NewConn(msg.Files[0], login.Login.Local, login.Login.Remote)
+	conn, err := m.take(msg, &login)
 	if err != nil {
-		m.log.Errorf("login: %v", err)
+		go m.decline(&login, err)
 		return
 	}
 	m.sessions.Add(1)

@@ -25,6 +25,9 @@ type pendingLogin struct {
 // errMailGone is for clients whose mail process ended before it could take them.
 var errMailGone = errors.New("the mail process ended")
 
+// errNotTaken is for clients that the mail process cannot take. Its log says why.
+var errNotTaken = errors.New("the mail process could not take the client")
+
 // add remembers a client and returns its number here.
 func (l *logins) add(key mailKey) (id uint64, answer <-chan mail.Accepted) {
 	p := pendingLogin{key, make(chan mail.Accepted, 1)}
@@ -77,6 +80,9 @@ func (l *logins) wait(ctx context.Context, answer <-chan mail.Accepted) (refused
 	case a, ok := <-answer:
 		if !ok {
 			return "", errMailGone
+		}
+		if a.Failed {
+			return "", errNotTaken
 		}
 		return a.Refused, nil
 	case <-ctx.Done():
