@@ -29,12 +29,15 @@ const relayBuffer = 16 << 10
 
 var relayBuffers = sync.Pool{New: func() any { return new([relayBuffer]byte) }}
 
-// run relays until both directions are closed, or ctx ends. The mail process
-// says goodbye itself when it has to stop, so ctx only matters to clients that
-// do not read that.
+// goodbyeTime is how long relaying goes on when this process is to end. The mail process is
+// told at the same time and says goodbye; the master kills what has not ended after 5 s.
+const goodbyeTime = 3 * time.Second
+
+// run relays until both directions are closed. When ctx ends it goes on for as long as the
+// mail process may take to say goodbye to the client.
 func (r *relay) run(ctx context.Context) {
 	r.raw.SetDeadline(time.Time{}) //nolint:errcheck // of the login; a closed connection shows in the first read
-	stop := context.AfterFunc(ctx, r.close)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(r.srv.goodbyeTime, r.close) })
 	defer stop()
 	defer r.close()
 	done := make(chan struct{})

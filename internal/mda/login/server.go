@@ -87,6 +87,8 @@ type Server struct {
 
 	// relayPatience is how long a TLS client may leave output unread.
 	relayPatience time.Duration
+	// goodbyeTime is how long relaying goes on when the process is to end.
+	goodbyeTime time.Duration
 
 	mu      sync.Mutex
 	clients clientList
@@ -94,7 +96,7 @@ type Server struct {
 
 // NewServer returns a server for the configuration. It reads no file later.
 func NewServer(cfg Config) (*Server, error) {
-	s := &Server{Config: cfg, service: cfg.Service, log: cfg.Log, pid: os.Getpid(), relayPatience: relayPatience}
+	s := &Server{Config: cfg, service: cfg.Service, log: cfg.Log, pid: os.Getpid(), relayPatience: relayPatience, goodbyeTime: goodbyeTime}
 	if s.Relays == nil {
 		s.Relays = new(Relays)
 	}
