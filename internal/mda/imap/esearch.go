@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
@@ -14,6 +15,7 @@ import (
 var (
 	errSourceMissing = bad("Missing source mailboxes")
 	errNotInMany     = bad("Message numbers and saved results need the selected mailbox alone")
+	errUpdateMany    = bad("UPDATE needs the selected mailbox alone") // RFC 7377 2.1
 )
 
 // searchSource is which mailboxes ESEARCH looks at (RFC 7377 2.2).
@@ -41,8 +43,8 @@ func (c *command) esearch() error {
 	switch {
 	case src.selected && c.box == nil:
 		return errNotSelected
-	case opt.what&returnUpdate != 0:
-		return bad("UPDATE cannot be used in ESEARCH")
+	case opt.what&returnUpdate != 0 && !alone:
+		return errUpdateMany
 	case opt.what&returnSave != 0 && !alone:
 		return errNotInMany
 	}
@@ -104,6 +106,9 @@ func (c *command) searchSource(args imapwire.Args) (src searchSource, rest imapw
 
 // searchSelected is a search of the selected mailbox.
 func (c *command) searchSelected(args imapwire.Args, opt searchOptions) error {
+	if err := c.mayUpdate(opt); err != nil {
+		return err
+	}
 	key, modseq, err := c.searchKey(args, "", opt)
 	if err != nil {
 		return err
@@ -113,6 +118,9 @@ func (c *command) searchSelected(args imapwire.Args, opt searchOptions) error {
 		return err
 	}
 	in := foundIn{name: c.box.name, snap: c.box.told}
+	if err := c.keepUpdated(opt, key, uids, nil); err != nil {
+		return err
+	}
 	return c.foundIn(&in, uids, modseq, opt)
 }
 
@@ -201,6 +209,13 @@ func (c *command) searchIn(name string, key *search.Key, modseq bool, opt search
 type foundIn struct {
 	name string
 	snap *mailbox.Snapshot
+}
+
+// append appends what tells the mailbox in the answer (RFC 7377 2.1).
+func (in *foundIn) append(b []byte, s *session) []byte {
+	b = s.appendName(append(b, " MAILBOX "...), in.name)
+	b = append(b, " UIDVALIDITY "...)
+	return strconv.AppendUint(b, uint64(in.snap.UIDValidity()), 10)
 }
 
 // foundIn saves and answers what was found in a mailbox.

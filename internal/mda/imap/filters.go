@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
@@ -12,13 +13,27 @@ import (
 // maxFilters is how many filters one search may use: they may use each other.
 const maxFilters = 100
 
-var errTooManyFilters = bad("Too many filters in search query")
+var (
+	errTooManyFilters = bad("Too many filters in search query")
+	errFilterName     = bad("Invalid filter name")
+)
+
+// isFilterName reports whether the name can be that of a filter: it is an atom (RFC 5466 3.1). Others
+// could not be told in the response codes about filters either.
+func isFilterName(name []byte) bool {
+	return len(name) > 0 && !slices.ContainsFunc(name, func(c byte) bool {
+		return c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\]`, c) >= 0
+	})
+}
 
 // filter reads the key FILTER (RFC 5466 3.1), which stands for the keys kept under that name.
 func (p *searchParser) filter() (*search.Key, error) {
 	name, err := p.param()
 	if err != nil {
 		return nil, err
+	}
+	if !isFilterName(name) {
+		return nil, errFilterName
 	}
 	if p.filters++; p.filters > maxFilters {
 		return nil, errTooManyFilters
@@ -52,13 +67,13 @@ func filterArgs(text string) (imapwire.Args, error) {
 }
 
 func badFilter(name []byte) error {
-	return &reply{cond: condNo, code: "[BADFILTER " + strings.Map(inBadURL, string(name)) + "] ", text: "Filter cannot be used."}
+	return &reply{cond: condNo, code: "[BADFILTER " + string(name) + "] ", text: "Filter cannot be used."}
 }
 
 // filterText returns what a filter is: the user's own or, without one, the one for all (RFC 5466 3.2).
 func (s *session) filterText(name string) (string, error) {
 	for _, shared := range []bool{false, true} {
-		if strings.ContainsRune(name, '/') || name == "" {
+		if strings.ContainsRune(name, '/') {
 			break
 		}
 		value, ok, err := s.user.Metadata(s.ctx, store.Attribute{Shared: shared, Key: "filters/values/" + name})
@@ -66,5 +81,5 @@ func (s *session) filterText(name string) (string, error) {
 			return value, err
 		}
 	}
-	return "", &reply{cond: condNo, code: "[UNDEFINED-FILTER " + strings.Map(inBadURL, name) + "] ", text: "Filter is not defined."}
+	return "", &reply{cond: condNo, code: "[UNDEFINED-FILTER " + name + "] ", text: "Filter is not defined."}
 }

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/dovetail-mail/dovetail/internal/mda/imap/imapwire"
@@ -161,8 +162,20 @@ func (c *command) setQuota() error {
 			return errArguments
 		}
 		if err := r.SetLimit(c.ctx, string(list[0].Data), value); err != nil {
-			return err
+			return c.notLimited(err)
 		}
 	}
 	return nil
+}
+
+// notLimited answers BAD where a limit could not be set, whatever the reason, as Dovecot does.
+func (c *command) notLimited(err error) error {
+	var se *store.Error
+	if !errors.As(err, &se) {
+		return err
+	}
+	if se.Err != nil {
+		c.log.Errorf("quota: %v", se.Err)
+	}
+	return bad(se.Text)
 }

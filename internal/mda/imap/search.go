@@ -317,9 +317,7 @@ func (r *searchResult) writeExtended() error {
 	b := append(r.buf(), "* ESEARCH (TAG "...)
 	b = imapwire.AppendString(b, r.tag)
 	if r.in != nil { // RFC 7377 2.1
-		b = r.appendName(append(b, " MAILBOX "...), r.in.name)
-		b = append(b, " UIDVALIDITY "...)
-		b = strconv.AppendUint(b, uint64(r.in.snap.UIDValidity()), 10)
+		b = r.in.append(b, r.session)
 	}
 	b = append(b, ')')
 	if r.command.uid {

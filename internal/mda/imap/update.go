@@ -22,6 +22,7 @@ type searchUpdate struct {
 	uids  []uint32 // the result, ascending
 	order *sorted  // of SORT; nil for SEARCH
 	fetch *program // what the client is sent of messages that are added, or nil
+	named bool     // of ESEARCH, whose answers name the mailbox (RFC 7377 2.1)
 }
 
 // cancelUpdate is CANCELUPDATE (RFC 5267 4.3.6).
@@ -71,7 +72,7 @@ func (c *command) keepUpdated(opt searchOptions, key *search.Key, uids []uint32,
 		b = imapwire.AppendString(b, c.tag)
 		return c.put(append(b, "]\r\n"...))
 	}
-	c.box.updates = append(c.box.updates, &searchUpdate{tag: c.tag, uid: c.uid, key: key, uids: slices.Clone(uids), order: order, fetch: opt.fetch})
+	c.box.updates = append(c.box.updates, &searchUpdate{tag: c.tag, uid: c.uid, key: key, uids: slices.Clone(uids), order: order, fetch: opt.fetch, named: c.name == "ESEARCH"})
 	return nil
 }
 
@@ -188,6 +189,9 @@ func (s *session) tellSearchUpdate(u *searchUpdate, removed, added []placed, fir
 	r := searchResult{command: c}
 	b := append(s.buf(), "* ESEARCH (TAG "...)
 	b = imapwire.AppendString(b, u.tag)
+	if u.named {
+		b = (&foundIn{name: s.box.name, snap: s.box.told}).append(b, s)
+	}
 	b = append(b, ')')
 	if u.uid {
 		b = append(b, " UID"...)

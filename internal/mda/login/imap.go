@@ -29,8 +29,9 @@ var imapCommands = map[string]func(*imap, context.Context, *session) bool{
 }
 
 // imapBanner is the built-in list of capabilities. Dovecot announces ENABLE and
-// IDLE already here, for clients that never ask again.
-const imapBanner = "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE"
+// IDLE already here, for clients that never ask again; IMAP4rev2 stands beside them for those
+// that choose what they enable before they log in (RFC 9051 7.2.2).
+const imapBanner = "IMAP4rev1 IMAP4rev2 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE"
 
 func newIMAP(set IMAPSettings) *imap {
 	p := &imap{set: set, capability: set.capability(), id: imapID(set.IDSend)}
