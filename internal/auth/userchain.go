@@ -71,14 +71,15 @@ func (s *Server) nextUserdb(i int, success bool) int {
 	return i
 }
 
-// finish adds the override_fields and keeps what the userdb said, or forgets it. Of the last
-// one, as in Dovecot, both depend on whether the rules call the whole a success. It fails
-// if the override_fields cannot be expanded.
+// finish adds the override_fields and keeps what the userdb said, or forgets it: nothing of one that
+// does not have the user counts, neither its default_fields nor its override_fields, which could be
+// the uid and the home of others. (Dovecot 2.3 takes both of the last userdb if an earlier one has
+// the user.) It fails if the override_fields cannot be expanded.
 func (u *userdb) finish(req *db.Request, r result, success, last bool) bool {
 	switch {
 	case last && !success:
 		return true
-	case !last && r != resultOK:
+	case r != resultOK:
 		req.Userdb.Rollback()
 		return true
 	}

@@ -174,3 +174,37 @@ func TestCertificateNamesNobodyElse(t *testing.T) {
 		t.Errorf("%q", answer)
 	}
 }
+
+// TestUserdbThatFails asks a last userdb that does not have the user, or cannot tell. The uid and the home it
+// gives its own users by default, or whatever they have, are not those of another.
+func TestUserdbThatFails(t *testing.T) {
+	t.Parallel()
+	const config = `passdb {
+  driver = static
+  args = password=secret
+}
+userdb {
+  driver = passwd-file
+  args = @DIR@/first
+  result_success = continue-ok
+}
+userdb {
+  driver = passwd-file
+  args = @DIR@/LAST
+  default_fields = uid=5000 home=/var/vmail/%u
+  override_fields = gid=5001
+}
+`
+	const alice = "alice::1001:1001::/home/alice::\n"
+	for _, last := range []string{"second", "missing"} {
+		judge(t, map[string]string{
+			"dovecot.conf": strings.Replace(config, "LAST", last, 1), "first": alice, "second": "bob::::::\nalan::::::\n",
+		},
+			"USER alice -> USER alice\tuid=1001\tgid=1001\thome=/home/alice",
+		)
+	}
+	judge(t, map[string]string{"dovecot.conf": strings.Replace(config, "LAST", "second", 1), "first": alice, "second": "bob::::::\n"},
+		"USER bob -> USER bob\tuid=5000\thome=/var/vmail/bob\tgid=5001",
+		"USER carol -> NOTFOUND ",
+	)
+}

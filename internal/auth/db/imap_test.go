@@ -47,6 +47,16 @@ func TestIMAPConversation(t *testing.T) {
 	}
 }
 
+// TestIMAPLoginDisabled says a password that must be a literal to a server that takes none.
+func TestIMAPLoginDisabled(t *testing.T) {
+	var sent strings.Builder
+	c := &imapClient{name: "test", r: bufio.NewReaderSize(strings.NewReader("+ go on\r\n+ go on\r\n1 OK in\r\n"), maxIMAPLine), w: &sent}
+	c.capabilities = []string{"IMAP4REV1", "LOGINDISABLED"}
+	if _, err := c.login("alice", "geheimwört"); err == nil || sent.Len() > 0 {
+		t.Errorf("sent %q, %v", sent.String(), err)
+	}
+}
+
 func FuzzIMAP(f *testing.F) {
 	f.Add("* OK [CAPABILITY IMAP4rev1] hello\r\n1 OK in\r\n")
 	f.Add("* OK hello\r\n* CAPABILITY IMAP4rev1\r\n1 OK\r\n2 NO [EXPIRED] out\r\n")

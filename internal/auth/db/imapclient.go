@@ -232,10 +232,10 @@ func (c *imapClient) tryLogin(user, password string) (*imapReply, error) {
 	case is8bit && c.has("AUTH=PLAIN"):
 		secret := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 		return c.command("AUTHENTICATE PLAIN", secret)
-	case is8bit:
-		return c.command("LOGIN {"+strconv.Itoa(len(user))+"}", user+" {"+strconv.Itoa(len(password))+"}", password)
 	case c.has("LOGINDISABLED"):
 		return nil, errors.New("Server does not take passwords (LOGINDISABLED)")
+	case is8bit:
+		return c.command("LOGIN {"+strconv.Itoa(len(user))+"}", user+" {"+strconv.Itoa(len(password))+"}", password)
 	}
 	return c.command("LOGIN " + quoteIMAP(user) + " " + quoteIMAP(password))
 }
