@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,5 +207,29 @@ userdb {
 	judge(t, map[string]string{"dovecot.conf": strings.Replace(config, "LAST", "second", 1), "first": alice, "second": "bob::::::\n"},
 		"USER bob -> USER bob\tuid=5000\thome=/var/vmail/bob\tgid=5001",
 		"USER carol -> NOTFOUND ",
+	)
+}
+
+// TestIntrospectionTellsNothing presents a token of which the server does not say whether it is active, as
+// RFC 7662 2.2 requires of it. Dovecot 2.3.19 lets its bearer in.
+func TestIntrospectionTellsNothing(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(&tokenServer{})
+	defer server.Close()
+	const config = `auth_mechanisms = xoauth2 oauthbearer
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = @DIR@/oauth2
+}
+`
+	settings := strings.ReplaceAll(oauth2Files["post"], "@SERVER@", server.URL)
+	judge(t, map[string]string{"dovecot.conf": config, "oauth2": settings},
+		"XOAUTH2 alice / good-alice -> OK user=alice",
+		"XOAUTH2 alice / silent-alice -> FAIL ",
+		"XOAUTH2 alice / inactive-alice -> FAIL ",
+	)
+	judge(t, map[string]string{"dovecot.conf": config, "oauth2": settings + "active_attribute =\nactive_value =\n"},
+		"XOAUTH2 alice / silent-alice -> OK user=alice",
 	)
 }

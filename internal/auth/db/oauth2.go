@@ -212,6 +212,10 @@ func (l *oauth2Lookup) introspect(ctx context.Context) error {
 	if err := l.decide(); err != nil {
 		return fmt.Errorf(prefix, err)
 	}
+	if _, told := l.fields[l.set.ActiveAttribute]; !told && l.set.ActiveAttribute != "" && l.set.IntrospectionMode == "post" {
+		// RFC 7662 2.2 requires it. Servers that are asked otherwise are not of this RFC.
+		return fmt.Errorf(prefix, refuse(ErrMismatch, "Missing active_attribute in the answer"))
+	}
 	if !reply.valid {
 		// Dovecot goes by the fields of an error, too.
 		return fmt.Errorf(prefix, refuse(ErrMismatch, "Invalid token"))
