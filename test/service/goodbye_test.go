@@ -40,7 +40,9 @@ func TestGoodbye(t *testing.T) {
 				var said []string
 				line, err := c.Line()
 				for ; err == nil; line, err = c.Line() {
-					said = append(said, line)
+					if line != "* OK Still here" { // the original may take long to stop
+						said = append(said, line)
+					}
 				}
 				if !slices.Equal(said, []string{"* BYE Server shutting down."}) {
 					t.Errorf("%s: when the server stops it says %q, then %v", name, said, err)
