@@ -298,6 +298,8 @@ func isOwnLine(service, text string) bool {
 		return true // comes as often as something is looked up
 	case text == "warning: mail_stream_cleanup: close error":
 		return true // Postfix's own trouble with the queue file of a message that is too large
+	case harness.IsClockWarning(text):
+		return true
 	case strings.HasSuffix(text, " has changed -- restarting"):
 		return true // Dovetail need not start again
 	}
