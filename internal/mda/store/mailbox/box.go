@@ -233,6 +233,9 @@ func (b *box) publish() {
 		b.rewatch()
 	}
 	st := b.ix.State()
+	if old := b.snap.Load(); replaced || old != nil && !continues(old.st, st) {
+		b.pool.cache.dropBox(b) // from a backup, perhaps
+	}
 	b.values.follow(st)
 	if old := b.snap.Load(); !st.Light() && (old == nil || old.st != st || !old.private.same(b.privateView())) {
 		b.snap.Store(b.newSnapshot(st))

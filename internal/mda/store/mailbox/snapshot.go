@@ -104,3 +104,8 @@ func (s *Snapshot) FirstUnseen() (i int, ok bool) {
 
 // Deleted tells whether the mailbox itself was deleted.
 func (s *Snapshot) Deleted() bool { return s.st.Deleted() }
+
+// continues reports whether uids that both states know are of the same messages.
+func continues(old, st *index.State) bool {
+	return st.Hdr.IndexID() == old.Hdr.IndexID() && st.Hdr.UIDValidity() == old.Hdr.UIDValidity() && st.Hdr.NextUID() >= old.Hdr.NextUID()
+}
