@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -92,12 +93,14 @@ func (e *earlyState) allowByLists() {
 func (e *earlyState) listen(wait time.Duration) bool {
 	s := e.session
 	ctx, done := context.WithCancel(context.Background())
+	var cutting sync.WaitGroup
 	if e.score != nil && s.srv.set.DNSBLAllowlistThreshold < 0 {
-		go e.cutShort(ctx, e.score)
+		cutting.Go(func() { e.cutShort(ctx, e.score) })
 	}
 	s.conn.SetReadDeadline(e.deadline) //nolint:errcheck // reading tells
 	text, err := peek(s.conn)
 	done()
+	cutting.Wait()
 	s.conn.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

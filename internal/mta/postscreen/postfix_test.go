@@ -325,7 +325,6 @@ func greetAll(l net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(60 * time.Second))
 			io.WriteString(conn, "220 mail.example.com ESMTP Postfix\r\n")
 			if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil && line == "QUIT\r\n" {
 				io.WriteString(conn, "221 2.0.0 Bye\r\n")

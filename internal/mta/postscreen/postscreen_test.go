@@ -234,3 +234,26 @@ func TestHAProxy(t *testing.T) {
 		}
 	}
 }
+
+// A client that passes after a wait longer than a reply may take is served for as long as it
+// likes: what the tests allowed to reading and writing is not for the SMTP server.
+func TestLongWait(t *testing.T) {
+	t.Parallel()
+	o := startServer(t, "postscreen_greet_wait = 6s\n", nil) // the default
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.7")}}
+	conn, err := d.Dial("tcp", o.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
+	const teaser, greeting = "220-mail.example.com ESMTP Postfix\r\n", "220 mail.example.com ESMTP Postfix\r\n"
+	b := make([]byte, len(teaser+greeting))
+	if n, err := io.ReadFull(conn, b); string(b[:n]) != teaser+greeting {
+		t.Fatalf("greeted with %q, %v\n%s", b[:n], err, o.logged(t))
+	}
+	io.WriteString(conn, "QUIT\r\n")
+	if b, err := io.ReadAll(conn); string(b) != "221 2.0.0 Bye\r\n" {
+		t.Errorf("QUIT is answered %q, %v", b, err)
+	}
+}
