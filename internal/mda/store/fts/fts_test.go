@@ -195,11 +195,25 @@ func TestManyAdd(t *testing.T) {
 func TestOptimizeForgetsExpunged(t *testing.T) {
 	ix := testOpen(t, t.TempDir())
 	add(t, ix, map[uint32]string{1: "ONE WORD", 2: "TWO WORD", 3: "THREE WORD"})
-	if err := ix.Optimize([]uint32{2}); err != nil {
+	if err := ix.Optimize([]uint32{2}, 4); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := ix.Find([]byte("WORD"), Body); err != nil || !slices.Equal(r.Matches, []uint32{2}) || ix.Last() != 3 {
 		t.Errorf("found %+v, %v; last %d", r, err, ix.Last())
+	}
+}
+
+// Messages that another process indexes while one is about to optimize stay in the index, whose last uid says that they are.
+func TestOptimizeKeepsNew(t *testing.T) {
+	dir := t.TempDir()
+	ix := testOpen(t, dir)
+	add(t, ix, map[uint32]string{1: "ONE WORD", 2: "TWO WORD"})
+	add(t, testOpen(t, dir), map[uint32]string{3: "THREE WORD"})
+	if err := ix.Optimize([]uint32{2}, 3); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := testOpen(t, dir).Find([]byte("WORD"), Body); err != nil || !slices.Equal(r.Matches, []uint32{2, 3}) {
+		t.Errorf("found %+v, %v", r, err)
 	}
 }
 

@@ -175,7 +175,7 @@ func (ft *FullText) Optimize(ctx context.Context, m *mailbox.Mailbox) error {
 	for i := range uids {
 		uids[i] = snap.UID(i)
 	}
-	return ft.use(ctx, m, func(ix *fts.Index) error { return ix.Optimize(uids) })
+	return ft.use(ctx, m, func(ix *fts.Index) error { return ix.Optimize(uids, snap.UIDNext()) })
 }
 
 func (ft *FullText) update(ctx context.Context, ix *fts.Index, m *mailbox.Mailbox, snap *mailbox.Snapshot) error {
