@@ -3,7 +3,9 @@ package harness
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -135,6 +137,9 @@ func Binary(t TB) string {
 		return path
 	}
 	build.once.Do(func() {
+		if build.err = noteSources(); build.err != nil {
+			return
+		}
 		dir := filepath.Join(os.TempDir(), "dovetail-bin-"+fmt.Sprint(os.Getpid()))
 		build.path = filepath.Join(dir, "dovetail")
 		cmd := exec.Command("go", "build", "-o", build.path, "github.com/dovetail-mail/dovetail/cmd/dovetail")
@@ -154,6 +159,32 @@ func Binary(t TB) string {
 		t.Fatalf("%v", build.err)
 	}
 	return build.path
+}
+
+// noteSources reads the directories of the program's source. The go command notes which files and directories of the
+// module a test looks at, and takes an earlier result for it only where these are unchanged: it does not know by
+// itself that the test is about the program.
+func noteSources() error {
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			return errors.New("no go.mod above the test's directory")
+		}
+		root = filepath.Dir(root)
+	}
+	for _, dir := range []string{"cmd", "internal", "packaging"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CleanUp removes the binary that [Binary] built. TestMain calls it last.
