@@ -215,7 +215,8 @@ type ending struct {
 }
 
 // attend feeds a command, waits for it, and kills it with all its offspring when
-// its time is over.
+// its time is over, or when nobody wants it any more: then it counts by how it ended, for it
+// may have done what it was to do, and one that was killed is tried again.
 func (c *command) attend(cmd *exec.Cmd, p *pipes, content *os.File, r *Reply) {
 	over := time.NewTimer(c.limit)
 	defer over.Stop()
@@ -228,15 +229,15 @@ func (c *command) attend(cmd *exec.Cmd, p *pipes, content *os.File, r *Reply) {
 		ended <- ending{text, cmd.Wait()}
 	}()
 	var e ending
-	killed, limit := true, false
+	running, limit := true, false
 	select {
 	case e = <-ended:
-		killed = false
+		running = false
 	case <-over.C:
 		limit = true
 	case <-c.kill:
 	}
-	if killed {
+	if running {
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL) //nolint:errcheck // it may have ended already
 		p.out.Close()
 		e = <-ended
@@ -247,7 +248,7 @@ func (c *command) attend(cmd *exec.Cmd, p *pipes, content *os.File, r *Reply) {
 	p.in.Close()
 	feedErr := <-fed
 	p.out.Close()
-	c.judge(&e, feedErr, killed, r)
+	c.judge(&e, feedErr, limit, r)
 }
 
 // overLimit says what Postfix was waiting for when the time was over.
@@ -294,10 +295,10 @@ func printable(s string) string {
 }
 
 // judge says what became of the message.
-func (c *command) judge(e *ending, fed error, killed bool, r *Reply) {
+func (c *command) judge(e *ending, fed error, limit bool, r *Reply) {
 	var exit *exec.ExitError
 	switch {
-	case killed:
+	case limit:
 		c.died("5.3.0", "Command time limit exceeded: ", e.output, r)
 	case errors.As(e.err, &exit):
 		status, ok := exit.Sys().(syscall.WaitStatus)
