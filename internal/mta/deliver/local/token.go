@@ -99,8 +99,11 @@ func (d *delivery) lines(s *state, in io.Reader) (count int, again bool) {
 				return count, true
 			}
 		}
-		if err == io.EOF || d.ctx.Err() != nil {
+		if err == io.EOF {
 			return count, again
+		}
+		if d.ctx.Err() != nil {
+			return count, d.defers(s, "4.3.0", "the mail system is stopping")
 		}
 	}
 }
